@@ -1,0 +1,5 @@
+"""Runs a FINN accelerator on a PYNQ board. numpy and the image's own pynq, nothing else."""
+
+from labd_shared import __version__
+
+__all__ = ["__version__"]

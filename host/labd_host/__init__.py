@@ -1,0 +1,1 @@
+"""Builds FINN accelerators, looks after boards, and proves what they compute."""

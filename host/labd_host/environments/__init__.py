@@ -1,0 +1,205 @@
+"""The virtual environments labd lives in, and how each is made.
+
+Packages of this field conflict (DESIGN.md, Environments), so there are several. Each one has
+``NAME.txt`` beside this file (what is asked for) and ``NAME.constraints.txt`` (every version that
+was tested together). An environment is named by the digest of both, made under a lock, and used
+only once its stamp is written: a killed set-up is made anew, a finished one costs nothing.
+
+Standard library only: this runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from labd_host import places
+from labd_shared.errors import SetupError, ToolNotFound, unknown_name
+
+HERE = Path(__file__).parent
+STAMP = "labd-environment"
+PROBE_TIMEOUT_S = 20
+PIP_TIMEOUT_S = 3600
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment: which Pythons it can have, newest tested first, and what needs it."""
+
+    name: str
+    pythons: tuple[str, ...]
+    purpose: str
+    without_dependencies: tuple[str, ...] = ()  # installed in a second step with --no-deps
+    pip: str = ""  # a pip that still runs on that Python, where the one in ensurepip is too old
+
+
+ENVIRONMENTS = {
+    environment.name: environment
+    for environment in (
+        Environment(
+            "host",
+            ("3.11", "3.12", "3.13"),
+            "the labd command, FINN, the virtual boards, tests",
+            # Its pins (brevitas 0.13.0, mip) cannot be resolved beside ours: finn-compiler.md, Which package.
+            without_dependencies=("finn-plus",),
+        ),
+        Environment("board", ("3.11", "3.12"), "a virtual board's Python: the real pynq library"),
+        Environment("train", ("3.11", "3.12", "3.13"), "training with Brevitas and PyTorch"),
+        Environment("types", ("3.11", "3.12", "3.13"), "lint and types"),
+        Environment("py36", ("3.6",), "the board's code on PYNQ 2.5 and 2.6's Python", pip="pip==21.3.1"),
+        Environment("py38", ("3.8",), "the board's code on PYNQ 2.7's Python"),
+        Environment("py310", ("3.10",), "the board's code on PYNQ 3.x's Python"),
+    )
+}
+
+
+def environment(name: str) -> Environment:
+    """The environment called *name*.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if name not in ENVIRONMENTS:
+        raise unknown_name("environment", name, ENVIRONMENTS)
+    return ENVIRONMENTS[name]
+
+
+def digest(wanted: Environment) -> str:
+    """Twelve hex digits over everything that decides what the environment holds."""
+    content = hashlib.sha256(repr(wanted).encode())
+    for path in _files(wanted):
+        content.update(path.read_bytes())
+    return content.hexdigest()[:12]
+
+
+def _files(wanted: Environment) -> tuple[Path, Path]:
+    return HERE / f"{wanted.name}.txt", HERE / f"{wanted.name}.constraints.txt"
+
+
+def folder(wanted: Environment) -> Path:
+    """Where the environment lies or will lie, unless a caller names another place."""
+    return places.home() / "environments" / f"{wanted.name}-{digest(wanted)}"
+
+
+def is_ready(wanted: Environment, where: Path) -> bool:
+    """Whether a finished environment of this content is at *where*."""
+    stamp = where / STAMP
+    return stamp.is_file() and stamp.read_text() == digest(wanted)
+
+
+def find_python(wanted: Environment) -> Path:
+    """An interpreter of a version *wanted* can have: this one, one on PATH, or one of pyenv's.
+
+    Raises:
+        ToolNotFound: there is none.
+    """
+    for version in wanted.pythons:
+        candidates = [Path(sys.executable)] if f"{sys.version_info[0]}.{sys.version_info[1]}" == version else []
+        on_path = shutil.which(f"python{version}")
+        candidates += [Path(on_path)] if on_path else []
+        candidates += [Path("/usr/bin") / f"python{version}"]
+        candidates += sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
+        if root := os.environ.get("PYENV_ROOT"):
+            candidates += sorted((Path(root) / "versions").glob(f"{version}.*/bin/python"))
+        for candidate in candidates:
+            if _version(candidate) == version:
+                return candidate
+    names = " or ".join(f"python{version}" for version in wanted.pythons)
+    raise ToolNotFound(
+        f"no {names} was found, the environment {wanted.name!r} ({wanted.purpose}) needs one",
+        fix=f"install one and put it on PATH, for example: apt install python{wanted.pythons[0]} "
+        f"python{wanted.pythons[0]}-venv",
+    )
+
+
+def _version(python: Path) -> str:
+    """major.minor of *python*, "" where it does not start (a pyenv shim without a version, say)."""
+    code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    try:
+        answer = subprocess.run(
+            [str(python), "-c", code], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip()
+
+
+def ensure(
+    name: str, *, where: Path | None = None, say: Callable[[str], None] = lambda line: None
+) -> Path:
+    """The Python of a finished environment, made first where it is missing.
+
+    Args:
+        name: One of `ENVIRONMENTS`.
+        where: Its folder; the user's data folder when None.
+        say: Told before anything slow starts.
+
+    Raises:
+        ToolNotFound: no Python of the right version.
+        SetupError: pip failed; the facts hold the end of its log.
+    """
+    wanted = environment(name)
+    target = where or folder(wanted)
+    if is_ready(wanted, target):
+        return target / "bin" / "python"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.with_name(target.name + ".lock")):
+        if not is_ready(wanted, target):  # another process may have made it while we waited
+            _make(wanted, target, say)
+    return target / "bin" / "python"
+
+
+def _make(wanted: Environment, target: Path, say: Callable[[str], None]) -> None:
+    base = find_python(wanted)
+    say(f"making the environment {wanted.name!r} ({wanted.purpose}) in {target}; this takes a minute or more")
+    if target.exists():
+        shutil.rmtree(target)
+    log = target.with_name(target.name + ".log")
+    _run([str(base), "-m", "venv", str(target)], log, wanted)
+    python = str(target / "bin" / "python")
+    requirements, constraints = _files(wanted)
+    install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    if wanted.pip:
+        _run([*install, wanted.pip], log, wanted)
+    _run([*install, "-c", str(constraints), "-r", str(requirements)], log, wanted)
+    for package in wanted.without_dependencies:
+        _run([*install, "--no-deps", "-c", str(constraints), package], log, wanted)
+    (target / STAMP).write_text(digest(wanted))
+    log.unlink(missing_ok=True)
+
+
+def _run(command: list[str], log: Path, wanted: Environment) -> None:
+    with log.open("ab") as handle:
+        handle.write((" ".join(command) + "\n").encode())
+        handle.flush()
+        try:
+            result = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, timeout=PIP_TIMEOUT_S,
+                check=False,
+            )
+            code = result.returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+    if code:
+        tail = log.read_text(errors="replace").splitlines()[-12:]
+        raise SetupError(
+            f"making the environment {wanted.name!r} failed (exit {code}): {tail[-1] if tail else 'no output'}",
+            fix=f"read {log}; behind a proxy set https_proxy, from a wheelhouse set PIP_FIND_LINKS, then again",
+            log_tail=tail,
+        )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One maker at a time; the kernel frees the lock when its holder dies."""
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

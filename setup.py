@@ -1,0 +1,39 @@
+"""The distribution `labd`: the host side. The board side is board/setup.py (`labd-board`).
+
+finn-plus is not declared: its pins cannot be resolved beside ours (DESIGN.md, Environments), so
+`labd_host.environments` installs it in two steps.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="labd",
+    version="0.1.0",
+    description="From a quantized neural network to a proven FINN accelerator on a PYNQ-Z2",
+    license="BSD-3-Clause",
+    python_requires=">=3.11",
+    packages=find_packages("host"),
+    package_dir={"": "host"},
+    package_data={
+        "labd_host": ["py.typed"],
+        "labd_host.environments": ["*.txt"],
+        "labd_host.networks": ["*.toml", "trained/*"],
+        "labd_host.remote": ["wheel/*.whl", "*.toml"],
+    },
+    install_requires=[
+        "labd-board==0.1.0",  # labd_shared, which both ends speak
+        "numpy>=2.4",
+        "onnx==1.21.0",  # what finn-plus 1.6.1 and qonnx 1.0.0 agree on
+        "onnxruntime==1.25.1",  # the exported network's own arithmetic, to compare with
+        "click>=8.1.8,<9",  # the command line; finn-plus pins it below 9
+        "rich>=13.9,<14",  # tables and progress
+        "fabric>=3.2.3,<4",  # the tasks
+        "invoke>=2.2.1,<3",
+        "paramiko>=5.0.1,<6",  # CVE-2026-44405 below 5
+        "asyncssh>=2.24,<3",  # the virtual board's SSH server
+        "pooch>=1.9",  # downloads with a pinned checksum
+        "platformdirs>=4",  # where the user's cache is
+    ],
+    extras_require={"train": ["torch==2.13.0", "brevitas==0.13.4"]},
+    entry_points={"console_scripts": ["labd = labd_host.cli.main:main"]},
+)
