@@ -1,0 +1,168 @@
+"""A bundle: a folder, or the same as one .zip, whose manifest names every file with its sha256."""
+
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple, Optional, Union
+
+import numpy as np
+
+from labd_shared.arrays import load_npz
+from labd_shared.digest import file_sha256
+from labd_shared.errors import ArtifactError, DigestMismatch
+from labd_shared.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifest
+
+MAX_FILE_BYTES = 512 << 20
+
+
+class Bundle(object):
+    """A bundle that was checked: every file the manifest names is there, whole and unchanged.
+
+    Attributes:
+        folder: Where its files lie; a temporary folder (of this object) when it was opened from a .zip.
+        manifest: What it says of itself.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, keep: Optional[object] = None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._keep = keep  # a TemporaryDirectory lives as long as the bundle
+
+    def path(self, name: str) -> Path:
+        """The path of one of its files.
+
+        Raises:
+            ArtifactError: the manifest names no such file.
+        """
+        if name != MANIFEST_NAME and name not in self.manifest.files:
+            raise ArtifactError(
+                "the bundle of {} has no {}".format(self.manifest.network, name),
+                fix="it has: " + ", ".join(sorted(self.manifest.files)),
+            )
+        return self.folder / name
+
+
+class Golden(NamedTuple):
+    """What the golden model computes, shipped with the bundle.
+
+    Attributes:
+        images: uint8, ``(n,) + input.normal[1:]``: the golden samples, drawn by labd (no data set's pictures).
+        outputs: ``(n,) + output.normal[1:]``, integers: the accelerator's exact answers to them.
+        digests: uint64 ``(m,)`` in ascending order: image digests of the whole test split, or empty.
+        predictions: ``(m,)``: the class for each digest.
+    """
+
+    images: np.ndarray
+    outputs: np.ndarray
+    digests: np.ndarray
+    predictions: np.ndarray
+
+
+def open_bundle(path: Union[str, Path]) -> Bundle:
+    """Open a bundle, folder or .zip, and verify every file.
+
+    Raises:
+        ArtifactError: not there, no manifest, a file missing, or a .zip with other names than its manifest's.
+        ManifestInvalid: the manifest is wrong.
+        DigestMismatch: a file is not the one that was packed.
+    """
+    where = Path(path)
+    keep = None
+    if where.is_file():
+        keep = tempfile.TemporaryDirectory(prefix="labd-bundle-")
+        _unzip(where, Path(keep.name))
+        where = Path(keep.name)
+    if not (where / MANIFEST_NAME).is_file():
+        raise ArtifactError(
+            "{} is no bundle: it has no {}".format(path, MANIFEST_NAME),
+            fix="build one: labd build NETWORK --target emu -o DIR",
+        )
+    manifest = _read_manifest(where / MANIFEST_NAME)
+    for name, entry in sorted(manifest.files.items()):
+        file = where / name
+        if not file.is_file():
+            raise ArtifactError(
+                "{} is missing from the bundle of {}".format(name, manifest.network),
+                fix="copy the whole bundle again",
+            )
+        size = file.stat().st_size
+        if size != entry.size_bytes:
+            raise DigestMismatch(
+                "{} has {} bytes, the manifest says {}".format(name, size, entry.size_bytes),
+                fix="copy or build the bundle again; this one is damaged",
+            )
+        found = file_sha256(file)
+        if found != entry.sha256:
+            raise DigestMismatch(
+                "{} has sha256 {}..., the manifest says {}...".format(name, found[:12], entry.sha256[:12]),
+                fix="copy or build the bundle again; this one is damaged or mixed from two builds",
+            )
+    return Bundle(where, manifest, keep)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    with open(str(path), "rb") as handle:
+        return parse_manifest(handle.read(MAX_MANIFEST_BYTES + 1))
+
+
+def _unzip(archive_path: Path, folder: Path) -> None:
+    """Unpack exactly the files the manifest inside names, each bounded by the size it states."""
+    again = "copy or build the bundle again"
+    try:
+        with zipfile.ZipFile(str(archive_path)) as archive:
+            names = set(archive.namelist())
+            if MANIFEST_NAME not in names:
+                raise ArtifactError("{} is no bundle: it has no {}".format(archive_path, MANIFEST_NAME), fix=again)
+            with archive.open(MANIFEST_NAME) as source:
+                text = source.read(MAX_MANIFEST_BYTES + 1)
+            manifest = parse_manifest(text)  # checks the names, so none leads out of the folder
+            wanted = set(manifest.files)
+            if names != wanted | {MANIFEST_NAME}:
+                strange = sorted(names ^ (wanted | {MANIFEST_NAME}))
+                raise ArtifactError(
+                    "{} and its manifest disagree about {}".format(archive_path.name, ", ".join(strange[:3])), fix=again
+                )
+            (folder / MANIFEST_NAME).write_bytes(text)
+            for name in sorted(wanted):
+                size = archive.getinfo(name).file_size
+                if size != manifest.files[name].size_bytes or size > MAX_FILE_BYTES:
+                    raise DigestMismatch(
+                        "{} unpacks to {} bytes, the manifest says {}".format(
+                            name, size, manifest.files[name].size_bytes
+                        ),
+                        fix=again,
+                    )
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(name) as source, open(str(target), "wb") as sink:
+                    shutil.copyfileobj(source, sink)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ArtifactError("{} cannot be unpacked: {}".format(archive_path, error), fix=again)
+
+
+def load_golden(bundle: Bundle) -> Golden:
+    """The golden samples, checked against the manifest's tensors.
+
+    Raises:
+        ArtifactError: an array is missing or of another shape or type.
+    """
+    arrays = load_npz(bundle.path("golden.npz"))
+    source, sink = bundle.manifest.inputs[0], bundle.manifest.outputs[0]
+    frames = len(arrays["images"]) if "images" in arrays and arrays["images"].ndim else 0
+    digests = len(arrays["digests"]) if "digests" in arrays and arrays["digests"].ndim else 0
+    wanted = {
+        "images": (source.batched(source.normal, frames), "u"),
+        "outputs": (sink.batched(sink.normal, frames), "iu"),
+        "digests": ((digests,), "u"),
+        "predictions": ((digests,), "iu"),
+    }
+    for name, (shape, kinds) in wanted.items():
+        array = arrays.get(name)
+        if array is None or array.shape != shape or array.dtype.kind not in kinds or frames < 1:
+            found = "missing" if array is None else "{} {}".format(array.dtype, array.shape)
+            raise ArtifactError(
+                "golden.npz: {} is {}, wanted integers of shape {}".format(name, found, shape),
+                fix="build the bundle again: labd build NETWORK -o DIR",
+            )
+    return Golden(**{name: arrays[name] for name in wanted})
