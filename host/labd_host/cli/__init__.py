@@ -1,0 +1,1 @@
+"""The labd command; each subcommand is a file of this folder."""

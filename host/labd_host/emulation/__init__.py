@@ -1,0 +1,1 @@
+"""What stands in for hardware: the golden model and the virtual boards."""
