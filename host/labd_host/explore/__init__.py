@@ -1,0 +1,1 @@
+"""What a folding costs and gives, before anything is built."""
