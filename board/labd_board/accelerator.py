@@ -62,7 +62,9 @@ class Accelerator(object):
                 fix="use a newer labd-board",
             )
         if batch_size < 1:
-            raise UsageError("a batch of {} frames cannot be run".format(batch_size), fix="--batchsize 1 or more")
+            raise UsageError(
+                "a batch of {} frames cannot be run".format(batch_size), fix="--batchsize 1 or more"
+            )
         self.bundle = bundle
         self.manifest = manifest
         self.device = device
@@ -73,7 +75,7 @@ class Accelerator(object):
         self._pack_plan = PackingPlan(self._source.datatype, self._source.folded[-1])
         self._unpack_plan = PackingPlan(self._sink.datatype, self._sink.folded[-1])
         self._staging = np.empty((0,) + self._source.normal[1:], np.uint8)
-        self._open = None  # type: Optional[Tuple[DmaEngine, Buffer, DmaEngine, Buffer]]
+        self._open: Optional[Tuple[DmaEngine, Buffer, DmaEngine, Buffer]] = None
 
     def __enter__(self) -> "Accelerator":
         self.open()
@@ -160,8 +162,12 @@ class Accelerator(object):
         """
         for start in range(0, frames, self.batch_size):
             number = min(self.batch_size, frames - start)
-            answers, times = self._batch_of(lambda out: source.read_into(start, out), number)
+            answers, times = self._batch_from(source, start, number)
             yield start, answers, times
+
+    def run_once(self, images: np.ndarray) -> Times:
+        """Run one batch of at most `batch_size` frames in normal layout and say where the time went."""
+        return self._batch(images)[1]
 
     @property
     def takes_raw_bytes(self) -> bool:
@@ -181,27 +187,30 @@ class Accelerator(object):
         return unpack_tensor(np.empty(self._sink.batched(self._sink.packed, 0), np.uint8), self._sink)
 
     def _batch(self, images: np.ndarray) -> Tuple[np.ndarray, Times]:
-        idma, taken, odma, given = self._opened()
         began_s = self._monotonic_s()
-        values = images
+        self._pack(images)
+        return self._transfer(len(images), began_s)
+
+    def _batch_from(self, source: Any, start: int, frames: int) -> Tuple[np.ndarray, Times]:
+        _, taken, _, _ = self._opened()
+        began_s = self._monotonic_s()
+        if self.takes_raw_bytes:
+            source.read_into(start, taken.array[:frames])
+        else:
+            if len(self._staging) < frames:
+                self._staging = np.empty(self._source.batched(self._source.normal, frames), np.uint8)
+            source.read_into(start, self._staging[:frames])
+            self._pack(self._staging[:frames])
+        return self._transfer(frames, began_s)
+
+    def _pack(self, images: np.ndarray) -> None:
+        """Images by the input contract, straight into the DMA buffer."""
+        _, taken, _, _ = self._opened()
         contract = self.manifest.input_contract
+        values = images
         if contract.kind == "scaled":
             values = images * np.float32(contract.scale) + np.float32(contract.offset)
         pack_tensor(values, self._source, taken.array[: len(values)], self._pack_plan)
-        return self._transfer(len(values), began_s)
-
-    def _batch_of(self, fill: Callable[[np.ndarray], None], frames: int) -> Tuple[np.ndarray, Times]:
-        if not self.takes_raw_bytes:
-            if len(self._staging) < frames:
-                self._staging = np.empty(self._source.batched(self._source.normal, frames), np.uint8)
-            began_s = self._monotonic_s()
-            fill(self._staging[:frames])
-            answers, times = self._batch(self._staging[:frames])
-            return answers, times._replace(prepare_s=self._monotonic_s() - began_s - times.finish_s)
-        _, taken, _, _ = self._opened()
-        began_s = self._monotonic_s()
-        fill(taken.array[:frames])
-        return self._transfer(frames, began_s)
 
     def _transfer(self, frames: int, began_s: float) -> Tuple[np.ndarray, Times]:
         """Run what lies in the input buffer. The one place that flushes and invalidates."""
@@ -234,7 +243,7 @@ class Accelerator(object):
     def _timeout(self, frames: int, expected_s: float, waited_s: float, wall_s: float) -> DmaTimeout:
         idma, _, odma, _ = self._opened()
         source_done = idma.is_done()
-        registers = {idma.name: idma.registers(), odma.name: odma.registers()}  # type: Dict[str, Dict[str, str]]
+        registers: Dict[str, Dict[str, str]] = {idma.name: idma.registers(), odma.name: odma.registers()}
         if source_done:
             cause = "{} delivered all its frames, so the output side is stuck: a FIFO, or fewer frames out".format(
                 idma.name
@@ -259,5 +268,7 @@ class Accelerator(object):
 
     def _opened(self) -> Tuple[DmaEngine, Buffer, DmaEngine, Buffer]:
         if self._open is None:
-            raise UsageError("the accelerator is not open", fix="use it in a with statement, or call open() first")
+            raise UsageError(
+                "the accelerator is not open", fix="use it in a with statement, or call open() first"
+            )
         return self._open

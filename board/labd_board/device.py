@@ -21,7 +21,7 @@ class Buffer(abc.ABC):
         physical_address: Where the accelerator finds it, bytes.
     """
 
-    array = None  # type: np.ndarray
+    array: np.ndarray
     physical_address = 0
 
     @abc.abstractmethod

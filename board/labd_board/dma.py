@@ -53,8 +53,11 @@ class DmaEngine(object):
     def registers(self) -> Dict[str, str]:
         """Every register by name, hexadecimal, for messages; `done` is remembered, not lost."""
         status = int(self._status())
-        values = {register.name: "{:#010x}".format(self._registers.read(register)) for register in Iodma
-                  if register is not Iodma.CONTROL}
+        values = {
+            register.name: "{:#010x}".format(self._registers.read(register))
+            for register in Iodma
+            if register is not Iodma.CONTROL
+        }
         values["CONTROL"] = "{:#04x} ({})".format(status, _bits(status))
         return values
 

@@ -49,8 +49,8 @@ class FakeDma(Registers):
     def __init__(self, device: "FakeDevice", name: str) -> None:
         self._device = device
         self._name = name
-        self._values = {register: 0 for register in Iodma}
-        self._done_at_s = None  # type: Optional[float]
+        self._values = dict.fromkeys(Iodma, 0)
+        self._done_at_s: Optional[float] = None
         self.idle = True
         self._flags = 0  # DONE and READY, until they are read
 
@@ -105,7 +105,7 @@ class FakeDma(Registers):
             raise BusFault(
                 "nothing answers at {} + {:#x}".format(self._name, offset),
                 fix="registers of an IODMA are at " + ", ".join(hex(register) for register in Iodma),
-            )
+            ) from None
 
 
 class FakeDevice(Device):
@@ -138,12 +138,12 @@ class FakeDevice(Device):
         self._latency_cycles = latency_cycles
         self._cma_bytes = cma_bytes
         self.stuck = stuck
-        self.programmed = None  # type: Optional[str]
-        self.history = []  # type: List[Tuple[str, str, int]]
+        self.programmed: Optional[str] = None
+        self.history: List[Tuple[str, str, int]] = []
         self._clock_mhz = 100.0
         self._time_s = 0.0
-        self._buffers = {}  # type: Dict[int, FakeBuffer]
-        self._blocks = {}  # type: Dict[str, FakeDma]
+        self._buffers: Dict[int, FakeBuffer] = {}
+        self._blocks: Dict[str, FakeDma] = {}
 
     def program(self, bitfile: str) -> None:
         self.programmed = bitfile
@@ -165,7 +165,9 @@ class FakeDevice(Device):
             address = taken + _pages(self._buffers[taken].dram.size)
         if address + wanted > CMA_BASE + self._cma_bytes:
             raise OutOfMemory(
-                "{} bytes of contiguous memory were asked for, {} are free".format(wanted, self.cma_free_bytes()),
+                "{} bytes of contiguous memory were asked for, {} are free".format(
+                    wanted, self.cma_free_bytes()
+                ),
                 fix="use a smaller --batchsize",
                 wanted_bytes=wanted,
                 free_bytes=self.cma_free_bytes(),
@@ -215,7 +217,9 @@ class FakeDevice(Device):
             return
         frames = min(source.frames, sink.frames)
         packed = taken[: frames * self._source.frame_bytes]
-        images = unpack_tensor(packed.reshape(self._source.batched(self._source.packed, frames)), self._source)
+        images = unpack_tensor(
+            packed.reshape(self._source.batched(self._source.packed, frames)), self._source
+        )
         answers = pack_tensor(np.asarray(self._model(images)), self._sink).reshape(-1)
         given[: answers.size] = answers
         # Fewer frames in than awaited at the output: the output DMA waits for ever.
@@ -226,7 +230,7 @@ class FakeDevice(Device):
         wanted = dma.frames * tensor.frame_bytes
         for base, buffer in self._buffers.items():
             start = dma.address - base
-            if 0 <= start and start + wanted <= buffer.dram.size:
+            if start >= 0 and start + wanted <= buffer.dram.size:
                 return buffer.dram[start : start + wanted]
         raise BusFault(
             "the DMA of {!r} was pointed at {:#x}, where no buffer of {} bytes lies".format(

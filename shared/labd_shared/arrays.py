@@ -18,7 +18,9 @@ def save_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
     with zipfile.ZipFile(str(path), "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(arrays):
             buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
+            np.lib.format.write_array(
+                buffer, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False
+            )
             entry = zipfile.ZipInfo(name + ".npy", FIXED_DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
@@ -37,13 +39,14 @@ def load_npz(path: Union[str, Path], max_bytes: int = MAX_NPZ_BYTES) -> Dict[str
             total = sum(entry.file_size for entry in archive.infolist())
             if total > max_bytes:
                 raise ArtifactError(
-                    "{} unpacks to {} bytes, more than {}".format(Path(path).name, total, max_bytes), fix=rebuild
+                    "{} unpacks to {} bytes, more than {}".format(Path(path).name, total, max_bytes),
+                    fix=rebuild,
                 )
         with np.load(str(path), allow_pickle=False) as loaded:
             return {name: loaded[name] for name in loaded.files}
     except ArtifactError:
         raise
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, MemoryError) as error:
-        raise ArtifactError("{} cannot be read: {}".format(Path(path).name, error), fix=rebuild)
+        raise ArtifactError("{} cannot be read: {}".format(Path(path).name, error), fix=rebuild) from error
     except Exception as error:  # noqa: BLE001 - zlib.error and struct.error have no common parent below Exception
-        raise ArtifactError("{} cannot be read: {!r}".format(Path(path).name, error), fix=rebuild)
+        raise ArtifactError("{} cannot be read: {!r}".format(Path(path).name, error), fix=rebuild) from error

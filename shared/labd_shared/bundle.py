@@ -113,7 +113,9 @@ def _unzip(archive_path: Path, folder: Path) -> None:
         with zipfile.ZipFile(str(archive_path)) as archive:
             names = set(archive.namelist())
             if MANIFEST_NAME not in names:
-                raise ArtifactError("{} is no bundle: it has no {}".format(archive_path, MANIFEST_NAME), fix=again)
+                raise ArtifactError(
+                    "{} is no bundle: it has no {}".format(archive_path, MANIFEST_NAME), fix=again
+                )
             with archive.open(MANIFEST_NAME) as source:
                 text = source.read(MAX_MANIFEST_BYTES + 1)
             manifest = parse_manifest(text)  # checks the names, so none leads out of the folder
@@ -121,7 +123,8 @@ def _unzip(archive_path: Path, folder: Path) -> None:
             if names != wanted | {MANIFEST_NAME}:
                 strange = sorted(names ^ (wanted | {MANIFEST_NAME}))
                 raise ArtifactError(
-                    "{} and its manifest disagree about {}".format(archive_path.name, ", ".join(strange[:3])), fix=again
+                    "{} and its manifest disagree about {}".format(archive_path.name, ", ".join(strange[:3])),
+                    fix=again,
                 )
             (folder / MANIFEST_NAME).write_bytes(text)
             for name in sorted(wanted):
@@ -138,7 +141,7 @@ def _unzip(archive_path: Path, folder: Path) -> None:
                 with archive.open(name) as source, open(str(target), "wb") as sink:
                     shutil.copyfileobj(source, sink)
     except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ArtifactError("{} cannot be unpacked: {}".format(archive_path, error), fix=again)
+        raise ArtifactError("{} cannot be unpacked: {}".format(archive_path, error), fix=again) from error
 
 
 def load_golden(bundle: Bundle) -> Golden:

@@ -11,7 +11,6 @@ every mirror's README).
 import gzip
 import io
 import json
-import os
 import shutil
 import struct
 import tempfile
@@ -110,7 +109,9 @@ def read_official(folder: Union[str, Path], name: str, split: str) -> Tuple[np.n
     labels = _read_idx(label_file, 1)
     if len(images) != len(labels):
         raise DataDamaged(
-            "{} holds {} images and {} {} labels".format(image_file.name, len(images), label_file.name, len(labels)),
+            "{} holds {} images and {} {} labels".format(
+                image_file.name, len(images), label_file.name, len(labels)
+            ),
             fix="fetch both files again",
         )
     if len(labels) and int(labels.max()) >= len(spec.class_names):
@@ -140,12 +141,16 @@ def _read_idx(path: Path, axes: int) -> np.ndarray:
                 )
             shape = struct.unpack(">{}I".format(axes), head[4:])
             if axes == 3 and shape[1:] != (28, 28):
-                raise DataDamaged("{} holds images of {}, not 28 x 28".format(path.name, shape[1:]), fix="fetch it again")
+                raise DataDamaged(
+                    "{} holds images of {}, not 28 x 28".format(path.name, shape[1:]), fix="fetch it again"
+                )
             if count(shape) > MAX_IDX_BYTES:
                 raise DataDamaged("{} claims {} bytes".format(path.name, count(shape)), fix="fetch it again")
             data = handle.read(count(shape) + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataDamaged("{} cannot be read: {}".format(path.name, error), fix="fetch the file again")
+        raise DataDamaged(
+            "{} cannot be read: {}".format(path.name, error), fix="fetch the file again"
+        ) from error
     if len(data) != count(shape):
         raise DataDamaged(
             "{} holds {} bytes, its header says {}".format(path.name, len(data), count(shape)),
@@ -171,7 +176,11 @@ def write_packed(
         labels: uint8 ``(n,)``.
     """
     spec = dataset_spec(name)
-    if images.dtype != np.uint8 or images.shape != (len(labels),) + spec.image_shape or labels.dtype != np.uint8:
+    if (
+        images.dtype != np.uint8
+        or images.shape != (len(labels),) + spec.image_shape
+        or labels.dtype != np.uint8
+    ):
         raise ShapeError(
             "{} images {} and labels {} {} do not fit {}".format(
                 images.dtype, images.shape, labels.dtype, labels.shape, name
@@ -209,11 +218,11 @@ def _replace_folder(source: Path, target: Path) -> None:
     """Put *source* in *target*'s place; whoever has the old one open keeps reading it."""
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=target.name + ".old.", dir=str(target.parent)))
-        os.rename(str(target), str(old / "was"))
-        os.rename(str(source), str(target))
+        target.rename(old / "was")
+        source.rename(target)
         shutil.rmtree(str(old), ignore_errors=True)
     else:
-        os.rename(str(source), str(target))
+        source.rename(target)
 
 
 class PackedDataset(object):
@@ -235,7 +244,9 @@ class PackedDataset(object):
         """
         self.folder = Path(folder)
         if not (self.folder / INDEX_NAME).is_file():
-            raise DataMissing("no packed data set in {}".format(folder), fix="from the host: fab data --board NN")
+            raise DataMissing(
+                "no packed data set in {}".format(folder), fix="from the host: fab data --board NN"
+            )
         again = "remove {} and push it again: fab data --board NN".format(folder)
         try:
             index = json.loads((self.folder / INDEX_NAME).read_text())
@@ -244,17 +255,20 @@ class PackedDataset(object):
             self.name, self.split, self.count = str(index["name"]), str(index["split"]), int(index["count"])
             self.digests = {str(key): str(value) for key, value in index["sha256"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataDamaged("the index in {} cannot be read: {!r}".format(folder, error), fix=again)
+            raise DataDamaged(
+                "the index in {} cannot be read: {!r}".format(folder, error), fix=again
+            ) from error
         self.spec = dataset_spec(self.name)
         self.frame_bytes = count(self.spec.image_shape)
         for file_name, size in ((IMAGES_NAME, self.count * self.frame_bytes), (LABELS_NAME, self.count)):
             found = (self.folder / file_name).stat().st_size if (self.folder / file_name).is_file() else -1
             if found != size:
                 raise DataDamaged(
-                    "{} in {} has {} bytes, the index says {}".format(file_name, folder, found, size), fix=again
+                    "{} in {} has {} bytes, the index says {}".format(file_name, folder, found, size),
+                    fix=again,
                 )
         self.labels = np.fromfile(str(self.folder / LABELS_NAME), np.uint8)
-        self._images = open(str(self.folder / IMAGES_NAME), "rb", buffering=0)
+        self._images = io.FileIO(str(self.folder / IMAGES_NAME))
 
     def __enter__(self) -> "PackedDataset":
         return self
@@ -275,21 +289,27 @@ class PackedDataset(object):
         """
         if out.dtype != np.uint8 or not out.flags.c_contiguous or count(out.shape[1:]) != self.frame_bytes:
             raise ShapeError(
-                "a buffer {} {} cannot take images of {} bytes".format(out.dtype, out.shape, self.frame_bytes),
+                "a buffer {} {} cannot take images of {} bytes".format(
+                    out.dtype, out.shape, self.frame_bytes
+                ),
                 fix="the network's input and the data set's images differ in size: choose another --dataset",
             )
         if start < 0 or start + len(out) > self.count:
             raise ShapeError(
-                "images {} to {} were asked for, {} has {}".format(start, start + len(out), self.name, self.count),
+                "images {} to {} were asked for, {} has {}".format(
+                    start, start + len(out), self.name, self.count
+                ),
                 fix="ask for images inside the set",
             )
         self._images.seek(start * self.frame_bytes)
-        view = memoryview(out.reshape(-1))
+        view = memoryview(out.reshape(-1).data)
         done = 0
         while done < len(view):
             got = self._images.readinto(view[done:])
             if not got:
-                raise DataDamaged("{} ended early".format(self.folder / IMAGES_NAME), fix="push the data set again")
+                raise DataDamaged(
+                    "{} ended early".format(self.folder / IMAGES_NAME), fix="push the data set again"
+                )
             done += got
 
     def verify(self) -> None:

@@ -24,7 +24,9 @@ def bytes_sha256(data: bytes) -> str:
 
 def json_sha256(value: Any) -> str:
     """Hex sha256 of *value* as canonical JSON: the same value gives the same digest anywhere."""
-    return bytes_sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii"))
+    return bytes_sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    )
 
 
 def image_digest(image_bytes: bytes) -> int:

@@ -24,7 +24,7 @@ class LabdError(Exception):
         super(LabdError, self).__init__(what)
         self.what = what
         self.fix = fix
-        self.facts = facts  # type: Dict[str, Any]
+        self.facts: Dict[str, Any] = facts
 
     def __str__(self) -> str:
         return "{}\n  fix: {}".format(self.what, self.fix) if self.fix else self.what
@@ -156,6 +156,10 @@ class CommandTimeout(BoardError, TimeoutError):
     """A command on the board did not end within its deadline."""
 
 
+class CommandFailed(BoardError):
+    """A command on the board ended with an exit code of its own; the error carries the same one."""
+
+
 class BusFault(BoardError):
     """An address at which nothing answers was read or written."""
 
@@ -204,12 +208,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str], fix: str = "") -> U
     near = difflib.get_close_matches(name, choices, 1)
     hint = "did you mean {!r}?".format(near[0]) if near else fix
     listed = ", ".join(choices) if choices else "none"
-    return UnknownName("no {} named {!r}; known: {}".format(kind, name, listed), fix=hint, name=name, known=choices)
+    return UnknownName(
+        "no {} named {!r}; known: {}".format(kind, name, listed), fix=hint, name=name, known=choices
+    )
 
 
 def _classes(root: Type[LabdError]) -> Dict[str, Type[LabdError]]:
     found = {root.__name__: root}
-    todo = [root]  # type: List[Type[LabdError]]
+    todo: List[Type[LabdError]] = [root]
     while todo:
         for child in todo.pop().__subclasses__():
             found[child.__name__] = child

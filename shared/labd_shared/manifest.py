@@ -6,7 +6,7 @@ shapes), and returns tuples that the rest of the code may trust.
 
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union, get_type_hints
 
 from labd_shared.errors import LabdError, ManifestInvalid
 from labd_shared.tensors import Tensor, make_tensor
@@ -104,7 +104,7 @@ class Manifest(NamedTuple):
 
 
 def _tensor_record(tensor: Tensor) -> Dict[str, Any]:
-    record = tensor._asdict()  # type: Dict[str, Any]
+    record: Dict[str, Any] = tensor._asdict()
     record["datatype"] = tensor.datatype.name
     for shape in ("normal", "folded", "packed"):
         record[shape] = list(record[shape])
@@ -125,13 +125,15 @@ def parse_manifest(text: Union[str, bytes]) -> Manifest:
     try:
         record = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except ValueError as error:
-        raise ManifestInvalid("the manifest is not JSON: {}".format(error), fix=_REBUILD)
+        raise ManifestInvalid("the manifest is not JSON: {}".format(error), fix=_REBUILD) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise ManifestInvalid("the manifest's format is {!r}, not {!r}".format(found, FORMAT), fix=_REBUILD)
     if record.get("version") != VERSION:
         raise ManifestInvalid(
-            "the manifest is of version {!r}, this labd reads version {}".format(record.get("version"), VERSION),
+            "the manifest is of version {!r}, this labd reads version {}".format(
+                record.get("version"), VERSION
+            ),
             fix="build the bundle again with this version, or install the labd that made it",
         )
     return _checked(record)
@@ -143,10 +145,14 @@ _REBUILD = "build the bundle again: labd build NETWORK -o DIR"
 def _checked(record: Dict[str, Any]) -> Manifest:
     target = _get(record, "target", str)
     if target not in TARGETS:
-        raise ManifestInvalid("target is {!r}, not one of {}".format(target, ", ".join(TARGETS)), fix=_REBUILD)
+        raise ManifestInvalid(
+            "target is {!r}, not one of {}".format(target, ", ".join(TARGETS)), fix=_REBUILD
+        )
     contract = _tuple_of(InputContract, _get(record, "input_contract", dict), "input_contract")
     if contract.kind not in ("raw-uint8", "scaled"):
-        raise ManifestInvalid("input_contract is {!r}, not raw-uint8 or scaled".format(contract.kind), fix=_REBUILD)
+        raise ManifestInvalid(
+            "input_contract is {!r}, not raw-uint8 or scaled".format(contract.kind), fix=_REBUILD
+        )
     accuracy = record.get("accuracy")
     slack_ns = record.get("slack_ns")
     files = {}
@@ -218,10 +224,12 @@ def _check_name(name: str) -> None:
 
 def _tuple_of(kind: Type[T], record: Any, where: str) -> T:
     """The NamedTuple *kind* from a dictionary that has exactly its fields, of its fields' types."""
-    fields = getattr(kind, "__annotations__", None) or getattr(kind, "_field_types")  # the latter: Python 3.6
+    fields = get_type_hints(kind)
     if not isinstance(record, dict) or set(record) != set(fields):
         have = ", ".join(sorted(record)) if isinstance(record, dict) else type(record).__name__
-        raise ManifestInvalid("{} has {}; wanted: {}".format(where, have, ", ".join(sorted(fields))), fix=_REBUILD)
+        raise ManifestInvalid(
+            "{} has {}; wanted: {}".format(where, have, ", ".join(sorted(fields))), fix=_REBUILD
+        )
     values = {}
     for key, wanted in fields.items():
         values[key] = float(_get(record, key, (int, float))) if wanted is float else _get(record, key, wanted)
@@ -259,7 +267,7 @@ def _tensor(entry: Any, where: str) -> Tensor:
     except ManifestInvalid:
         raise
     except LabdError as error:
-        raise ManifestInvalid("{}: {}".format(where, error.what), fix=_REBUILD)
+        raise ManifestInvalid("{}: {}".format(where, error.what), fix=_REBUILD) from error
     if tensor.packed != shapes["packed"]:
         raise ManifestInvalid(
             "{}: packed shape is {}, {} of datatype {} packs to {}".format(

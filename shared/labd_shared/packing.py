@@ -101,15 +101,17 @@ class PackingPlan(object):
 
     def __init__(self, datatype: Datatype, inner: int) -> None:
         if inner < 1:
-            raise ShapeError("a row of {} elements cannot be packed".format(inner), fix="fold the tensor first")
+            raise ShapeError(
+                "a row of {} elements cannot be packed".format(inner), fix="fold the tensor first"
+            )
         self.datatype = datatype
         self.inner = inner
         self.row_bytes = (inner * datatype.bits + 7) // 8
         self._scratch = np.zeros(0, np.uint8)
         bits = datatype.bits
         if bits in (8, 16, 32):
-            self._pack = self._pack_native  # type: Callable[[np.ndarray, np.ndarray], None]
-            self._unpack = self._unpack_native  # type: Callable[[np.ndarray], np.ndarray]
+            self._pack: Callable[[np.ndarray, np.ndarray], None] = self._pack_native
+            self._unpack: Callable[[np.ndarray], np.ndarray] = self._unpack_native
         elif bits == 1:
             self._pack, self._unpack = self._pack_single_bits, self._unpack_single_bits
         elif bits in (2, 4):
@@ -232,9 +234,9 @@ class PackingPlan(object):
             target = values[:, place::period]
             word = np.zeros(target.shape, np.int64)
             for step in range((offset + bits + 7) // 8):
-                word |= rows[:, first_byte + step :: period * bits // 8][:, : target.shape[1]].astype(np.int64) << (
-                    8 * step
-                )
+                word |= rows[:, first_byte + step :: period * bits // 8][:, : target.shape[1]].astype(
+                    np.int64
+                ) << (8 * step)
             target[...] = (word >> offset) & ((1 << bits) - 1)
         if self.datatype.signed:
             sign = 1 << (bits - 1)
@@ -243,7 +245,7 @@ class PackingPlan(object):
 
     def _rows_of(self, rows: int, columns: int) -> np.ndarray:
         """Scratch of ``(rows, columns)`` bytes; the padding columns are and stay zero."""
-        if self._scratch.shape != (rows, columns):
+        if self._scratch.size != rows * columns or len(self._scratch) != rows:
             self._scratch = np.zeros((rows, columns), np.uint8)
         elif columns > self.inner:
             self._scratch[:, self.inner :] = 0

@@ -1,0 +1,88 @@
+"""``python3 -m labd_board.info``: what this board is and what is deployed on it."""
+
+import argparse
+import os
+import platform
+import sys
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+import labd_board
+from labd_board import session
+from labd_board.command import Arguments, Output, run
+from labd_board.device import Device
+from labd_shared.errors import LabdError
+
+
+def system_facts() -> Dict[str, Any]:
+    """What can be said without touching the logic."""
+    release = session.current_release()
+    return {
+        "labd_board": labd_board.__version__,
+        "python": platform.python_version(),
+        "numpy": str(np.__version__),
+        "machine": platform.machine(),
+        "board": _first_line("/proc/device-tree/chosen/pynq_board") or os.environ.get("BOARD"),
+        "image": _first_line("/etc/pynq_version") or _first_line("/home/xilinx/REVISION"),
+        "memory_kb": _memory_kb(),
+        "release": None if release is None else release.name,
+    }
+
+
+def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
+    """The command: every fact that can be had; what cannot is said, it is no failure."""
+    facts = system_facts()
+    try:
+        facts["device"] = device.facts()
+    except LabdError as error:
+        facts["device"] = None
+        facts["device_problem"] = error.to_wire()
+    finally:
+        device.close()
+    try:
+        manifest = session.find_bundle(wanted.bundle).manifest
+        facts["bundle"] = {
+            "network": manifest.network,
+            "dataset": manifest.dataset,
+            "target": manifest.target,
+            "part": manifest.part,
+            "clock_mhz": manifest.clock_mhz,
+            "expected_frames_per_s": manifest.expected.frames_per_s,
+            "accuracy_percent": None if manifest.accuracy is None else manifest.accuracy.top1_percent,
+        }
+    except LabdError as error:
+        facts["bundle"] = None
+        facts["bundle_problem"] = error.to_wire()
+    for key in sorted(facts):
+        value = facts[key]
+        if isinstance(value, dict):
+            value = (
+                value["what"]
+                if "what" in value
+                else ", ".join("{} {}".format(k, value[k]) for k in sorted(value))
+            )
+        output.line("{:16} {}".format(key.replace("_", " "), "unknown" if value is None else value))
+    output.result(facts)
+
+
+def _first_line(path: str) -> Optional[str]:
+    try:
+        with open(path) as handle:
+            return handle.readline().strip().strip("\0") or None
+    except OSError:
+        return None
+
+
+def _memory_kb() -> Optional[int]:
+    line = _first_line("/proc/meminfo")
+    return int(line.split()[1]) if line else None
+
+
+def main(argv: Optional[List[str]] = None, device: Optional[Device] = None) -> int:
+    """Run the command; the exit code."""
+    return run(Arguments("info", "What this board is and what is deployed on it."), body, argv, device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""What every command does first: find the release, its bundle and data, and hold the board."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import IO, Iterator, List, NamedTuple, Optional
+
+import labd_board
+from labd_shared.bundle import Bundle, open_bundle
+from labd_shared.datasets import (
+    INDEX_NAME,
+    PackedDataset,
+    dataset_spec,
+    official_files,
+    packed_folder,
+    read_official,
+    write_packed,
+)
+from labd_shared.errors import ArtifactError, BoardBusy, DataMissing
+
+SPLIT = "test"
+
+
+class Release(NamedTuple):
+    """Where this package lies after a deploy: ``<root>/releases/<name>/site/labd_board``."""
+
+    root: Path  # the labd folder on the board
+    name: str
+    bundle: Path
+
+
+def current_release() -> Optional[Release]:
+    """The release this very package belongs to, found from its own place (HOME differs under sudo);
+    None where it was installed in another way."""
+    site = Path(os.path.realpath(labd_board.__file__)).parent.parent
+    folder = site.parent
+    if site.name == "site" and folder.parent.name == "releases" and (folder / "bundle").is_dir():
+        return Release(folder.parent.parent, folder.name, folder / "bundle")
+    return None
+
+
+def find_bundle(path: Optional[str]) -> Bundle:
+    """The bundle at *path*, or the current release's.
+
+    Raises:
+        ArtifactError: neither is there, or it is damaged.
+    """
+    if path is not None:
+        return open_bundle(path)
+    release = current_release()
+    if release is None:
+        raise ArtifactError(
+            "no release is deployed here ({} lies outside one)".format(labd_board.__file__),
+            fix="from the host: fab deploy --board NN, or give --bundle PATH",
+        )
+    return open_bundle(release.bundle)
+
+
+def data_roots(extra: Optional[str] = None) -> List[Path]:
+    """Where data sets are looked for: *extra*, LABD_DATASETS, the labd folder on the board."""
+    roots = [extra, os.environ.get("LABD_DATASETS")]
+    found = [Path(root) for root in roots if root]
+    release = current_release()
+    if release is not None:
+        found.append(release.root / "datasets")
+    return found
+
+
+def find_dataset(name: str, extra: Optional[str] = None) -> PackedDataset:
+    """The packed test split of *name*; made from the official files where only those are there.
+
+    Raises:
+        UnknownName: no such data set.
+        DataMissing: in none of the places.
+        DataDamaged: what is there is broken.
+    """
+    dataset_spec(name)
+    roots = data_roots(extra)
+    for root in roots:
+        folder = packed_folder(root, name, SPLIT)
+        if (folder / INDEX_NAME).is_file():
+            return PackedDataset(folder)
+    for root in roots:
+        for folder in (root / name, root):
+            with contextlib.suppress(DataMissing):
+                official_files(folder, name, SPLIT)
+                images, labels = read_official(folder, name, SPLIT)
+                return PackedDataset(write_packed(_cache(roots[-1]), name, SPLIT, images, labels))
+    raise DataMissing(
+        "{} is in none of: {}".format(
+            name, ", ".join(str(root) for root in roots) or "no data folder is known"
+        ),
+        fix="from the host: fab data --board NN --dataset {}, or set LABD_DATASETS to a folder with {}/".format(
+            name, name
+        ),
+    )
+
+
+def _cache(preferred: Path) -> Path:
+    """A folder the packed form can be written to."""
+    if os.access(str(preferred), os.W_OK):
+        return preferred
+    return Path(tempfile.gettempdir()) / "labd-datasets-{}".format(os.geteuid())
+
+
+@contextlib.contextmanager
+def held_board() -> Iterator[None]:
+    """Hold the board's logic: one process at a time; the kernel lets go when the process dies.
+
+    Raises:
+        BoardBusy: another process runs on it; the facts name it.
+    """
+    release = current_release()
+    folder = release.root if release is not None else Path(tempfile.gettempdir())
+    path = folder / "logic.lock"
+    handle = _open_for_all(path)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = handle.read(200).strip() or "another process"
+            raise BoardBusy(
+                "the accelerator is in use by {}".format(owner),
+                fix="wait until it ends, or end that process",
+                owner=owner,
+            ) from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(
+            "process {} of {}\n".format(os.getpid(), os.environ.get("SUDO_USER") or os.environ.get("USER"))
+        )
+        handle.flush()
+        yield
+    finally:
+        handle.close()
+
+
+def _open_for_all(path: Path) -> "IO[str]":
+    """Open the lock file without emptying it; root and xilinx both use it."""
+    old = os.umask(0)
+    try:
+        return os.fdopen(os.open(str(path), os.O_RDWR | os.O_CREAT, 0o666), "r+")
+    finally:
+        os.umask(old)
