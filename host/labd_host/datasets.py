@@ -1,0 +1,260 @@
+"""Where data sets come from: the user's folder, the cache, or their living mirrors.
+
+`find` looks in ``LABD_DATASETS``/NAME, then in the cache, then downloads into the cache. What a
+user supplies is checked by structure (`labd_shared.datasets`), what is downloaded by a pinned
+checksum before it gets its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labd_host import places
+from labd_shared.datasets import dataset_spec, official_files, read_official
+from labd_shared.errors import DataDamaged, DataMissing, SetupError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+VARIABLE = "LABD_DATASETS"
+CONNECT_TIMEOUT_S = 10.0
+SILENCE_TIMEOUT_S = 30.0  # without a byte
+FILE_TIMEOUT_S = 1800.0  # for one file, however steadily it trickles
+MAX_FILE_BYTES = 1 << 30
+CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one official file is to be had: addresses in the order of asking, and its sha256."""
+
+    sha256: str
+    urls: tuple[str, ...]
+
+
+# The data set's own home (yann.lecun.com) no longer serves these. Checksums: of files whose md5
+# equals the one torchvision pins (9fb629c4..., ec29112d..., f68b3c2d..., d53e105e...).
+_MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+_CIFAR_HOME = ("https://www.cs.toronto.edu/~kriz/",)  # the binary archives: nothing in them is executed
+
+SOURCES = {
+    name: Source(sha256, tuple(home + name for home in homes))
+    for name, sha256, homes in (
+        (
+            "train-images-idx3-ubyte.gz",
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            _MNIST_MIRRORS,
+        ),
+        (
+            "train-labels-idx1-ubyte.gz",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            _MNIST_MIRRORS,
+        ),
+        (
+            "t10k-images-idx3-ubyte.gz",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            _MNIST_MIRRORS,
+        ),
+        (
+            "t10k-labels-idx1-ubyte.gz",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            _MNIST_MIRRORS,
+        ),
+        (
+            "cifar-10-binary.tar.gz",
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            _CIFAR_HOME,
+        ),
+        (
+            "cifar-100-binary.tar.gz",
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+            _CIFAR_HOME,
+        ),
+    )
+}
+
+
+def load(name: str, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Images uint8 (n, height, width, channels) and labels uint8 (n,) of a split.
+
+    Raises:
+        UnknownName: no such data set or split.
+        DataMissing: it is neither here nor to be had.
+        DataDamaged: a file does not have the format's structure.
+    """
+    folder = find(name, split)
+    try:
+        return read_official(folder, name, split)
+    except DataDamaged as error:
+        if folder == cache_folder(name):
+            error.fix = f"remove {folder}, then again: it is downloaded anew"
+        raise
+
+
+def find(name: str, split: str | None = None, *, sources: Mapping[str, Source] = SOURCES) -> Path:
+    """The folder that holds the official files of *name*, downloaded first where it is nowhere.
+
+    Args:
+        name: "mnist".
+        split: Only this split is needed; every one when None.
+        sources: Where files are to be had.
+
+    Raises:
+        UnknownName: no such data set or split.
+        DataMissing: it is neither here nor to be had; says what to put where.
+        SetupError: the cache cannot be written.
+    """
+    spec = dataset_spec(name)
+    if split is not None and split not in spec.files:
+        raise unknown_name(f"split of {name}", split, spec.files)
+    splits = tuple(spec.files) if split is None else (split,)
+    looked = []
+    for folder in _folders(name):
+        if not (missing := _missing(folder, name, splits)):
+            return folder
+        looked.append(f"{folder} lacks {', '.join(missing)}")
+    cached = cache_folder(name)
+    failures = []
+    for file_name in _missing(cached, name, splits):
+        failures += _fetch(file_name, cached, sources)
+        if failures:  # no use in asking for the next file
+            break
+    if not failures:
+        return cached
+    files = [file_name for wanted in splits for file_name in spec.files[wanted]]
+    variable = (
+        f"{VARIABLE} is {os.environ[VARIABLE]!r}" if os.environ.get(VARIABLE) else f"{VARIABLE} is not set"
+    )
+    raise DataMissing(
+        f"{name} is not on this machine ({variable}; {'; '.join(looked)}) and could not be downloaded "
+        f"({'; '.join(failures)})",
+        fix=f"put {', '.join(files)} into {cached}; or into a folder {name} of your own, and set {VARIABLE} "
+        "to the folder that holds it",
+        dataset=name,
+        files=files,
+    )
+
+
+def cache_folder(name: str) -> Path:
+    """Where downloads of *name* are kept."""
+    return places.cache() / "datasets" / name
+
+
+def _folders(name: str) -> tuple[Path, ...]:
+    """The folders to look in, in order."""
+    own = os.environ.get(VARIABLE)
+    return ((Path(own).expanduser() / name,) if own else ()) + (cache_folder(name),)
+
+
+def _missing(folder: Path, name: str, splits: tuple[str, ...]) -> list[str]:
+    """Official files of *splits* that *folder* does not have."""
+    missing: list[str] = []
+    for split in splits:
+        try:
+            official_files(folder, name, split)
+        except DataMissing:
+            missing += [each for each in dataset_spec(name).files[split] if not _is_there(folder, each)]
+    return missing
+
+
+def _is_there(folder: Path, file_name: str) -> bool:
+    return (folder / file_name).is_file() or (folder / file_name).with_suffix("").is_file()
+
+
+def _fetch(file_name: str, folder: Path, sources: Mapping[str, Source]) -> list[str]:
+    """Download one file into *folder*; why each mirror failed, empty when one did not."""
+    import pooch
+    import requests
+    import urllib3.exceptions
+
+    if file_name not in sources:
+        return [f"no address of {file_name} is known"]
+    source = sources[file_name]
+    pooch.get_logger().setLevel("WARNING")  # the bar says it
+    failures = []
+    for url in source.urls:
+        try:
+            pooch.retrieve(
+                url, known_hash=f"sha256:{source.sha256}", fname=file_name, path=folder, downloader=_download
+            )
+            return []
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, _TooLong) as error:
+            failures.append(f"{url}: {_reason(error)}")
+        except OSError as error:
+            raise SetupError(
+                f"{file_name} cannot be written to {folder}: {error}",
+                fix=f"make room and let {folder} be writable, or set LABD_CACHE to another folder",
+            ) from error
+    return failures
+
+
+class _TooLong(Exception):
+    """A download took longer, or sent more, than any of these files can."""
+
+
+def _download(url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
+    """Fetch *url* for pooch, with a bar; every wait has a deadline, the whole has one too."""
+    import requests
+
+    deadline_s = time.monotonic() + FILE_TIMEOUT_S
+    with (
+        requests.get(
+            url,
+            stream=True,
+            timeout=(CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S),
+            headers={"Accept-Encoding": "identity"},  # the .gz as it is
+        ) as answer,
+        Path(output_file).open("wb") as handle,
+    ):
+        answer.raise_for_status()
+        with _bar(Path(url).name, int(answer.headers.get("content-length", 0)) or None) as advance:
+            received_bytes = 0
+            while chunk := answer.raw.read1(CHUNK_BYTES):
+                handle.write(chunk)
+                advance(len(chunk))
+                received_bytes += len(chunk)
+                if time.monotonic() > deadline_s or received_bytes > MAX_FILE_BYTES:
+                    raise _TooLong(f"{received_bytes} bytes came within {FILE_TIMEOUT_S:.0f} s and no end")
+
+
+@contextlib.contextmanager
+def _bar(title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error; a plain line where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        size = f" ({total_bytes / 1e6:.1f} MB)" if total_bytes else ""
+        console.print(f"downloading {title}{size}", highlight=False, soft_wrap=True)
+        yield lambda count_bytes: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"downloading {title}", total=total_bytes)
+        yield lambda count_bytes: progress.advance(task, count_bytes)
+
+
+def _reason(error: Exception) -> str:
+    """One line of what requests says in many."""
+    import requests
+
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no answer within {CONNECT_TIMEOUT_S:.0f} s"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    if isinstance(error, requests.HTTPError):
+        return f"answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
+        return "sent a file with another checksum"
+    return (str(error).splitlines() or [type(error).__name__])[0]

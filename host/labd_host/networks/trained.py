@@ -1,0 +1,154 @@
+"""Trained networks that come with labd, and the record that lies beside each.
+
+``trained/NAME.onnx`` is the QONNX export, ``trained/NAME.json`` says how good it is and how it was
+made. `labd train` writes the same pair into its own folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from labd_host.networks.table import Recipe
+from labd_shared.digest import file_sha256
+from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, LabdError
+
+TRAINED = Path(__file__).with_name("trained")
+RECORD_FORMAT = "labd-trained-network"
+RECORD_VERSION = 1
+INPUT_CONTRACT = "float32 (1, channels, height, width), uint8 pixel / 255"
+
+
+@dataclass(frozen=True)
+class TrainedRecord:
+    """How good an exported network is, and how it was made.
+
+    Attributes:
+        network, dataset: Names.
+        onnx_sha256: Of the export this record belongs to.
+        input: What the export takes.
+        split, samples, correct: Measured with the export's own arithmetic (`networks.exported`).
+        validation_samples, validation_correct: Of the part split off the training set, at the best epoch.
+        best_epoch: The epoch it was taken from, counted from 1.
+        seed, threads: Of the training.
+        recipe: How it was trained.
+        tools: Versions.
+        command: What makes it again.
+    """
+
+    network: str
+    dataset: str
+    onnx_sha256: str
+    input: str
+    split: str
+    samples: int
+    correct: int
+    validation_samples: int
+    validation_correct: int
+    best_epoch: int
+    seed: int
+    threads: int
+    recipe: Recipe
+    tools: dict[str, str]
+    command: str
+
+    @property
+    def accuracy_percent(self) -> float:
+        """Images classified correctly, of a hundred."""
+        return 100.0 * self.correct / self.samples
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all; the same record gives the same bytes."""
+        content = {
+            "format": RECORD_FORMAT,
+            "version": RECORD_VERSION,
+            "accuracy_percent": self.accuracy_percent,
+            **asdict(self),
+        }
+        making = path.with_name(path.name + ".making")
+        making.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        making.replace(path)
+
+
+def trained_onnx(name: str, folder: Path = TRAINED) -> Path:
+    """The export of *name* that comes with labd, its digest checked.
+
+    Raises:
+        DataMissing: none comes with labd.
+        DigestMismatch: the file is not the one its record names.
+    """
+    record = trained_record(name, folder)
+    path = folder / f"{name}.onnx"
+    if not path.is_file():
+        raise _none_shipped(name)
+    if (found := file_sha256(path)) != record.onnx_sha256:
+        raise DigestMismatch(
+            f"{path} has sha256 {found[:12]}..., its record says {record.onnx_sha256[:12]}...",
+            fix="install labd again, or in a checkout: git checkout host/labd_host/networks/trained",
+        )
+    return path
+
+
+def trained_record(name: str, folder: Path = TRAINED) -> TrainedRecord:
+    """How good the export of *name* that comes with labd is.
+
+    Raises:
+        DataMissing: none comes with labd.
+        ArtifactError: its record does not say what a record must.
+    """
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        raise _none_shipped(name)
+    return read_record(path)
+
+
+def read_record(path: Path) -> TrainedRecord:
+    """The record in *path*.
+
+    Raises:
+        ArtifactError: it cannot be read, or does not say what a record must.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return _parse(content)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise ArtifactError(
+            f"{path} is no record of a trained network: {reason}", fix="labd train again"
+        ) from error
+
+
+def _parse(content: Any) -> TrainedRecord:
+    if not isinstance(content, Mapping):
+        raise TypeError("it holds no JSON object")
+    if (content["format"], content["version"]) != (RECORD_FORMAT, RECORD_VERSION):
+        raise ValueError(f"it is {content['format']!r} version {content['version']!r}")
+    record = TrainedRecord(
+        network=str(content["network"]),
+        dataset=str(content["dataset"]),
+        onnx_sha256=str(content["onnx_sha256"]),
+        input=str(content["input"]),
+        split=str(content["split"]),
+        samples=int(content["samples"]),
+        correct=int(content["correct"]),
+        validation_samples=int(content["validation_samples"]),
+        validation_correct=int(content["validation_correct"]),
+        best_epoch=int(content["best_epoch"]),
+        seed=int(content["seed"]),
+        threads=int(content["threads"]),
+        recipe=Recipe(**content["recipe"]),
+        tools={str(name): str(version) for name, version in content["tools"].items()},
+        command=str(content["command"]),
+    )
+    if not 0 <= record.correct <= record.samples or record.samples < 1:
+        raise ValueError(f"{record.correct} of {record.samples} samples cannot be right")
+    return record
+
+
+def _none_shipped(name: str) -> LabdError:
+    return DataMissing(
+        f"no trained {name!r} comes with labd", fix=f"train it: labd train {name}", network=name
+    )

@@ -1,0 +1,244 @@
+"""Train a network. Train environment only.
+
+One generator decides everything: the same seed, recipe and thread count give the same network,
+also when training was interrupted and resumed at any step. The test split is never looked at;
+a part split off the training set chooses the best epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from labd_host.networks import model as models
+from labd_host.networks.checkpoint import Folder
+from labd_host.networks.table import Network, recipe_of
+from labd_shared.errors import UsageError
+
+FINAL_LEARNING_RATE = 1e-3  # of the first one, where the cosine ends
+SAVE_EVERY_S = 30.0  # what a killed training loses at most, besides one step
+EVALUATION_BATCH = 500
+CHECKPOINT_VERSION = 1
+
+
+@dataclass
+class State:
+    """Where a training stands: what a checkpoint holds besides weights and optimiser."""
+
+    epoch: int = 0  # epochs that are done
+    step: int = 0  # steps done in the one that is not
+    loss_sum: float = 0.0  # over those steps
+    hits: int = 0  # images of those steps that were classified correctly
+    best_epoch: int = 0
+    best_correct: int = -1
+    log: list[dict[str, Any]] = field(default_factory=list)  # an entry an epoch
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told after a step.
+
+    Attributes:
+        epoch, epochs: The epoch in work, counted from 1, and how many there are.
+        step, steps: Steps done in it, and how many it has.
+        loss, train_percent: Means over those steps.
+        validation_percent: Of the last finished epoch, None in the first.
+        best_percent: Of the best one.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    train_percent: float
+    validation_percent: float | None
+    best_percent: float | None
+
+
+class Training:
+    """One training of one network on one training set."""
+
+    def __init__(
+        self,
+        network: Network,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.uint8],
+        folder: Folder,
+        *,
+        seed: int,
+    ) -> None:
+        """Split the set, draw the weights; or, where *folder* holds a checkpoint, take up from there.
+
+        Args:
+            network: With its recipe.
+            images, labels: The training split, uint8 (n, height, width, channels) and (n,).
+            folder: Holds the checkpoints.
+            seed: Decides weights, split and order.
+
+        Raises:
+            UsageError: no recipe, or the checkpoint was made with other settings.
+            ArtifactError: the checkpoint is damaged.
+        """
+        self.network, self.recipe, self.folder, self.seed = network, recipe_of(network), folder, seed
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        planes = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        classes = torch.from_numpy(labels.astype(np.int64))
+        held_out, kept = order[: self.recipe.validation], order[self.recipe.validation :]
+        self._validation = planes[held_out], classes[held_out]
+        self._images, self._labels = planes[kept], classes[kept]
+        if len(kept) < 2:  # batch normalisation has no variance of less
+            raise UsageError(
+                f"{len(images)} training images leave {len(kept)} after {len(held_out)} for validation",
+                fix="train on the whole training set, or split fewer off",
+            )
+        # A short last batch is left out: batches are drawn anew in every epoch.
+        self.steps = max(1, len(kept) // self.recipe.batch)
+        torch.manual_seed(seed)
+        self.model = models.build(network, latent_scale=self.recipe.latent_scale, dropout=self.recipe.dropout)
+        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=self.recipe.learning_rate)
+        self.state = State()
+        if saved := folder.load_last(self.settings()):
+            self.model.load_state_dict(saved["model"])
+            self._optimizer.load_state_dict(saved["optimizer"])
+            torch.set_rng_state(saved["generator"])
+            self.state = State(**saved["state"])
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result; a checkpoint of other settings is refused."""
+        made_by = {"checkpoint_version": CHECKPOINT_VERSION, "network": self.network.name, "seed": self.seed}
+        return {**made_by, "images": len(self._images), **asdict(self.recipe)}
+
+    def run(self, tell: Callable[[Progress], None], stopping: Callable[[], bool]) -> bool:
+        """Train to the last epoch, telling after every step.
+
+        Args:
+            tell: Called after every step.
+            stopping: Asked after every step; when it says yes a checkpoint is written.
+
+        Returns:
+            Whether training reached its end; False when it was stopped.
+        """
+        saved_at_s = time.monotonic()
+        while self.state.epoch < self.recipe.epochs:
+            order = self._order(self.state.epoch)
+            self.model.train()
+            while self.state.step < self.steps:
+                batch = order[self.state.step * self.recipe.batch : (self.state.step + 1) * self.recipe.batch]
+                self._step(batch)
+                tell(self._progress())
+                if stopping():
+                    self._save()
+                    return False
+                if time.monotonic() - saved_at_s > SAVE_EVERY_S:
+                    self._save()
+                    saved_at_s = time.monotonic()
+            self._finish_epoch()
+        self._save()
+        return True
+
+    def best(self) -> torch.nn.Module:
+        """The model of the best epoch, ready to be evaluated or exported."""
+        self.model.load_state_dict(self.folder.load_best()["model"])
+        self.model.eval()
+        return self.model
+
+    @property
+    def validation_samples(self) -> int:
+        """Images split off the training set."""
+        return len(self._validation[1])
+
+    @property
+    def validation_images(self) -> torch.Tensor:
+        """Those images: uint8 (n, channels, height, width)."""
+        return self._validation[0]
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        """The shuffle of *epoch*, from a generator of its own, so that it needs no saving."""
+        generator = torch.Generator().manual_seed((self.seed << 20) + epoch + 1)
+        return torch.randperm(len(self._images), generator=generator)
+
+    def _step(self, batch: torch.Tensor) -> None:
+        done = self.state.epoch * self.steps + self.state.step
+        cosine = 0.5 * (1 + math.cos(math.pi * done / (self.recipe.epochs * self.steps)))
+        share = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine
+        self._optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * share
+        labels = self._labels[batch]
+        logits = self.model(as_input(self._images[batch]))
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        models.clip_weights(self.model)
+        self.state.step += 1
+        self.state.loss_sum += float(loss.detach())
+        self.state.hits += int((logits.argmax(1) == labels).sum())
+
+    def _finish_epoch(self) -> None:
+        state = self.state
+        correct = count_correct(self.model, *self._validation)
+        entry = asdict(self._progress())
+        entry.update(
+            validation_percent=100.0 * correct / self.validation_samples,
+            learning_rate=self._optimizer.param_groups[0]["lr"],
+        )
+        best = correct >= state.best_correct  # of equals the later one: the smaller step has settled it
+        state.epoch, state.step, state.loss_sum, state.hits = state.epoch + 1, 0, 0.0, 0
+        if best:
+            state.best_epoch, state.best_correct = state.epoch, correct
+        entry["best_percent"] = 100.0 * state.best_correct / self.validation_samples
+        state.log.append(entry)
+        if best:  # the best first: after a kill in between, this epoch is done again and gives the same
+            self.folder.save_best({"model": self.model.state_dict(), "epoch": state.epoch})
+            self._save()
+        self.folder.write_log(state.log)
+
+    def _save(self) -> None:
+        self.folder.save_last(
+            {
+                "settings": self.settings(),
+                "model": self.model.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "generator": torch.get_rng_state(),
+                "state": asdict(self.state),
+            }
+        )
+
+    def _progress(self) -> Progress:
+        state = self.state
+        seen = min(state.step * self.recipe.batch, len(self._images))
+        samples = self.validation_samples
+        return Progress(
+            epoch=state.epoch + 1,
+            epochs=self.recipe.epochs,
+            step=state.step,
+            steps=self.steps,
+            loss=state.loss_sum / max(state.step, 1),
+            train_percent=100.0 * state.hits / max(seen, 1),
+            validation_percent=state.log[-1]["validation_percent"] if state.log else None,
+            best_percent=100.0 * state.best_correct / samples if state.log else None,
+        )
+
+
+def as_input(planes: torch.Tensor) -> torch.Tensor:
+    """uint8 planes (n, channels, height, width) as the network takes them: float32, pixel / 255."""
+    return planes.to(torch.float32) / 255.0
+
+
+def logits_of(model: torch.nn.Module, planes: torch.Tensor) -> torch.Tensor:
+    """Logits (n, classes) of uint8 planes; *model* is left in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        return torch.cat([model(as_input(part)) for part in planes.split(EVALUATION_BATCH)])
+
+
+def count_correct(model: torch.nn.Module, planes: torch.Tensor, labels: torch.Tensor) -> int:
+    """How many of uint8 planes *model* classifies as *labels* say."""
+    return int((logits_of(model, planes).argmax(1) == labels).sum())
