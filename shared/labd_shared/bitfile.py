@@ -83,7 +83,9 @@ def read_bit(path: Union[str, Path]) -> Bit:
             )
         content = file.read_bytes()
     except OSError as error:
-        raise ArtifactError("{} cannot be read: {}".format(file, error.strerror or error), fix=_REBUILD)
+        raise ArtifactError(
+            "{} cannot be read: {}".format(file, error.strerror or error), fix=_REBUILD
+        ) from error
     return parse_bit(content, str(file))
 
 
@@ -103,7 +105,7 @@ def parse_bit(content: bytes, name: str = "the bitfile") -> Bit:
 
 def _fields(content: bytes, name: str) -> Tuple[Dict[str, str], bytes]:
     """The header's texts and the configuration stream."""
-    fields = {}  # type: Dict[str, str]
+    fields: Dict[str, str] = {}
     at = len(_PREAMBLE)
     while True:
         key = content[at : at + 1]

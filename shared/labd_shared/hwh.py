@@ -70,7 +70,9 @@ def read_hwh(path: Union[str, Path]) -> Hwh:
             )
         content = file.read_bytes()
     except OSError as error:
-        raise ArtifactError("{} cannot be read: {}".format(file, error.strerror or error), fix=_REBUILD)
+        raise ArtifactError(
+            "{} cannot be read: {}".format(file, error.strerror or error), fix=_REBUILD
+        ) from error
     return parse_hwh(content, str(file))
 
 
@@ -84,14 +86,16 @@ def parse_hwh(content: bytes, name: str = "the .hwh") -> Hwh:
     try:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
-        raise ArtifactError("{} is not XML: {}".format(name, error), fix=_REBUILD)
+        raise ArtifactError("{} is not XML: {}".format(name, error), fix=_REBUILD) from error
     processor = root.find(".//MODULE[@MODTYPE='processing_system7']")
     if processor is None:
         raise ArtifactError("{} holds no Zynq-7000 processing system".format(name), fix=_REBUILD)
     try:
         return Hwh(_part(root), _clocks_mhz(processor), _blocks(root, processor))
     except (KeyError, ValueError, ZeroDivisionError) as error:
-        raise ArtifactError("{} says something else than a .hwh must: {}".format(name, error), fix=_REBUILD)
+        raise ArtifactError(
+            "{} says something else than a .hwh must: {}".format(name, error), fix=_REBUILD
+        ) from error
 
 
 def _part(root: ElementTree.Element) -> str:

@@ -1,0 +1,81 @@
+"""labd board: virtual boards up, down, and which run."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from labd_host.emulation import state
+from labd_host.emulation.logic_faults import FAULTS
+from labd_shared.errors import UsageError
+
+NO_FAULT = "none"
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@click.group()
+def board() -> None:
+    """Virtual boards on this machine."""
+
+
+@board.command()
+@click.argument("number")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=click.Choice([*sorted(FAULTS), NO_FAULT]),
+    help="What goes wrong on the board; may be given more than once. A running board is told, too.",
+)
+@click.option("--idle-s", type=click.FloatRange(min=1.0), default=2 * 3600.0, show_default=True,
+              help="End by itself when nobody was logged in for so long, seconds.")  # fmt: skip
+def up(number: str, faults: tuple[str, ...], idle_s: float) -> None:
+    """Start virtual board NUMBER (two digits) and wait until one can log in."""
+    from labd_host.emulation import virtual_board
+
+    if NO_FAULT in faults and len(faults) > 1:
+        raise UsageError("'none' was given beside other faults", fix="give --fault none alone")
+    was_up = state.load(number) is not None
+    running = virtual_board.up(
+        number, faults=[fault for fault in faults if fault != NO_FAULT], idle_s=idle_s, say=_say
+    )
+    if was_up and NO_FAULT in faults:
+        virtual_board.set_faults(number, [])
+    click.echo(f"virtual board {number} is up{' already' if was_up else ''} at {running.host}:{running.port}")
+    if running.port != state.rule_port(number):
+        _say(
+            f"port {state.rule_port(number)}, which board {number} has by the rule, is taken by something else"
+        )
+    if faults:
+        _say(f"faults: {', '.join(faults)}")
+
+
+@board.command()
+@click.argument("number")
+def down(number: str) -> None:
+    """End virtual board NUMBER and everything that runs on it."""
+    from labd_host.emulation import virtual_board
+
+    was_up = virtual_board.down(number)
+    click.echo(f"virtual board {number} is down{'' if was_up else '; it was not up'}")
+
+
+@board.command(name="list")
+def list_boards() -> None:
+    """List the virtual boards that run."""
+    from labd_host.emulation import virtual_board
+
+    boards = virtual_board.running()
+    if not boards:
+        _say("no virtual board is up; start one: labd board up 03")
+        return
+    table = Table("board", "address", "user", "process", "since (UTC)", "root")
+    for each in boards:
+        table.add_row(
+            each.board, f"{each.host}:{each.port}", each.user, str(each.pid), each.started, str(each.root)
+        )
+    Console().print(table)

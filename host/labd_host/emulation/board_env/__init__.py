@@ -1,0 +1,1 @@
+"""What is installed into a virtual board's Python; nothing of it runs in the host's."""

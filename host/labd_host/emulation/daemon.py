@@ -1,0 +1,200 @@
+"""The process behind a virtual board: its SSH server, and its programmable logic as a child.
+
+    python -P -m labd_host.emulation.daemon BOARD [--idle-s N] [--fault NAME]
+
+Started detached by `labd_host.emulation.virtual_board.up`. It ends on SIGTERM, when its logic dies, or
+when nobody was logged in for --idle-s seconds; then nothing that ran on the board is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import datetime
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from labd_host.emulation import board_root, keys, processes, ssh_server, state
+from labd_host.emulation.board_env.labd_virtual_board.link import VARIABLE, Link, VirtualBoardError
+from labd_host.remote import hostkeys
+from labd_shared.errors import BoardError
+
+LOGIC_LOG = "logic.log"
+START_TIMEOUT_S = 20.0
+END_TIMEOUT_S = 5.0
+IDLE_CHECKS = 20  # in one idle period
+ALREADY_UP = 3  # exit code: another daemon holds the board
+
+LOG = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one board until it ends; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m labd_host.emulation.daemon")
+    parser.add_argument("board", type=state.checked)
+    parser.add_argument("--idle-s", type=float, required=True)
+    parser.add_argument("--fault", action="append", default=[])
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    where = state.folder(options.board)
+    with state.locked(where / state.LOCK_NAME) as is_ours:
+        if not is_ours:
+            return ALREADY_UP
+        os.umask(0o022)
+        os.chdir(board_root.home(where / "root"))  # where SFTP begins, as a login does
+        sweep(options.board)  # what a killed daemon left
+        try:
+            with _logic(where, options.fault) as logic:
+                asyncio.run(_Board(options.board, options.idle_s, logic).run())
+        finally:
+            state.forget(options.board)
+            sweep(options.board)
+    return 0
+
+
+def sweep(board: str) -> None:
+    """End every process that runs on the board."""
+    processes.end(processes.with_variable(VARIABLE, str(state.logic_folder(board))))
+
+
+@contextlib.contextmanager
+def _logic(where: Path, faults: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The programmable logic, in a process that ends with this one: its standard input does."""
+    command = [sys.executable, "-P", "-m", "labd_host.emulation.logic_server", str(where / "logic")]
+    for fault in faults:
+        command += ["--fault", fault]
+    threads = {"OMP_NUM_THREADS": board_root.THREADS, "OPENBLAS_NUM_THREADS": board_root.THREADS}
+    with (where / LOGIC_LOG).open("wb") as log:
+        logic = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **threads}
+        )
+    try:
+        yield logic
+    finally:
+        if logic.stdin:
+            logic.stdin.close()
+        try:
+            logic.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            logic.kill()
+            logic.wait()
+
+
+class _Board:
+    """The running board."""
+
+    def __init__(self, board: str, idle_s: float, logic: subprocess.Popen[bytes]) -> None:
+        self._board, self._idle_s, self._logic = board, idle_s, logic
+        self._root = state.folder(board) / "root"
+        self._view = ssh_server.View(
+            board_root.USER,
+            board_root.home(self._root),
+            board_root.environment(self._root, state.logic_folder(board)),
+            keys.allowed_keys(),
+        )
+
+    async def run(self) -> None:
+        """Listen, prove that it works, say so, and serve until something ends it."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        host_key = keys.host_key(self._board)
+        acceptor = await ssh_server.listen(self._view, state.HOST, state.rule_port(self._board), host_key)
+        try:
+            port = int(acceptor.get_port())
+            hostkeys.pin(state.HOST, port, keys.public_half(host_key))
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self._prove_logic()
+                await self._prove_login(port)
+            state.save(self._state(port))
+            LOG.info("board %s answers at %s:%d", self._board, state.HOST, port)
+            await self._until_end(stop)
+        finally:
+            acceptor.close()
+            for connection in list(self._view.connections):
+                connection.abort()
+            for leader in list(self._view.sessions):
+                await ssh_server.end_session(leader)
+
+    def _state(self, port: int) -> state.State:
+        return state.State(
+            board=self._board,
+            host=state.HOST,
+            port=port,
+            pid=os.getpid(),
+            user=board_root.USER,
+            root=self._root,
+            client_key=keys.client_key(),
+            started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+
+    async def _prove_logic(self) -> None:
+        """Wait until the programmable logic answers."""
+        link = Link(str(state.logic_folder(self._board)))
+        while True:
+            self._check_logic()
+            try:
+                await asyncio.to_thread(link.ask, "now")
+                link.close()
+                return
+            except VirtualBoardError:
+                await asyncio.sleep(0.02)  # it is still starting; `run` sets the deadline
+
+    def _check_logic(self) -> None:
+        if self._logic.poll() is not None:
+            raise BoardError(
+                f"the programmable logic of board {self._board} ended (exit {self._logic.returncode})",
+                fix=f"read {state.folder(self._board) / LOGIC_LOG}",
+            )
+
+    async def _prove_login(self, port: int) -> None:
+        """Log in as a user would and run a command."""
+        import asyncssh
+
+        connection: Any = await asyncssh.connect(
+            state.HOST,
+            port,
+            username=self._view.user,
+            client_keys=[str(keys.client_key())],
+            known_hosts=str(hostkeys.path()),
+            config=None,
+            agent_path=None,
+        )
+        async with connection:
+            answer = await connection.run("echo ready", timeout=START_TIMEOUT_S)
+        if str(answer.stdout).strip() != "ready":
+            raise BoardError(
+                f"a login to board {self._board} gave {answer.stdout!r} instead of 'ready'",
+                fix=f"read {state.folder(self._board)}",
+            )
+
+    async def _until_end(self, stop: asyncio.Event) -> None:
+        """Return when told to, when idle for long; raise when the logic dies."""
+        idle_since_s = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(min(self._idle_s / IDLE_CHECKS, 1.0)):
+                    await stop.wait()
+                LOG.info("asked to end")
+                return
+            except TimeoutError:
+                self._check_logic()
+            if self._view.connections:
+                idle_since_s = time.monotonic()
+            elif time.monotonic() - idle_since_s > self._idle_s:
+                LOG.info("nobody was logged in for %g s", self._idle_s)
+                return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,325 @@
+"""The programmable logic of a virtual board: a bus, the blocks on it, and the accelerator.
+
+It is as unforgiving as silicon, and where silicon would hang or corrupt something without a word it
+says so: an address where nothing is faults, a start of a running DMA is an error, and a DMA that is
+sent outside the memory somebody allocated never finishes and leaves an event.
+
+Time comes from the cycle model: a batch of n frames takes latency + (n - 1) * cycles a frame at the
+clock that the SLCR registers give. While the network is being computed the device's clock stands still.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from labd_host.emulation.blocks import DmaBlock, RegisterFile, Slcr
+from labd_host.emulation.contiguous_memory import ContiguousMemory
+from labd_host.emulation.device_clock import DeviceClock
+from labd_host.emulation.logic_faults import check_faults
+from labd_host.emulation.overlay import Frames, LoadNetwork, Overlay, load_golden_model, load_overlay
+from labd_host.emulation.stream import Stream
+from labd_shared.bitfile import PYNQ_Z2_PART
+from labd_shared.errors import BoardError, BusFault, DmaBusy
+from labd_shared.registers import Iodma
+
+LAST_EVENTS = 50
+STATUS_PATIENCE_S = 0.1  # a status read waits so long for the emulator, and then says "running"
+
+LOG = logging.getLogger(__name__)
+
+
+class ProgrammableLogic:
+    """The logic of one board; every method may be called from any thread.
+
+    Args:
+        memory: What the DMAs reach.
+        clock: The board's time.
+        part: The device.
+        load_network: Reads a network.npz.
+    """
+
+    def __init__(
+        self,
+        memory: ContiguousMemory,
+        *,
+        clock: DeviceClock | None = None,
+        part: str = PYNQ_Z2_PART,
+        load_network: LoadNetwork = load_golden_model,
+    ) -> None:
+        self.memory, self.part = memory, part
+        self._clock = clock or DeviceClock()
+        self._load_network = load_network
+        self._slcr = Slcr()
+        self._faults: frozenset[str] = frozenset()
+        self._log: deque[str] = deque(maxlen=LAST_EVENTS)
+        self._changed = threading.Condition()
+        self._closed = False
+        self._broken: BoardError | None = None
+        self._unplug()
+        self._thread = threading.Thread(target=self._work, name="programmable-logic", daemon=True)
+        self._thread.start()
+
+    def _unplug(self) -> None:
+        """Forget the accelerator: what was running on it is lost, as on silicon."""
+        self._overlay: Overlay | None = None
+        self._blocks: list[RegisterFile] = [self._slcr]
+        self._dmas: dict[str, DmaBlock] = {}
+        self._streams: dict[str, Stream] = {}
+        self._computations: deque[tuple[Overlay, DmaBlock, Frames, float, float]] = deque()
+        self._inputs: list[tuple[DmaBlock, float]] = []  # fed, and when the last frame was taken in
+        self._outputs: dict[str, tuple[DmaBlock, int, int, float]] = {}  # waiting for frames
+        self._events: list[tuple[float, Callable[[], None]]] = []
+
+    def close(self) -> None:
+        """Stop; what is running is lost."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout=5.0)
+
+    # -- what a board's processor asks for ---------------------------------------------------
+
+    def configure(self, bitfile: Path) -> None:
+        """Load a bitfile. Raises what `load_overlay` raises, and leaves the logic as it was then."""
+        with self._changed:
+            self._clock.freeze()
+        try:
+            overlay = load_overlay(bitfile, self.part, self._load_network)
+            with self._changed:
+                for _ in self._computations:  # each of them holds the clock, and none will run now
+                    self._clock.thaw()
+                self._unplug()
+                self._broken = None
+                self._overlay = overlay
+                for tensor in (overlay.input, *overlay.outputs):
+                    block = overlay.blocks[tensor.dma]
+                    self._dmas[tensor.dma] = DmaBlock(tensor.dma, block.base, block.size)
+                self._streams = {tensor.dma: Stream() for tensor in overlay.outputs}
+                self._blocks += self._dmas.values()
+                self._blocks += [
+                    RegisterFile(name, block.base, block.size)
+                    for name, block in overlay.blocks.items()
+                    if name not in self._dmas
+                ]
+                self._event(f"configured with {bitfile}: {', '.join(sorted(overlay.blocks))}")
+        finally:
+            with self._changed:
+                self._clock.thaw()
+                self._changed.notify_all()
+
+    def read(self, address: int) -> int:
+        """Read a register over the bus; reading the status of a DMA clears its done bit.
+
+        Raises:
+            BusFault: nothing answers at *address*.
+            BoardError: the emulator itself failed to compute a batch.
+        """
+        with self._changed:
+            block, offset = self._at(address)
+            if isinstance(block, DmaBlock) and offset == Iodma.CONTROL:
+                # A poll during a computation would only slow it down: no time passes on the board.
+                self._changed.wait_for(lambda: not self._clock.is_frozen, STATUS_PATIENCE_S)
+                self._settle()
+                if self._broken is not None:
+                    raise self._broken
+            return block.read(offset)
+
+    def peek(self, address: int, words: int) -> list[int]:
+        """Neighbouring registers without the side effects of reading them."""
+        with self._changed:
+            self._settle()
+            found = [self._at(address + 4 * index) for index in range(words)]
+            return [block.peek(offset) for block, offset in found]
+
+    def write(self, address: int, value: int) -> None:
+        """Write a register over the bus; the start bit starts a DMA.
+
+        Raises:
+            BusFault: nothing answers at *address*.
+            DmaBusy: a running DMA was started.
+        """
+        with self._changed:
+            block, offset = self._at(address)
+            self._settle()
+            try:
+                started = block.write(offset, value)
+            except DmaBusy as error:
+                self._event(error.what)
+                raise
+            if started and isinstance(block, DmaBlock):
+                self._start(block)
+
+    def now_s(self) -> float:
+        """The board's time, s."""
+        with self._changed:
+            return self._clock.now_s()
+
+    def allocate(self, size_bytes: int, owner: object) -> int:
+        """Contiguous memory for *owner*; its physical address. Raises OutOfMemory."""
+        with self._changed:
+            return self.memory.allocate(size_bytes, owner)
+
+    def free(self, address: int, owner: object) -> None:
+        """Take back contiguous memory of *owner*."""
+        with self._changed:
+            self.memory.free(address, owner)
+
+    def free_all(self, owner: object) -> None:
+        """Take back all memory of an *owner* who is gone."""
+        with self._changed:
+            self.memory.free_all(owner)
+
+    def set_faults(self, names: Iterable[str]) -> None:
+        """Switch exactly these faults on, from the next transfer on. Raises UnknownName."""
+        wanted = check_faults(names)
+        with self._changed:
+            self._faults = frozenset(wanted)
+            self._event(f"faults: {', '.join(sorted(wanted)) or 'none'}")
+
+    def facts(self) -> dict[str, Any]:
+        """What can be said of the logic, JSON-able."""
+        with self._changed:
+            return {
+                "part": self.part,
+                "bitfile": str(self._overlay.bitfile) if self._overlay else None,
+                "fclk0_mhz": round(self._slcr.fclk_mhz(), 6),
+                "cma_base": self.memory.base,
+                "cma_bytes": self.memory.size_bytes,
+                "cma_free_bytes": self.memory.free_bytes,
+                "faults": sorted(self._faults),
+                "events": list(self._log),
+            }
+
+    # -- the hardware, all of it under the lock -----------------------------------------------
+
+    def _event(self, what: str) -> None:
+        self._log.append(f"{self._clock.now_s():.6f} s: {what}")
+        LOG.info("%s", self._log[-1])
+
+    def _at(self, address: int) -> tuple[RegisterFile, int]:
+        for block in self._blocks:
+            if block.base <= address < block.base + block.size_bytes:
+                return block, address - block.base
+        self._event(f"bus fault at {address:#010x}")
+        raise BusFault(
+            f"nothing answers at address {address:#010x}: a real board would hang here",
+            fix="take addresses from the .hwh of the bitfile that is loaded, and load it first",
+            address=address,
+        )
+
+    def _start(self, dma: DmaBlock) -> None:
+        overlay = self._overlay
+        if overlay is None:
+            raise BoardError(f"{dma.name} was started without an accelerator", fix="load a bitfile first")
+        is_input = dma.name == overlay.input.dma
+        tensor = overlay.input if is_input else next(t for t in overlay.outputs if t.dma == dma.name)
+        if ("stuck-idma" if is_input else "stuck-odma") in self._faults:
+            self._event(f"{dma.name} is stuck: a fault that is switched on")
+            return
+        frames, address = dma.repetitions, dma.address
+        size_bytes = frames * tensor.frame_bytes
+        if frames and not self.memory.holds(address, size_bytes):
+            self._event(f"{dma.name} is stuck: {size_bytes} bytes at {address:#010x} are not allocated")
+            return
+        now_s = self._clock.now_s()
+        if is_input:
+            interval_s = overlay.expected.cycles_per_frame / (self._slcr.fclk_mhz() * 1e6)
+            packed = self.memory.view(address, size_bytes).reshape(frames, -1).copy() if frames else None
+            if packed is None:
+                self._events.append((now_s, dma.finish))
+            else:
+                self._clock.freeze()
+                self._computations.append((overlay, dma, packed, now_s, interval_s))
+        else:
+            self._outputs[dma.name] = (dma, address, frames, now_s)
+            self._move()
+        self._changed.notify_all()
+
+    def _fed(self, dma: DmaBlock, outputs: list[Frames], start_s: float, interval_s: float) -> None:
+        """A batch was computed: its frames are inside the accelerator."""
+        overlay = self._overlay
+        if overlay is None:
+            return
+        cycles = overlay.expected.latency_cycles
+        first_s = start_s + cycles / overlay.expected.cycles_per_frame * interval_s
+        for tensor, frames in zip(overlay.outputs, outputs, strict=True):
+            if "wrong-results" in self._faults:
+                frames[:, 0] ^= 1
+            self._streams[tensor.dma].put(frames, first_s, interval_s)
+        self._inputs.append((dma, start_s + len(outputs[0]) * interval_s))
+        self._move()
+
+    def _move(self) -> None:
+        """Let frames leave where an output DMA waits for them, and inputs end that found room."""
+        for name, (dma, address, count, start_s) in list(self._outputs.items()):
+            taken = self._streams[name].take(count, start_s)
+            if taken is not None:
+                del self._outputs[name]
+                frames, finish_s = taken
+                self._events.append((finish_s, functools.partial(self._deliver, dma, address, frames)))
+        room = self._overlay is not None and all(
+            len(stream) <= self._overlay.depth_frames for stream in self._streams.values()
+        )
+        if room:
+            now_s = self._clock.now_s()
+            self._events += [(max(taken_s, now_s), dma.finish) for dma, taken_s in self._inputs]
+            self._inputs = []
+
+    def _deliver(self, dma: DmaBlock, address: int, frames: Frames) -> None:
+        if self.memory.holds(address, frames.size):
+            self.memory.view(address, frames.size)[:] = frames.reshape(-1)
+        elif frames.size:
+            self._event(f"{dma.name} wrote to {address:#010x} after that memory was freed")
+        dma.finish()
+
+    def _settle(self) -> None:
+        """Let everything happen that the device's clock has reached."""
+        now_s = self._clock.now_s()
+        due = sorted((event for event in self._events if event[0] <= now_s), key=lambda event: event[0])
+        if due:
+            self._events = [event for event in self._events if event[0] > now_s]
+            for _, happen in due:
+                happen()
+
+    def _work(self) -> None:
+        """The emulator's own thread: computes batches and lets time-outs of the model happen."""
+        with self._changed:
+            while not self._closed:
+                if self._computations:
+                    self._compute(*self._computations.popleft())
+                    continue
+                self._settle()
+                wait_s = None
+                if self._events and not self._clock.is_frozen:
+                    wait_s = max(min(event[0] for event in self._events) - self._clock.now_s(), 0.0)
+                self._changed.wait(wait_s)
+
+    def _compute(
+        self, overlay: Overlay, dma: DmaBlock, packed: Frames, start_s: float, interval_s: float
+    ) -> None:
+        self._changed.release()
+        outputs: list[Frames] | None = None
+        failure: Exception | None = None
+        try:
+            outputs = overlay.compute(packed)
+        except Exception as error:  # noqa: BLE001 - it is handed to the board's program, see `read`
+            LOG.exception("computing a batch of %d frames failed", len(packed))
+            failure = error
+        finally:
+            self._changed.acquire()
+        self._clock.thaw()
+        if overlay is self._overlay:
+            if outputs is not None:
+                self._fed(dma, outputs, start_s, interval_s)
+            else:
+                self._broken = BoardError(
+                    f"the virtual board could not compute a batch: {failure!r}",
+                    fix="load the bitfile again; the board's logic.log has the traceback",
+                )
+        self._changed.notify_all()

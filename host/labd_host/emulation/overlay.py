@@ -1,0 +1,163 @@
+"""What a bitfile makes of the programmable logic of a virtual board.
+
+Everything that silicon would refuse is refused here, and so is what only an emulator can miss: the
+network it would have to compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from labd_shared.bitfile import PYNQ_Z2_PART, check_part, read_bit
+from labd_shared.digest import file_sha256
+from labd_shared.errors import ArtifactError, DigestMismatch, WrongPart, WrongTarget
+from labd_shared.hwh import Block, Hwh, read_hwh
+from labd_shared.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Expected, Manifest, parse_manifest
+from labd_shared.packing import pack_tensor, unpack_tensor
+from labd_shared.tensors import Tensor
+
+NETWORK_NAME = "network.npz"
+CHUNK_FRAMES = 4096  # computed at once: bounds the memory of the unpacked values
+
+Array = npt.NDArray[Any]
+Frames = npt.NDArray[np.uint8]
+
+
+class Network(Protocol):
+    """What computes: `labd_host.emulation.golden.GoldenModel`, or a stand-in of a test."""
+
+    def run(self, images: Array, /) -> Any:
+        """An object whose ``outputs`` are the arrays (N, *normal[1:]) of the accelerator's outputs."""
+
+
+LoadNetwork = Callable[[Path], Network]
+
+
+def load_golden_model(path: Path) -> Network:
+    """The golden model in *path*."""
+    from labd_host.emulation.golden import GoldenModel  # numpy's linear algebra, when it is needed
+
+    return GoldenModel.load(path)
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A configured accelerator.
+
+    Attributes:
+        bitfile: Where it came from.
+        blocks: What the processor can address, by name.
+        input, outputs: What the DMAs move.
+        expected: The cycle model's numbers.
+        network: What computes.
+    """
+
+    bitfile: Path
+    blocks: dict[str, Block]
+    input: Tensor
+    outputs: tuple[Tensor, ...]
+    expected: Expected
+    network: Network
+
+    @property
+    def depth_frames(self) -> int:
+        """Frames that fit into the accelerator before its input stalls."""
+        return max(1, -(-self.expected.latency_cycles // self.expected.cycles_per_frame))
+
+    def compute(self, packed: Frames) -> list[Frames]:
+        """Run frames: packed bytes (n, frame bytes) in, the same of every output out."""
+        results = [np.empty((len(packed), tensor.frame_bytes), np.uint8) for tensor in self.outputs]
+        for start in range(0, len(packed), CHUNK_FRAMES):
+            chunk = packed[start : start + CHUNK_FRAMES]
+            shape = self.input.batched(self.input.packed, len(chunk))
+            values = unpack_tensor(chunk.reshape(shape), self.input)
+            for tensor, output, result in zip(
+                self.outputs, self.network.run(values).outputs, results, strict=True
+            ):
+                packed_output = pack_tensor(np.asarray(output), tensor)
+                result[start : start + len(chunk)] = packed_output.reshape(len(chunk), -1)
+        return results
+
+
+def load_overlay(
+    bitfile: Path, part: str = PYNQ_Z2_PART, load_network: LoadNetwork = load_golden_model
+) -> Overlay:
+    """Read what lies beside *bitfile* and check that it belongs together.
+
+    Raises:
+        WrongPart: bitfile or .hwh are for another device.
+        WrongTarget: there is no network to compute with.
+        DigestMismatch: the network is not the one the bitfile or the manifest names.
+        ArtifactError: a file is missing or damaged, or a DMA of the manifest is not in the .hwh.
+    """
+    bit = read_bit(bitfile)
+    check_part(bit, part)
+    hwh = read_hwh(bitfile.with_suffix(".hwh"))
+    if hwh.part != part:
+        raise WrongPart(
+            f"{bitfile.with_suffix('.hwh').name} is for {hwh.part}, the board has a {part}",
+            fix="copy the .hwh that was built together with the bitfile",
+            part=hwh.part,
+        )
+    folder = bitfile.parent
+    network = folder / NETWORK_NAME
+    if not network.is_file():
+        raise WrongTarget(
+            f"{folder.name} has no {NETWORK_NAME}: a virtual board has nothing to compute with",
+            fix=f"labd attach-network {folder} {NETWORK_NAME}",
+        )
+    manifest = _manifest(folder)
+    digest = file_sha256(network)
+    entry = manifest.files.get(NETWORK_NAME)
+    named = {bitfile.name: bit.network_sha256(), MANIFEST_NAME: entry.sha256 if entry else None}
+    for source, wanted in named.items():
+        if wanted is not None and wanted != digest:
+            raise DigestMismatch(
+                f"{NETWORK_NAME} has sha256 {digest[:12]}, {source} names {wanted[:12]}",
+                fix="build or deploy the bundle again: its files do not belong together",
+            )
+    return Overlay(
+        bitfile,
+        hwh.blocks,
+        _only_input(manifest, hwh),
+        tuple(_with_block(tensor, hwh) for tensor in manifest.outputs),
+        manifest.expected,
+        load_network(network),
+    )
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST_NAME
+    try:
+        with path.open("rb") as handle:
+            return parse_manifest(handle.read(MAX_MANIFEST_BYTES + 1))
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error.strerror}): the virtual board does not know the tensors",
+            fix="program the accel.bit inside a bundle: labd build NETWORK --target emu -o DIR",
+        ) from error
+
+
+def _only_input(manifest: Manifest, hwh: Hwh) -> Tensor:
+    if len(manifest.inputs) != 1:
+        raise ArtifactError(
+            f"{manifest.network} has {len(manifest.inputs)} inputs, a virtual board computes networks with one",
+            fix="run it on a real board",
+        )
+    return _with_block(manifest.inputs[0], hwh)
+
+
+def _with_block(tensor: Tensor, hwh: Hwh) -> Tensor:
+    if tensor.dma not in hwh.blocks:
+        raise ArtifactError(
+            f"the manifest moves {tensor.name!r} with {tensor.dma}, the .hwh has "
+            f"{', '.join(sorted(hwh.blocks)) or 'no block'}",
+            fix="build or deploy the bundle again: its files do not belong together",
+        )
+    return tensor

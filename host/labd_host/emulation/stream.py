@@ -1,0 +1,64 @@
+"""The frames inside the accelerator, on their way from the input DMA to an output DMA.
+
+It is first in, first out, as on silicon: frames that no output transfer asked for stay inside and
+come out first next time, and an output transfer that asks for more than were put in waits for ever.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Frames = npt.NDArray[np.uint8]
+
+
+@dataclass
+class _Run:
+    """Frames of one input transfer: packed, (n, frame bytes), and when they can leave."""
+
+    frames: Frames
+    first_s: float
+    interval_s: float
+
+
+class Stream:
+    """One output of the accelerator."""
+
+    def __init__(self) -> None:
+        self._runs: deque[_Run] = deque()
+        self._last_s = float("-inf")  # when the latest frame left
+
+    def __len__(self) -> int:
+        """Frames inside."""
+        return sum(len(run.frames) for run in self._runs)
+
+    def put(self, frames: Frames, first_s: float, interval_s: float) -> None:
+        """Add frames: the first can leave at *first_s*, each other *interval_s* after the one before."""
+        if len(frames):
+            self._runs.append(_Run(frames, first_s, interval_s))
+
+    def take(self, count: int, start_s: float) -> tuple[Frames, float] | None:
+        """Let *count* frames leave, from *start_s* on at the earliest.
+
+        Returns:
+            The frames and when the last of them has left, s; None while there are not as many.
+        """
+        if count > len(self):
+            return None
+        pieces: list[Frames] = []
+        finish_s = start_s
+        while count:
+            run = self._runs[0]
+            taken = run.frames[:count]
+            begin_s = max(run.first_s, start_s, self._last_s + run.interval_s)
+            self._last_s = finish_s = begin_s + (len(taken) - 1) * run.interval_s
+            pieces.append(taken)
+            count -= len(taken)
+            run.frames = run.frames[len(taken) :]
+            run.first_s += len(taken) * run.interval_s
+            if not len(run.frames):
+                self._runs.popleft()
+        return (np.concatenate(pieces) if pieces else np.zeros((0, 0), np.uint8)), finish_s

@@ -1,0 +1,157 @@
+"""Virtual boards with the light body: start, stop, list.
+
+No root and nothing to install but pip packages: a process of ours serves SSH on 127.0.0.1, commands
+run in a Python of the board's own, and a second process is the programmable logic.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from labd_host import environments
+from labd_host.emulation import board_root, daemon, processes, state
+from labd_host.emulation.board_env.labd_virtual_board.link import Link, VirtualBoardError
+from labd_host.emulation.logic_faults import check_faults
+from labd_host.emulation.state import State
+from labd_shared.errors import BoardError, from_wire
+
+IDLE_S = 2 * 3600.0
+START_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 10.0
+LOG_NAME = "board.log"
+
+
+def up(
+    board: str,
+    *,
+    faults: Iterable[str] = (),
+    idle_s: float = IDLE_S,
+    python: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> State:
+    """Start a board and wait until one can log in; a board that runs already is left as it is.
+
+    Args:
+        board: Its number, "03".
+        faults: What goes wrong on it (`logic_faults.FAULTS`); a running board is told of them, too.
+        idle_s: It ends by itself when nobody was logged in for so long.
+        python: The Python of a board environment; the product's own when None, made if it is missing.
+        say: Told before anything slow starts.
+
+    Raises:
+        UnknownName: no such number or fault.
+        SetupError: the board environment cannot be made.
+        BoardError: it does not answer in time.
+    """
+    wanted = check_faults(faults)
+    where = state.folder(board)
+    with state.locked(where / "up.lock", START_TIMEOUT_S):
+        running = state.load(board)
+        if running is not None:
+            if wanted:
+                set_faults(board, wanted)
+            return running
+        board_root.prepare(where / "root", python or environments.ensure("board", say=say))
+        return _start(board, wanted, idle_s)
+
+
+def _start(board: str, faults: list[str], idle_s: float) -> State:
+    where = state.folder(board)
+    command = [sys.executable, "-P", "-m", "labd_host.emulation.daemon", board, "--idle-s", str(idle_s)]
+    for fault in faults:
+        command += ["--fault", fault]
+    log = where / LOG_NAME
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+        )
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        ready = state.load(board)
+        if ready is not None and _answers(ready):
+            return ready
+        if process.poll() is not None and process.returncode != daemon.ALREADY_UP:
+            break
+        time.sleep(0.02)
+    if process.poll() is None:
+        process.terminate()
+    lines = log.read_text(errors="replace").strip().splitlines()
+    raise BoardError(
+        f"virtual board {board} did not start within {START_TIMEOUT_S:g} s: {lines[-1] if lines else 'no output'}",
+        fix=f"read {log}, then again: labd board up {board}",
+    )
+
+
+def _answers(board: State) -> bool:
+    """Whether an SSH server answers where the board says."""
+    try:
+        with socket.create_connection((board.host, board.port), timeout=2.0) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def down(board: str) -> bool:
+    """End a board and everything that runs on it; whether there was anything to end.
+
+    Raises:
+        UnknownName: no such number.
+        BoardError: its daemon does not die.
+    """
+    where = state.folder(board)
+    lock = where / state.LOCK_NAME
+    was_up = state.is_locked(lock)
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    asked = killed = False
+    while state.is_locked(lock):
+        running = state.load(board)
+        if running is not None and not asked:
+            processes.send([running.pid], signal.SIGTERM)
+            asked = True
+        if time.monotonic() > deadline_s:
+            if killed or running is None:
+                raise BoardError(
+                    f"virtual board {board} does not end within {END_TIMEOUT_S:g} s",
+                    fix=f"read {where / LOG_NAME}, then end its process yourself",
+                )
+            processes.send([running.pid], signal.SIGKILL)
+            killed, deadline_s = True, time.monotonic() + 2.0
+        time.sleep(0.02)
+    if where.is_dir():
+        daemon.sweep(board)
+        state.forget(board)
+    return was_up
+
+
+def running() -> list[State]:
+    """The boards that run, by number."""
+    found = [state.load(board) for board in state.known_boards()]
+    return [board for board in found if board is not None]
+
+
+def set_faults(board: str, faults: Iterable[str]) -> None:
+    """Switch exactly these faults on, on a running board.
+
+    Raises:
+        UnknownName: no such fault.
+        BoardError: the board does not run.
+    """
+    wanted = check_faults(faults)
+    link = Link(str(state.logic_folder(board)))
+    try:
+        link.ask("faults", names=wanted)
+    except VirtualBoardError as error:
+        raise from_wire(error.labd_error) from error
+    finally:
+        link.close()
