@@ -479,7 +479,9 @@ def answer(agent: Agent, line: str) -> Dict[str, Any]:
         }
 
 
-def main() -> None:
+def serve() -> None:
+    """Answer until the host is done or gone."""
+
     def stop(number: int, frame: Any) -> None:
         raise SystemExit(1)
 
@@ -495,6 +497,16 @@ def main() -> None:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         agent.leave()
+
+
+def main() -> None:
+    """Serve in a session of its own: where the SSH server kills a lost client's processes at once, this
+    one still takes back what was not confirmed."""
+    child = os.fork()
+    if child:
+        sys.exit(1 if os.waitpid(child, 0)[1] else 0)
+    os.setsid()
+    serve()
 
 
 if __name__ == "__main__":

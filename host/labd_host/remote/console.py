@@ -1,0 +1,160 @@
+"""What a `fab` task shows, and how it ends: results on standard output, talk on standard error.
+
+With ``--json`` standard output is one JSON document and nothing else, also when the task fails.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from labd_host.remote.data import Pushed
+from labd_host.remote.enrolment import Enrolled
+from labd_host.remote.fleet import Outcome, Report, Talk
+from labd_host.remote.look import Seen
+from labd_host.remote.releases import Deployed
+from labd_host.remote.tasks import DeployedWithData, Ran, SetUp
+from labd_shared.errors import INTERRUPTED, LabdError
+
+JSON_VERSION = 1
+_writing = threading.Lock()
+
+
+def talk(*, as_json: bool = False) -> Talk:
+    """Talk on standard error; lines of the board's commands on standard output, unless that is for JSON."""
+    return Talk(_say, _say if as_json else _line)
+
+
+def question() -> Callable[[str], bool] | None:
+    """How to ask yes or no; None without a terminal."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(text: str) -> bool:
+        _say(text + " [y/N]")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    return ask
+
+
+def show(work: Callable[[], Report], *, as_json: bool = False) -> None:
+    """Do *work* and show what came of it. The one place where our errors become exit codes.
+
+    Raises:
+        invoke.Exit: with the exit code of the first error, 130 after Ctrl-C.
+    """
+    from invoke.exceptions import Exit
+
+    try:
+        report = work()
+    except LabdError as error:
+        if as_json:
+            _line(json.dumps({"labd": JSON_VERSION, "error": _error(error)}, indent=2))
+        raise Exit(_sentence(error), code=error.exit_code) from error
+    except KeyboardInterrupt as error:
+        raise Exit("interrupted; nothing is left running on the board", code=INTERRUPTED) from error
+    if as_json:
+        _line(json.dumps(_record(report), indent=2, default=str))
+    else:
+        _show_results(report)
+    wrong = [_sentence(outcome.error) for outcome in report.outcomes if outcome.error]
+    if wrong:
+        raise Exit("\n".join(wrong), code=report.exit_code)
+
+
+def _say(text: str) -> None:
+    with _writing:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def _line(text: str) -> None:
+    with _writing:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _sentence(error: LabdError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _error(error: LabdError) -> dict[str, Any]:
+    return {**error.to_wire(), "exit_code": error.exit_code}
+
+
+def _record(report: Report) -> dict[str, Any]:
+    boards = []
+    for outcome in report.outcomes:
+        entry: dict[str, Any] = {"board": outcome.board, "ok": outcome.error is None}
+        if outcome.error:
+            entry["error"] = _error(outcome.error)
+        else:
+            entry["result"] = asdict(outcome.result)
+        boards.append(entry)
+    return {"labd": JSON_VERSION, "task": report.task, "inventory": report.inventory, "boards": boards}
+
+
+def _show_results(report: Report) -> None:
+    if report.task == "boards":
+        _table(report)
+        return
+    for outcome in report.outcomes:
+        if outcome.error is None:
+            _line(f"board {outcome.board}: {_told(outcome)}")
+
+
+def _told(outcome: Outcome) -> str:
+    match outcome.result:
+        case DeployedWithData(deploy=done):
+            return f"{_deployed(done)}; {_data(outcome.result)}"
+        case Deployed() as done:
+            return f"release {done.release} is current again, before it {done.previous}"
+        case Ran() as ran:
+            return f"{ran.command} ended well after {ran.seconds:.1f} s"
+        case Pushed(sent_bytes=0) as pushed:
+            return f"has {pushed.dataset}/{pushed.split} already, 0 bytes sent"
+        case Pushed() as pushed:
+            return f"has {pushed.dataset}/{pushed.split} now, {pushed.sent_bytes / 1e6:.1f} MB sent"
+        case Enrolled() as enrolled:
+            before = f", before it {enrolled.before}" if enrolled.before != enrolled.fingerprint else ""
+            return f"host key {enrolled.fingerprint} is trusted" + (before if enrolled.before else "")
+        case SetUp() as done:
+            return f"{done.path} {'was there' if done.state == 'there' else 'is written'}"
+    return str(outcome.result)
+
+
+def _deployed(done: Deployed) -> str:
+    head = (
+        f"release {done.release} was current already"
+        if done.unchanged
+        else f"release {done.release} is current"
+    )
+    sent = f"{done.sent_bytes} bytes" if done.sent_bytes < 10_000 else f"{done.sent_bytes / 1e6:.1f} MB"
+    proof = f"{done.selftest.get('samples', '?')} golden samples right"
+    return f"{head}, {sent} sent in {done.sent_files} of {done.files} files, {proof}, {done.seconds:.1f} s"
+
+
+def _data(done: DeployedWithData) -> str:
+    if done.dataset_sent_bytes is None:
+        return f"data set {done.dataset} is missing there"
+    return f"data set {done.dataset} is there"
+
+
+def _table(report: Report) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    if not report.outcomes:
+        _line("no real board in the inventory and no virtual one up; start one: labd board up 03")
+        return
+    table = Table(box=box.SIMPLE)
+    for column in ("board", "kind", "address", "state", "release", "network", "in use by", "free"):
+        table.add_column(column, overflow="fold")
+    for outcome in report.outcomes:
+        row: Seen = outcome.result
+        free = "" if row.free_mb is None else f"{row.free_mb} MB"
+        table.add_row(row.number, row.kind, row.address, row.state, row.release, row.network, row.owner, free)
+    Console(highlight=False, markup=False).print(table)

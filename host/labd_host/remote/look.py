@@ -1,0 +1,79 @@
+"""What each board is doing: reachable, what runs there, who holds it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from labd_host.remote import inventory
+from labd_host.remote.agent import session
+from labd_host.remote.fleet import Outcome, Report, Talk, on_each
+from labd_host.remote.inventory import Board, Inventory
+from labd_host.remote.transport import Connection, Deadlines
+from labd_shared.errors import BoardUnreachable, LabdError
+
+LOOK_S = 6.0  # for each board, all at once
+LOOK_DEADLINES = Deadlines(connect_s=3, banner_s=3, auth_s=4, channel_s=3, silence_s=3, transfer_s=3)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One row of `boards`."""
+
+    number: str
+    kind: str
+    address: str
+    state: str
+    release: str = ""
+    network: str = ""
+    owner: str = ""
+    python: str = ""
+    free_mb: int | None = None
+
+
+def look(boards: Sequence[str] = (), *, talk: Talk) -> Report:
+    """What each board is doing; without numbers: every real board, and the virtual ones that are up."""
+    taken = inventory.load()
+    numbers = list(boards) or [number for number in taken.numbers() if _worth_a_look(taken.board(number))]
+
+    def work(board: Board, talk: Talk) -> Seen:
+        address = f"{board.host}:{board.port}"
+        try:
+            reached = inventory.endpoint(board)
+            address = f"{reached.host}:{reached.port}"
+            with Connection(reached, LOOK_DEADLINES) as connection, session(connection) as agent:
+                hello = agent.hello
+        except LabdError as error:
+            return Seen(board.number, board.kind, address, f"{type(error).__name__}: {error.what}")
+        owner = hello["owner"]
+        return Seen(
+            board.number,
+            board.kind,
+            address,
+            "up",
+            str(hello["release"]),
+            str(hello["manifest"]["network"] or ""),
+            f"{owner['who']} since {owner.get('since')}: {owner.get('what')}" if owner else "",
+            str(hello["python"]),
+            int(hello["free_bytes"]) // 1_000_000,
+        )
+
+    report = on_each("boards", numbers, work, talk, limit_s=LOOK_S, may_be_empty=True)
+    rows = tuple(_late_row(taken, outcome) if outcome.error else outcome for outcome in report.outcomes)
+    return replace(report, outcomes=rows)
+
+
+def _worth_a_look(board: Board) -> bool:
+    if board.kind == "real":
+        return True
+    try:
+        inventory.endpoint(board)
+    except BoardUnreachable:
+        return False
+    return True
+
+
+def _late_row(taken: Inventory, outcome: Outcome) -> Outcome:
+    board = taken.board(outcome.board)
+    row = Seen(
+        board.number, board.kind, f"{board.host}:{board.port}", str(outcome.error and outcome.error.what)
+    )
+    return Outcome(outcome.board, row)

@@ -1,0 +1,212 @@
+"""What `fab` offers, as functions: each takes board numbers, does one thing, and returns what came of it.
+
+Nothing is printed here: a `Talk` is told what happens, the report says what came of it (`console`
+shows both). Pinning host keys is in `enrolment`, the table of boards in `look`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labd_host.remote import data as board_data
+from labd_host.remote import inventory, releases
+from labd_host.remote.agent import Session, session
+from labd_host.remote.fleet import Report, Talk, on_each
+from labd_host.remote.inventory import Board
+from labd_host.remote.transport import Connection
+from labd_host.remote.wheel import board_wheel
+from labd_shared.bundle import open_bundle
+from labd_shared.errors import ArtifactError, UsageError
+
+BUNDLE_VARIABLE = "LABD_BUNDLE"
+DEFAULT_BUNDLE = Path("bitfiles/tfc-w1a1-emu")
+COMMAND_S = "900"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A labd command that ran on a board: its report as data (None when it was shown as lines)."""
+
+    board: str
+    command: str
+    report: dict[str, Any] | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DeployedWithData:
+    """A deploy, and what surrounds it: the data set's state and labd.pth's."""
+
+    deploy: releases.Deployed
+    dataset: str
+    dataset_sent_bytes: int | None
+    pth: str
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """labd.pth on a board: where, and whether it was "there" or "written"."""
+
+    board: str
+    path: str
+    state: str
+
+
+def deploy(boards: Sequence[str], *, bundle: str = "", wheel: Path | None = None, talk: Talk) -> Report:
+    """Deploy a bundle, with the code that runs it and its test data, and prove it with its golden samples.
+
+    Args:
+        boards: Numbers.
+        bundle: Folder or .zip; LABD_BUNDLE, then ./bitfiles/tfc-w1a1-emu when "".
+        wheel: The code that runs it; `board_wheel` when None.
+        talk: Told what happens.
+
+    Raises:
+        UsageError: no board, or no bundle.
+        ArtifactError: the bundle is damaged.
+        UnknownName, SetupError: as of the inventory and the board wheel.
+    """
+    opened = open_bundle(_bundle(bundle))
+    wanted = releases.plan(opened, wheel or board_wheel())
+
+    def work(board: Board, talk: Talk) -> DeployedWithData:
+        with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
+            done = releases.deploy(agent, wanted, say=talk.say)
+            pushed = board_data.bring_dataset(agent, wanted.manifest.dataset, say=talk.say)
+            pth = str(agent.ask("pth", root=agent.hello["root"])["state"])
+            if pth == "not allowed":
+                talk.say(f"outside fab its Python does not find labd yet: fab setup --board {board.number}")
+            sent = None if pushed is None else pushed.sent_bytes
+            return DeployedWithData(done, wanted.manifest.dataset, sent, pth)
+
+    return on_each("deploy", boards, work, talk, root=True)
+
+
+def run_command(
+    command: str,
+    boards: Sequence[str],
+    options: Mapping[str, str],
+    *,
+    as_data: bool,
+    dataset: str | None = None,
+    deadline: str = COMMAND_S,
+    talk: Talk,
+) -> Report:
+    """Run one of labd's commands on the current release of each board, under the board's lock.
+
+    Args:
+        command: "validate", "throughput", "selftest" or "info".
+        boards: Numbers.
+        options: For it, without the dashes; those that are "" are left out.
+        as_data: Its report as data; its lines are said. Otherwise its lines are shown as it prints them.
+        dataset: Sent first where the board lacks it: a name, "" for the bundle's own, None for none.
+        deadline: Longest time it may take, in seconds, as it was typed.
+        talk: Told what happens.
+
+    Raises:
+        UsageError: *deadline* is no number of seconds.
+    """
+    deadline_s = _seconds(deadline)
+    arguments = [f"--{name}={value}" for name, value in options.items() if value]
+    if as_data:
+        arguments.append("--json")
+
+    def work(board: Board, talk: Talk) -> Ran:
+        with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
+            if command != "info":
+                agent.lock(command)
+            _require_release(agent)
+            if dataset is not None and ":" not in dataset:  # npz:PATH and its kin lie on the board
+                name = dataset or str(agent.ask("hello")["manifest"]["dataset"] or "")
+                board_data.bring_dataset(agent, name, say=talk.say)
+            ended = releases.run_labd(
+                agent,
+                command,
+                arguments,
+                deadline_s=deadline_s,
+                on_stdout_line=None if as_data else talk.line,
+                on_stderr_line=talk.say,
+            )
+            report = releases.parse_report(board, command, ended.stdout) if as_data else None
+            return Ran(board.number, command, report, ended.seconds)
+
+    return on_each(command, boards, work, talk, root=True)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise UsageError(f"--deadline is {text!r}, no number of seconds", fix="for example: --deadline 900")
+    return seconds
+
+
+def _require_release(agent: Session) -> None:
+    board = agent.connection.board.number
+    if not agent.ask("hello")["release"]:
+        raise ArtifactError(
+            f"nothing is deployed on board {board}",
+            fix=f"fab deploy --board {board} --bundle DIR",
+            board=board,
+        )
+
+
+def rollback(boards: Sequence[str], *, talk: Talk) -> Report:
+    """Go back to the release before the current one."""
+
+    def work(board: Board, talk: Talk) -> releases.Deployed:
+        with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
+            return releases.roll_back(agent, say=talk.say)
+
+    return on_each("rollback", boards, work, talk, root=True)
+
+
+def push_data(boards: Sequence[str], dataset: str, split: str, *, talk: Talk) -> Report:
+    """Send a packed data set, when what the board has differs."""
+    packed = board_data.pack(dataset, split)
+
+    def work(board: Board, talk: Talk) -> board_data.Pushed:
+        with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
+            agent.lock(f"data {dataset}")
+            return board_data.push_dataset(agent, packed, dataset, split, say=talk.say)
+
+    return on_each("data", boards, work, talk)
+
+
+def set_up(boards: Sequence[str], *, talk: Talk) -> Report:
+    """Write labd.pth, once per board, so that its Python finds whatever release is current."""
+
+    def work(board: Board, talk: Talk) -> SetUp:
+        with Connection(inventory.endpoint(board)) as connection:
+            with session(connection) as agent:
+                root = agent.hello["root"]
+                answer = agent.ask("pth", root=root)
+            if answer["state"] == "not allowed" and board.sudo:
+                with session(connection, root=True) as agent:
+                    answer = agent.ask("pth", root=root)
+        if answer["state"] == "not allowed":
+            raise UsageError(
+                f"{board.user} may not write {answer['path']} on board {board.number}",
+                fix=f"let labd use sudo there: sudo = true for board {board.number} in the inventory",
+                board=board.number,
+            )
+        return SetUp(board.number, answer["path"], answer["state"])
+
+    return on_each("setup", boards, work, talk, root=True)
+
+
+def _bundle(named: str) -> Path:
+    path = named or os.environ.get(BUNDLE_VARIABLE, "")
+    if path:
+        return Path(path).expanduser()
+    for default in (DEFAULT_BUNDLE, DEFAULT_BUNDLE.with_suffix(".zip")):
+        if default.exists():
+            return default
+    raise UsageError(
+        f"no bundle was named: no --bundle, {BUNDLE_VARIABLE} is not set, and there is no {DEFAULT_BUNDLE} here",
+        fix="fab deploy --board 03 --bundle DIR; build one: labd build tfc-w1a1 --target emu -o DIR",
+    )

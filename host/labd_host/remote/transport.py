@@ -1,0 +1,429 @@
+"""A connection to a board. The only place that imports fabric and paramiko.
+
+What they leave open is closed here: host keys are checked against our pinned ones alone, a dead link
+is noticed within seconds, every step has a deadline, and every fault is one of labd's errors.
+"""
+
+import contextlib
+import shlex
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from labd_host.remote import hostkeys
+from labd_host.remote.inventory import Board
+from labd_host.remote.passwords import Password, sudo_password
+from labd_host.remote.process import SUDO, Finished, LineHandler, Process, guarded
+from labd_shared.errors import (
+    BoardDiskFull,
+    BoardError,
+    BoardLost,
+    BoardUnreachable,
+    CommandFailed,
+    LabdError,
+    LoginRefused,
+    PermissionMissing,
+)
+from labd_shared.wire import ERRORS_VARIABLE
+
+SMALLEST_BURST_BYTES, LARGEST_BURST_BYTES = 32 << 10, 1 << 20
+SFTP_REQUEST_BYTES = 32 << 10  # what paramiko sends in one request
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How long each step may take, in seconds.
+
+    Attributes:
+        connect_s, banner_s, auth_s, channel_s: Of the steps of opening.
+        silence_s: A link that answers no keep-alive for so long is dead.
+        transfer_s: One read or write of a file transfer.
+    """
+
+    connect_s: float = 8.0
+    banner_s: float = 8.0
+    auth_s: float = 10.0
+    channel_s: float = 8.0
+    silence_s: float = 6.0
+    transfer_s: float = 8.0
+
+
+_open: "weakref.WeakSet[Connection]" = weakref.WeakSet()
+
+
+def abandon_all() -> None:
+    """Break every open connection of this process, so that the threads that use them end now."""
+    for connection in list(_open):
+        connection.abandon("interrupted")
+
+
+class Connection:
+    """An open, checked connection to one board; a context manager.
+
+    Args:
+        board: As `labd_host.remote.inventory.endpoint` gives it.
+        deadlines: Of its steps.
+
+    Raises:
+        BoardUnreachable: nothing answers, or no SSH server.
+        HostKeyUnknown, HostKeyChanged: the host key is not the pinned one.
+        LoginRefused: user or key are not accepted.
+        UsageError, SetupError: a password is needed and cannot be had.
+    """
+
+    def __init__(self, board: Board, deadlines: Deadlines | None = None) -> None:
+        import fabric
+
+        self.board = board
+        self.deadlines = deadlines or Deadlines()
+        self._lost = ""
+        self._closed = threading.Event()
+        self._beating: set[Any] = set()
+        self._answered_s = time.monotonic()
+        config = fabric.Config(overrides={"load_ssh_configs": False, "run": {"in_stream": False}})
+        self._fabric = fabric.Connection(
+            host=board.host,
+            port=board.port,
+            user=board.user,
+            config=config,
+            connect_timeout=self.deadlines.connect_s,
+            connect_kwargs=self._login(),
+        )
+        with _opening(board):
+            self._trust_pinned_keys_only()
+            self._fabric.open()
+        self._transport = self._fabric.transport
+        _open.add(self)
+        for work in (self._beat, self._watch):
+            threading.Thread(target=work, name=f"labd-board-{board.number}", daemon=True).start()
+
+    def _login(self) -> dict[str, Any]:
+        board, deadlines = self.board, self.deadlines
+        login = {
+            "allow_agent": board.agent,
+            "look_for_keys": board.look_for_keys,
+            "key_filename": [str(key) for key in board.keys],
+            "banner_timeout": deadlines.banner_s,
+            "auth_timeout": deadlines.auth_s,
+            "channel_timeout": deadlines.channel_s,
+        }
+        if board.password_login:
+            login["password"] = sudo_password(board).reveal()
+        return login
+
+    def _trust_pinned_keys_only(self) -> None:
+        """Fabric adds every key it meets and reads no file; put our file and our refusal in its place."""
+        from paramiko.hostkeys import HostKeyEntry
+
+        board, client = self.board, self._fabric.client
+        name = hostkeys.host_name(board.host, board.port)
+        for key in hostkeys.lookup(board.host, board.port):
+            entry = HostKeyEntry.from_line(f"{name} {key}")
+            if entry is not None:  # None: a kind of key this paramiko does not know
+                client.get_host_keys().add(name, key.split()[0], entry.key)
+        client.set_missing_host_key_policy(_Refusal(board))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; on the board every command of ours ends. Twice is harmless."""
+        self._closed.set()
+        _open.discard(self)
+        self._fabric.close()
+
+    def abandon(self, reason: str) -> None:
+        """Break the link at once; whatever waits on it fails with *reason*."""
+        self._lost = self._lost or reason
+        self._transport.close()
+
+    def lost(self) -> str:
+        """Why the link is gone, "" while it is alive."""
+        if not self._lost and not self._transport.is_active():
+            self._lost = "the connection was cut"
+        return self._lost
+
+    def start(
+        self,
+        command: str,
+        what: str,
+        *,
+        first_line: Password | None = None,
+        on_stdout_line: LineHandler | None = None,
+        on_stderr_line: LineHandler | None = None,
+    ) -> Process:
+        """Start *command*, already quoted, and send heart-beats to its standard input from then on.
+
+        Args:
+            command: For the board's shell.
+            what: For messages.
+            first_line: Sent before everything else, for sudo.
+            on_stdout_line, on_stderr_line: Told each line as it comes.
+
+        Raises:
+            BoardLost: the link broke.
+        """
+        with self._on_the_link(what):
+            channel = self._transport.open_session(timeout=self.deadlines.channel_s)
+            channel.settimeout(self.deadlines.channel_s)
+            channel.exec_command(command)
+            if first_line is not None:
+                channel.sendall(first_line.reveal().encode() + b"\n")
+        self._beating.add(channel)
+        return Process(channel, self.board.number, what, self.lost, on_stdout_line, on_stderr_line)
+
+    def stop(self, process: Process) -> None:
+        """Send no more heart-beats and close the channel: what still runs is killed on the board."""
+        self._beating.discard(process.channel)
+        process.close()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        deadline_s: float,
+        what: str = "",
+        env: Mapping[str, str] | None = None,
+        root: bool = False,
+        on_stdout_line: LineHandler | None = None,
+        on_stderr_line: LineHandler | None = None,
+    ) -> Finished:
+        """Run a command to its end; nothing of it is left on the board, however this call ends.
+
+        Args:
+            argv: Program and arguments.
+            deadline_s: Longest time it may take.
+            what: For messages; the program's name when "".
+            env: Variables for it. Errors of labd's own commands come back as what they were.
+            root: Through sudo where the inventory says so.
+            on_stdout_line, on_stderr_line: Told each line as it comes.
+
+        Raises:
+            CommandTimeout, BoardLost, CommandFailed: see `Process.finish`.
+            PermissionMissing: sudo refused.
+            LabdError: what the command raised on the board.
+        """
+        through_sudo = root and self.board.sudo
+        process = self.start(
+            guarded(argv, {ERRORS_VARIABLE: "wire", **(env or {})}, root=through_sudo),
+            what or argv[0],
+            first_line=self._password() if through_sudo else None,
+            on_stdout_line=on_stdout_line,
+            on_stderr_line=on_stderr_line,
+        )
+        try:
+            return process.finish(deadline_s)
+        except CommandFailed as error:
+            if through_sudo:
+                _raise_if_sudo_refused(self.board, error)
+            raise
+        finally:
+            self.stop(process)
+
+    def _password(self) -> Password | None:
+        """The password sudo will ask for, None where it asks for none."""
+        try:
+            self.run(["sudo", "-n", "true"], deadline_s=10)
+        except CommandFailed:
+            return sudo_password(self.board)
+        return None
+
+    def start_unguarded(self, argv: Sequence[str], what: str, *, root: bool = False) -> Process:
+        """Start a command that reads its own standard input and ends with it; *root* as for `run`."""
+        if root and self.board.sudo:
+            return self.start(shlex.join([*SUDO, *argv]), what, first_line=self._password())
+        return self.start(shlex.join(argv), what)
+
+    def upload(
+        self,
+        local: Path | bytes,
+        remote: str,
+        *,
+        offset: int = 0,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> int:
+        """Send a file, or its rest from *offset* on, to the path *remote*; returns the bytes sent.
+
+        The caller gives a temporary name, has the board verify what came, and renames it there.
+
+        Raises:
+            BoardLost: the link broke or stalled.
+            BoardDiskFull: no room is left there.
+            BoardError: the board refuses to write.
+        """
+        content = local if isinstance(local, bytes) else local.read_bytes()
+        what = f"the transfer of {Path(remote).name[:12]}"
+        sent, burst = offset, SMALLEST_BURST_BYTES
+        with self._on_the_link(what), self._writing(remote), self._sftp(remote, offset) as target:
+            while sent < len(content):
+                started_s = time.monotonic()
+                chunk = content[sent : sent + burst]
+                # Pipelined but for the last request, which waits for the answers to all of them: a burst is
+                # then known to have arrived, and the link's queue never holds more than one.
+                head, tail = chunk[:-SFTP_REQUEST_BYTES], chunk[-SFTP_REQUEST_BYTES:]
+                target.set_pipelined(True)
+                if head:
+                    target.write(head)
+                target.set_pipelined(False)
+                target.write(tail)
+                sent += len(chunk)
+                if on_bytes:
+                    on_bytes(len(chunk))
+                took_s = time.monotonic() - started_s
+                if took_s < 0.2:
+                    burst = min(burst * 2, LARGEST_BURST_BYTES)
+                elif took_s > 1.0:
+                    burst = max(burst // 2, SMALLEST_BURST_BYTES)
+        return sent - offset
+
+    @contextlib.contextmanager
+    def _sftp(self, remote: str, offset: int) -> Iterator[Any]:
+        client = self._fabric.sftp()
+        client.get_channel().settimeout(self.deadlines.transfer_s)
+        with client.open(remote, "r+b" if offset else "wb") as target:
+            target.seek(offset)
+            yield target
+
+    @contextlib.contextmanager
+    def _writing(self, remote: str) -> Iterator[None]:
+        """SFTP says no more than "Failure" of most faults; the ones of the link pass through."""
+        try:
+            yield
+        except (TimeoutError, EOFError, ConnectionError, LabdError):
+            raise
+        except OSError as error:
+            if self.lost() or "closed" in str(error).lower():
+                raise
+            text = str(error) or type(error).__name__
+            full = "no space" in text.lower() or "quota" in text.lower()
+            raise (BoardDiskFull if full else BoardError)(
+                f"board {self.board.number} could not write {remote}: {text}",
+                fix=f"log in and look: ssh -p {self.board.port} {self.board.user}@{self.board.host} df -h",
+                board=self.board.number,
+            ) from error
+
+    @contextlib.contextmanager
+    def _on_the_link(self, what: str) -> Iterator[None]:
+        import paramiko
+
+        try:
+            yield
+        except LabdError:
+            raise
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            reason = self.lost() or str(error) or type(error).__name__
+            if isinstance(error, TimeoutError):
+                reason = "it stalled"
+            raise BoardLost(
+                f"the link to board {self.board.number} broke during {what}: {reason}",
+                fix=f"look whether it is up: fab boards --board {self.board.number}; then do the same again",
+                board=self.board.number,
+            ) from error
+
+    def _beat(self) -> None:
+        """Heart-beats for the board's guards, and a question that only a living link answers."""
+        while not self._closed.wait(1.0) and self._transport.is_active():
+            for channel in list(self._beating):
+                with contextlib.suppress(OSError, EOFError):  # it ended just now; its reader notices
+                    channel.sendall(b"\n")
+            with contextlib.suppress(OSError, EOFError):  # the link broke; whoever uses it notices
+                self._transport.global_request("keepalive@openssh.com", wait=True)
+            self._answered_s = time.monotonic()
+
+    def _watch(self) -> None:
+        """paramiko's own keep-alive never notices a dead link; `_beat` hangs on one, so this is apart."""
+        while not self._closed.wait(0.25) and self._transport.is_active():
+            if time.monotonic() - self._answered_s > self.deadlines.silence_s:
+                self.abandon(f"no answer for {self.deadlines.silence_s:g} s")
+
+
+def host_key(board: Board, deadlines: Deadlines | None = None) -> str:
+    """The host key that *board* presents now, "type base64"; nobody is logged in.
+
+    Raises:
+        BoardUnreachable: nothing answers, or no SSH server.
+    """
+    import paramiko
+
+    limits = deadlines or Deadlines()
+    with (
+        _opening(board),
+        socket.create_connection((board.host, board.port), limits.connect_s) as connection,
+        contextlib.closing(paramiko.Transport(connection)) as transport,
+    ):
+        transport.banner_timeout = limits.banner_s
+        transport.start_client(timeout=limits.banner_s)
+        return _line(transport.get_remote_server_key())
+
+
+def _line(key: Any) -> str:
+    return f"{key.get_name()} {key.get_base64()}"
+
+
+def _refusal(board: Board, key: str) -> LabdError:
+    where = (board.number, board.host, board.port, key)
+    return hostkeys.changed(*where) if hostkeys.lookup(board.host, board.port) else hostkeys.unknown(*where)
+
+
+class _Refusal:
+    """paramiko's policy for a host key that our file does not hold: always no."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
+        raise _refusal(self._board, _line(key))
+
+
+def _raise_if_sudo_refused(board: Board, error: CommandFailed) -> None:
+    said = [str(line) for line in error.facts["stderr_tail"]]
+    if any(line.startswith(("sudo:", "Sorry, try again")) for line in said):
+        raise PermissionMissing(
+            f"sudo on board {board.number} refused: {said[-1].strip()}",
+            fix="give the right password: at the terminal, or in a 0600 file named by LABD_SUDO_PASSWORD_FILE",
+            board=board.number,
+        ) from error
+
+
+@contextlib.contextmanager
+def _opening(board: Board) -> Iterator[None]:
+    """Sort what can go wrong on the way to an open connection."""
+    import paramiko
+
+    where = f"board {board.number} at {board.host}:{board.port}"
+    up = (
+        f"start it again: labd board up {board.number}"
+        if board.kind == "virtual"
+        else "check its power and its cable, and host and port in the inventory: fab boards"
+    )
+    try:
+        yield
+    except LabdError:
+        raise
+    except paramiko.BadHostKeyException as error:
+        raise _refusal(board, _line(error.key)) from error
+    except paramiko.AuthenticationException as error:
+        keys = ", ".join(str(key) for key in board.keys) or "the keys of ~/.ssh"
+        raise LoginRefused(
+            f"{where} does not let {board.user} in with {keys if board.keys or board.look_for_keys else 'no key'}",
+            fix=f"put your public key there: ssh-copy-id -p {board.port} {board.user}@{board.host}"
+            if board.kind == "real"
+            else f"start it anew: labd board down {board.number}; labd board up {board.number}",
+            board=board.number,
+        ) from error
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise BoardUnreachable(
+            f"{where} does not answer: {reason or type(error).__name__}", fix=up, board=board.number
+        ) from error
