@@ -24,11 +24,27 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 VARIABLE = "LABD_DATASETS"
-CONNECT_TIMEOUT_S = 10.0
-SILENCE_TIMEOUT_S = 30.0  # without a byte
-FILE_TIMEOUT_S = 1800.0  # for one file, however steadily it trickles
-MAX_FILE_BYTES = 1 << 30
 CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long, and how much, a download may take.
+
+    Attributes:
+        connect_s: Until a mirror answers.
+        silence_s: Without a byte.
+        file_s: For one file, however steadily it trickles.
+        file_bytes: More than any file has.
+    """
+
+    connect_s: float = 10.0
+    silence_s: float = 30.0
+    file_s: float = 1800.0
+    file_bytes: int = 1 << 30
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -101,13 +117,16 @@ def load(name: str, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.u
         raise
 
 
-def find(name: str, split: str | None = None, *, sources: Mapping[str, Source] = SOURCES) -> Path:
+def find(
+    name: str, split: str | None = None, *, sources: Mapping[str, Source] = SOURCES, limits: Limits = LIMITS
+) -> Path:
     """The folder that holds the official files of *name*, downloaded first where it is nowhere.
 
     Args:
         name: "mnist".
         split: Only this split is needed; every one when None.
         sources: Where files are to be had.
+        limits: Of every download.
 
     Raises:
         UnknownName: no such data set or split.
@@ -126,7 +145,7 @@ def find(name: str, split: str | None = None, *, sources: Mapping[str, Source] =
     cached = cache_folder(name)
     failures = []
     for file_name in _missing(cached, name, splits):
-        failures += _fetch(file_name, cached, sources)
+        failures += _fetch(file_name, cached, sources, limits)
         if failures:  # no use in asking for the next file
             break
     if not failures:
@@ -171,7 +190,7 @@ def _is_there(folder: Path, file_name: str) -> bool:
     return (folder / file_name).is_file() or (folder / file_name).with_suffix("").is_file()
 
 
-def _fetch(file_name: str, folder: Path, sources: Mapping[str, Source]) -> list[str]:
+def _fetch(file_name: str, folder: Path, sources: Mapping[str, Source], limits: Limits) -> list[str]:
     """Download one file into *folder*; why each mirror failed, empty when one did not."""
     import pooch
     import requests
@@ -182,14 +201,18 @@ def _fetch(file_name: str, folder: Path, sources: Mapping[str, Source]) -> list[
     source = sources[file_name]
     pooch.get_logger().setLevel("WARNING")  # the bar says it
     failures = []
+
+    def download(url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
+        _download(url, Path(output_file), limits)
+
     for url in source.urls:
         try:
             pooch.retrieve(
-                url, known_hash=f"sha256:{source.sha256}", fname=file_name, path=folder, downloader=_download
+                url, known_hash=f"sha256:{source.sha256}", fname=file_name, path=folder, downloader=download
             )
             return []
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, _TooLong) as error:
-            failures.append(f"{url}: {_reason(error)}")
+            failures.append(f"{url}: {_reason(error, limits)}")
         except OSError as error:
             raise SetupError(
                 f"{file_name} cannot be written to {folder}: {error}",
@@ -202,19 +225,19 @@ class _TooLong(Exception):
     """A download took longer, or sent more, than any of these files can."""
 
 
-def _download(url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
-    """Fetch *url* for pooch, with a bar; every wait has a deadline, the whole has one too."""
+def _download(url: str, target: Path, limits: Limits) -> None:
+    """Fetch *url* into *target*, with a bar; every wait has a deadline, the whole has one too."""
     import requests
 
-    deadline_s = time.monotonic() + FILE_TIMEOUT_S
+    deadline_s = time.monotonic() + limits.file_s
     with (
         requests.get(
             url,
             stream=True,
-            timeout=(CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S),
+            timeout=(limits.connect_s, limits.silence_s),
             headers={"Accept-Encoding": "identity"},  # the .gz as it is
         ) as answer,
-        Path(output_file).open("wb") as handle,
+        target.open("wb") as handle,
     ):
         answer.raise_for_status()
         with _bar(Path(url).name, int(answer.headers.get("content-length", 0)) or None) as advance:
@@ -223,8 +246,8 @@ def _download(url: str, output_file: str, pooch: Any, check_only: bool = False) 
                 handle.write(chunk)
                 advance(len(chunk))
                 received_bytes += len(chunk)
-                if time.monotonic() > deadline_s or received_bytes > MAX_FILE_BYTES:
-                    raise _TooLong(f"{received_bytes} bytes came within {FILE_TIMEOUT_S:.0f} s and no end")
+                if time.monotonic() > deadline_s or received_bytes > limits.file_bytes:
+                    raise _TooLong(f"{received_bytes} bytes came within {limits.file_s:g} s and no end")
 
 
 @contextlib.contextmanager
@@ -245,12 +268,12 @@ def _bar(title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]
         yield lambda count_bytes: progress.advance(task, count_bytes)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, limits: Limits) -> str:
     """One line of what requests says in many."""
     import requests
 
     if isinstance(error, requests.ConnectTimeout):
-        return f"no answer within {CONNECT_TIMEOUT_S:.0f} s"
+        return f"no answer within {limits.connect_s:g} s"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     if isinstance(error, requests.HTTPError):

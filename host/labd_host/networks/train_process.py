@@ -28,9 +28,10 @@ from labd_host.networks import network as find_network
 from labd_host.networks.checkpoint import Folder
 from labd_host.networks.export import export
 from labd_host.networks.exported import Exported
+from labd_host.networks.progress import Progress
 from labd_host.networks.table import Network, recipe_of
 from labd_host.networks.trained import INPUT_CONTRACT, TrainedRecord
-from labd_host.networks.training import Progress, Training, logits_of
+from labd_host.networks.training import Training, logits_of
 from labd_shared.digest import file_sha256
 from labd_shared.errors import INTERRUPTED, LabdError, StageMismatch
 from labd_shared.wire import dump_error, dump_line
@@ -104,7 +105,7 @@ def train(
     folder = Folder(out)
     try:
         training = Training(network, *train_set, folder, seed=seed)
-        if training.state.epoch or training.state.step:
+        if 0 < training.done_steps < training.all_steps:
             note(f"resuming at epoch {training.state.epoch + 1}, step {training.state.step}")
         if not training.run(tell, stopping):
             return None

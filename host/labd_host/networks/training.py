@@ -19,6 +19,7 @@ import torch
 
 from labd_host.networks import model as models
 from labd_host.networks.checkpoint import Folder
+from labd_host.networks.progress import Progress
 from labd_host.networks.table import Network, recipe_of
 from labd_shared.errors import UsageError
 
@@ -39,28 +40,6 @@ class State:
     best_epoch: int = 0
     best_correct: int = -1
     log: list[dict[str, Any]] = field(default_factory=list)  # an entry an epoch
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What is told after a step.
-
-    Attributes:
-        epoch, epochs: The epoch in work, counted from 1, and how many there are.
-        step, steps: Steps done in it, and how many it has.
-        loss, train_percent: Means over those steps.
-        validation_percent: Of the last finished epoch, None in the first.
-        best_percent: Of the best one.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    train_percent: float
-    validation_percent: float | None
-    best_percent: float | None
 
 
 class Training:
@@ -151,6 +130,16 @@ class Training:
         return self.model
 
     @property
+    def done_steps(self) -> int:
+        """Steps done since the first epoch."""
+        return self.state.epoch * self.steps + self.state.step
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.recipe.epochs * self.steps
+
+    @property
     def validation_samples(self) -> int:
         """Images split off the training set."""
         return len(self._validation[1])
@@ -166,8 +155,7 @@ class Training:
         return torch.randperm(len(self._images), generator=generator)
 
     def _step(self, batch: torch.Tensor) -> None:
-        done = self.state.epoch * self.steps + self.state.step
-        cosine = 0.5 * (1 + math.cos(math.pi * done / (self.recipe.epochs * self.steps)))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.done_steps / self.all_steps))
         share = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine
         self._optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * share
         labels = self._labels[batch]

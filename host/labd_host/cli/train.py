@@ -1,0 +1,124 @@
+"""``labd train``: train a network, export it, measure the export."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from labd_host.networks.progress import Progress
+
+PLAIN_EVERY_S = 5.0  # a line for a log, not for every step
+
+
+@click.command()
+@click.argument("network")
+@click.option(
+    "--epochs", type=click.IntRange(1), help="Passes over the training set (default: the recipe's)."
+)
+@click.option("--resume", is_flag=True, help="Take up the training that was stopped in DIR.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Decides weights and order (default: 0).")
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Its folder (default: training/NETWORK in the user's data folder).")  # fmt: skip
+def train(
+    network: str, epochs: int | None, resume: bool, threads: int, seed: int | None, out: Path | None
+) -> None:
+    """Train NETWORK on its data set, export the best epoch as QONNX and measure the export.
+
+    The test split is used once, at the end, to measure. Ctrl-C leaves a checkpoint in DIR that
+    --resume goes on from.
+    """
+    from labd_host.networks import launch
+    from labd_host.networks import network as find_network
+
+    wanted = find_network(network)
+    folder = (out or launch.default_folder(wanted)).absolute()
+    with Display() as display:
+        try:
+            record = launch.train(
+                wanted,
+                folder,
+                epochs=epochs,
+                seed=seed,
+                threads=threads,
+                resume=resume,
+                tell=display.tell,
+                note=display.note,
+            )
+        except KeyboardInterrupt:
+            display.note(f"stopped; go on with: labd train {network} --resume -o {folder}")
+            raise
+    click.echo(
+        f"{record.network}: {record.accuracy_percent:.2f} % of {record.samples} {record.split} images, measured on the "
+        f"export (validation {100.0 * record.validation_correct / record.validation_samples:.2f} %, "
+        f"epoch {record.best_epoch} of {record.recipe.epochs})"
+    )
+    for suffix in ("onnx", "json"):
+        click.echo(f"{folder / record.network}.{suffix}")
+
+
+class Display:
+    """Progress on standard error: a bar on a terminal, a line every few seconds elsewhere.
+
+    Args:
+        now_s: The clock.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._began: tuple[float, int] | None = None  # when, and after how many steps
+        self._line_at_s = -PLAIN_EVERY_S
+        self._bar: Bar | None = None
+        self._task: Any = None
+
+    def __enter__(self) -> Display:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if self._console.is_terminal:
+            columns = (BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=self._console)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """A sentence, above the bar."""
+        self._console.print(text, markup=False)
+
+    def tell(self, progress: Progress) -> None:
+        """Draw where the training stands."""
+        now_s = self._now_s()
+        if self._began is None:
+            self._began = now_s, progress.done_steps
+        text = f"{progress}{self._left(progress, now_s)}"
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task(text, total=progress.all_steps)
+            self._bar.update(self._task, completed=progress.done_steps, description=text)
+        elif now_s - self._line_at_s >= PLAIN_EVERY_S or progress.done_steps == progress.all_steps:
+            self._line_at_s = now_s
+            self._console.print(text, markup=False)
+
+    def _left(self, progress: Progress, now_s: float) -> str:
+        began_s, began_steps = self._began or (now_s, progress.done_steps)
+        steps = progress.done_steps - began_steps
+        if not steps:
+            return ""
+        left_s = (now_s - began_s) / steps * (progress.all_steps - progress.done_steps)
+        return f", {left_s / 60:.0f} min left" if left_s >= 90 else f", {left_s:.0f} s left"

@@ -1,0 +1,240 @@
+"""Start a training in the train environment, follow it, and end it with us.
+
+The host environment has no torch (DESIGN.md, Environments), so training is a process of its own:
+`networks.train_process`, in the train environment's Python, telling JSON lines.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import labd_host
+import labd_shared
+from labd_host import datasets, environments, places
+from labd_host.networks.progress import Progress
+from labd_host.networks.table import Network, recipe_of
+from labd_host.networks.trained import TrainedRecord, read_record
+from labd_shared.errors import BuildError, SetupError, UsageError
+from labd_shared.wire import MAX_LINE_BYTES, find_error, load_line
+
+PROCESS = "labd_host.networks.train_process"
+SILENCE_TIMEOUT_S = 900.0  # longer than importing torch, a step or an evaluation takes on a slow machine
+STOP_TIMEOUT_S = 60.0  # to finish the step in work and write a checkpoint
+RUN_FILE = "run.json"
+CHECKPOINT_FILE = "last.pt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What decides one training besides its network: read again when it is resumed."""
+
+    network: str
+    epochs: int
+    seed: int
+
+
+def train(
+    network: Network,
+    out: Path,
+    *,
+    epochs: int | None = None,
+    seed: int | None = None,
+    threads: int = 1,
+    resume: bool = False,
+    tell: Callable[[Progress], None] = lambda progress: None,
+    note: Callable[[str], None] = lambda text: None,
+    python: Path | None = None,
+) -> TrainedRecord:
+    """Train, export and measure *network* in a process of the train environment.
+
+    Leaves NAME.onnx, NAME.json, log.json and the checkpoints in *out*. Ctrl-C ends the process
+    after a checkpoint; it can be resumed from there.
+
+    Args:
+        network: From the table.
+        out: Folder of this training.
+        epochs, seed: The recipe's and 0 when None; on resuming, what it was started with.
+        threads: Of torch.
+        resume: Take up the training in *out*.
+        tell: Told a few times a second.
+        note: Told what happens next.
+        python: The Python to train with; found when None.
+
+    Returns:
+        The record in *out*.
+
+    Raises:
+        UsageError: nothing to resume, or something to resume was not asked for.
+        SetupError: no Python with torch and Brevitas.
+        DataMissing: the data set is not to be had.
+        BuildError: the process died.
+    """
+    recipe = recipe_of(network)
+    run = _settle(network, out, epochs=epochs, seed=seed, resume=resume, default_epochs=recipe.epochs)
+    python = python or find_python()
+    datasets.find(network.dataset)  # here, where the download's bar can be drawn
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RUN_FILE).write_text(json.dumps(asdict(run), sort_keys=True) + "\n", encoding="utf-8")
+    arguments = [network.name, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
+    _follow([str(python), "-m", PROCESS, *arguments, "--threads", str(threads)], threads, tell, note)
+    return read_record(out / f"{network.name}.json")
+
+
+def default_folder(network: Network) -> Path:
+    """Where a training lies unless the user names another place."""
+    return places.home() / "training" / network.name
+
+
+def find_python() -> Path:
+    """A Python with torch and Brevitas: this one, or the train environment's.
+
+    Raises:
+        SetupError: the train environment is not made.
+    """
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("brevitas"):
+        return Path(sys.executable)
+    wanted = environments.environment("train")
+    folder = environments.folder(wanted)
+    if not environments.is_ready(wanted, folder):
+        raise SetupError(
+            f"training needs torch and Brevitas: they are neither in {sys.executable} nor is the train "
+            f"environment made ({folder})",
+            fix="make train-env (outside a checkout: python3 -m labd_host.environments ensure train)",
+        )
+    return folder / "bin" / "python"
+
+
+def _settle(
+    network: Network, out: Path, *, epochs: int | None, seed: int | None, resume: bool, default_epochs: int
+) -> Run:
+    """What this run is, from what was asked for and what lies in *out*."""
+    begun = (out / CHECKPOINT_FILE).is_file()
+    if not resume:
+        if begun:
+            raise UsageError(
+                f"{out} holds a training already",
+                fix=f"labd train {network.name} --resume -o {out}, or another folder after -o",
+            )
+        return Run(network.name, default_epochs if epochs is None else epochs, seed or 0)
+    if not begun:
+        raise UsageError(f"there is no training to resume in {out}", fix="leave out --resume to begin one")
+    try:
+        saved = Run(**json.loads((out / RUN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{out / RUN_FILE} cannot be read: {error}", fix=f"start anew: remove {out}"
+        ) from error
+    asked = Run(
+        network.name, saved.epochs if epochs is None else epochs, saved.seed if seed is None else seed
+    )
+    for name, was in asdict(saved).items():
+        if (value := asdict(asked)[name]) != was:
+            raise UsageError(
+                f"the training in {out} has {name} {was}, asked for is {value}",
+                fix="resume it as it was started, or start another one: -o DIR",
+            )
+    return asked
+
+
+def _follow(
+    command: list[str], threads: int, tell: Callable[[Progress], None], note: Callable[[str], None]
+) -> None:
+    """Run the process to its end; raises what it raised."""
+    with tempfile.TemporaryDirectory(prefix="labd-train-") as packages:
+        # The two packages and nothing beside them: an installed labd lies among the host's numpy and onnx.
+        for package in (labd_host, labd_shared):
+            location = Path(str(package.__file__)).parent
+            (Path(packages) / location.name).symlink_to(location)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": packages,
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONWARNINGS": "ignore:fast_hadamard_transform",
+            "OMP_NUM_THREADS": str(threads),
+            "BREVITAS_JIT": "0",  # the export cannot read compiled layers
+        }
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches us alone; we end it in order
+        ) as process:
+            try:
+                last = _read(process, tell, note)
+                code = process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired as error:
+                raise BuildError("the training process did not end", fix="go on with --resume") from error
+            finally:
+                _end(process)
+    if told := find_error(last):
+        raise told
+    if code:
+        ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        raise BuildError(
+            f"the training process {ended}",
+            fix="read its messages above; a killed one goes on with --resume",
+            exit_code=code,
+        )
+
+
+def _read(
+    process: subprocess.Popen[bytes], tell: Callable[[Progress], None], note: Callable[[str], None]
+) -> str:
+    """Pass on what the process tells until it closes its end; its last line."""
+    last = ""
+    for line in _lines(process):
+        last = line
+        message = load_line(line) or {}
+        if "progress" in message:
+            tell(Progress(**message["progress"]))
+        elif "note" in message:
+            note(str(message["note"]))
+    return last
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    stream = process.stdout
+    if stream is None:
+        return
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        pending = b""
+        while True:
+            if not selector.select(SILENCE_TIMEOUT_S) or len(pending) > MAX_LINE_BYTES:
+                raise BuildError(
+                    f"the training process told nothing for {SILENCE_TIMEOUT_S:.0f} s and was ended",
+                    fix="go on with --resume; if it happens again, look for a full memory",
+                )
+            chunk = os.read(stream.fileno(), 1 << 16)
+            if not chunk:
+                return
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                yield line.decode("utf-8", "replace")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let it write its checkpoint; kill it when that takes too long."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)  # before its handler is set it simply ends: nothing to save yet
+    deadline_s = time.monotonic() + STOP_TIMEOUT_S
+    try:
+        if process.stdout is not None:
+            process.stdout.close()  # what it still tells goes nowhere, and does not block it
+        process.wait(max(0.0, deadline_s - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(STOP_TIMEOUT_S)
