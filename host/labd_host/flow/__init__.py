@@ -1,0 +1,21 @@
+"""FINN: the stages from an exported network to a folded dataflow graph, each proven against the one before.
+
+`compile_network` is the way in. Importing this package does not import FINN.
+"""
+
+from labd_host.flow.compiler import Compiled, CompiledStage, compile_network
+from labd_host.flow.folding import Folding, load_folding, read_folding
+from labd_host.flow.presets import PRESETS
+from labd_host.flow.proof import Compared, Proof
+
+__all__ = [
+    "PRESETS",
+    "Compared",
+    "Compiled",
+    "CompiledStage",
+    "Folding",
+    "Proof",
+    "compile_network",
+    "load_folding",
+    "read_folding",
+]

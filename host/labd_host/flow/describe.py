@@ -1,0 +1,111 @@
+"""A dataflow graph as the plain layers that the golden model, the cycle model and the rules share."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from labd_host.emulation.golden_layers import Array, LabelSelect, Layer, Mvau, Network, Thresholding
+from labd_host.flow.graph import Graph, Node
+from labd_shared.errors import StageFailed
+from labd_shared.tensors import Tensor, make_tensor
+
+_FIX = "compile the network with a labd that knows this layer, or change the network"
+
+
+def describe(graph: Graph, name: str, edges: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Network:
+    """The network of a dataflow graph.
+
+    Args:
+        graph: Hardware layers in a chain.
+        name: Of the network.
+        edges: What `Finn.edges` says of the graph's input and output.
+
+    Raises:
+        StageFailed: the graph is no chain, or holds a layer that labd does not know.
+    """
+    layers: list[Layer] = []
+    arrays: dict[str, Array] = {}
+    tensor = graph.input
+    for node in graph.nodes:
+        if node.inputs[0] != tensor:
+            raise StageFailed(
+                f"{node.name} reads {node.inputs[0]}, a chain would read {tensor}", fix=_FIX, stage="folded"
+            )
+        tensor = node.outputs[0]
+        layers.append(_layer(graph, node, arrays))
+    return Network(
+        name=name,
+        layers=tuple(layers),
+        inputs=(_tensor(edges[0], "idma0"),),
+        outputs=(_tensor(edges[1], "odma0"),),
+        arrays=arrays,
+    )
+
+
+def _tensor(edge: Mapping[str, Any], dma: str) -> Tensor:
+    layout = "NHWC" if len(edge["normal"]) == 4 else "NC"
+    return make_tensor(edge["name"], edge["datatype"], edge["normal"], edge["folded"], layout, dma)
+
+
+def _layer(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer:
+    get = node.attributes.__getitem__
+    if node.kind == "Thresholding":
+        thresholds = _integers(graph, node, 1)
+        arrays[f"{node.name}.thresholds"] = thresholds
+        return Thresholding(
+            name=node.name,
+            channels=get("NumChannels"),
+            vectors=math.prod(get("numInputVectors")),
+            pe=get("PE"),
+            steps=thresholds.shape[1],
+            input=get("inputDataType"),
+            output=get("outputDataType"),
+            offset=int(get("ActVal")),
+        )
+    if node.kind == "MVAU" and get("TH") == 1:
+        arrays[f"{node.name}.weights"] = _integers(graph, node, 1)
+        steps = 0
+        if not get("noActivation"):
+            arrays[f"{node.name}.thresholds"] = _integers(graph, node, 2)
+            steps = arrays[f"{node.name}.thresholds"].shape[1]
+        return Mvau(
+            name=node.name,
+            mw=get("MW"),
+            mh=get("MH"),
+            vectors=math.prod(get("numInputVectors")),
+            pe=get("PE"),
+            simd=get("SIMD"),
+            steps=steps,
+            xnor=bool(get("binaryXnorMode")),
+            input=get("inputDataType"),
+            weight=get("weightDataType"),
+            output=get("outputDataType"),
+            offset=int(get("ActVal")),
+        )
+    if node.kind == "LabelSelect" and get("K") == 1:
+        return LabelSelect(
+            name=node.name,
+            labels=get("Labels"),
+            pe=get("PE"),
+            input=get("inputDataType"),
+            output=get("outputDataType"),
+        )
+    raise StageFailed(
+        f"labd does not know the layer {node.name} ({node.op}), or not in this form", fix=_FIX, stage="folded"
+    )
+
+
+def _integers(graph: Graph, node: Node, index: int) -> Array:
+    """Parameter *index* of *node* as integers; a threshold between two integers is the upper one.
+
+    A sum reaches 12.5 exactly when it reaches 13. Weights are integers to begin with.
+    """
+    value = graph.constants.get(node.inputs[index])
+    if value is None:
+        raise StageFailed(f"{node.name} has no constant {node.inputs[index]}", fix=_FIX, stage="folded")
+    whole = np.ceil(value)
+    if node.kind == "MVAU" and index == 1 and not np.array_equal(whole, value):
+        raise StageFailed(f"the weights of {node.name} are no integers", fix=_FIX, stage="folded")
+    return whole.astype(np.int64)

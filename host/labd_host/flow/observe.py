@@ -1,0 +1,269 @@
+"""What a stage computed, brought to a form in which stages can be compared value by value.
+
+The stages write the same network in different ways: bipolar or binary, scaled or not, thresholds
+apart from or inside the layer that sums. Three kinds of values mean the same in all of them:
+
+* *levels*: what a quantiser gives, counted from its lowest level: 0 and 1 for one bit, whether the
+  stage calls them -1 and +1 or 0 and 1;
+* *sums*: what a matrix product gives, as an integer: the scales of its operands divided out, and a
+  count of agreeing bits written as the dot product it stands for (2 * count - columns). The sums of
+  a layer that thresholds them itself are had by running that layer without its thresholds;
+* *label*: the index of the best class.
+
+The last sums are the logits. Up to streamlining a stage also has float scores, an affine function
+of the logits that is read off the graph and checked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from labd_host.emulation.golden import GoldenResult
+from labd_host.emulation.golden_layers import LabelSelect, Mvau, Network, Thresholding
+from labd_host.flow.graph import Graph, Node, Trace, Values
+from labd_shared.errors import StageFailed, StageMismatch
+
+Integers = npt.NDArray[np.int64]
+
+_QUANTISERS = ("BipolarQuant", "Quant", "MultiThreshold")
+_PRODUCTS = ("MatMul", "Gemm", "XnorPopcountMatMul")
+_SHAPES_ONLY = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
+FLOAT_ROUNDINGS = 32  # roundings of float32 allowed between a score and its exact value
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One tensor of a stage in its comparable form.
+
+    Attributes:
+        kind: "levels", "sums" or "label".
+        layer: The node it comes from.
+        values: (N, values of a frame).
+    """
+
+    kind: str
+    layer: str
+    values: Integers
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The float scores of a stage: ``score = scale * logit + offset``.
+
+    Attributes:
+        tensor: Name of the tensor of scores.
+        scale, offset: Read off the graph's constants, in float64.
+    """
+
+    tensor: str
+    scale: float
+    offset: float
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """A stage's points in the order of the stream, and its scores where it has float ones."""
+
+    points: tuple[Point, ...]
+    scores: Scores | None = None
+
+    def of_kind(self, kind: str) -> tuple[Point, ...]:
+        """The points of one kind, in order."""
+        return tuple(point for point in self.points if point.kind == kind)
+
+
+def observe(graph: Graph, trace: Trace) -> Observation:
+    """The points of a stage.
+
+    Raises:
+        StageFailed: a value that must be an integer is none, or an operation is not understood.
+        StageMismatch: the stage's float scores are not the affine function of its logits that its
+            own constants say.
+    """
+    points = list(_points(graph, trace))
+    scores = _scores(graph, trace, [point for point in points if point.kind == "sums"])
+    if not any(point.kind == "label" for point in points):
+        output = trace.values[graph.output]
+        best = output.reshape(len(output), -1).argmax(axis=1)[:, np.newaxis]
+        points.append(Point("label", graph.output, best.astype(np.int64)))
+    return Observation(tuple(points), scores)
+
+
+def observe_golden(network: Network, result: GoldenResult) -> Observation:
+    """The points of the golden model's result, which must hold the intermediates."""
+    found = result.intermediates or {}
+    points = []
+    for layer in network.layers:
+        output = found[layer.name]
+        if isinstance(layer, LabelSelect):
+            points.append(_point("label", layer.name, output))
+            continue
+        if isinstance(layer, Mvau):
+            sums = found.get(f"{layer.name}.accumulators", output).astype(np.int64)
+            points.append(_point("sums", layer.name, 2 * sums - layer.mw if layer.xnor else sums))
+        if isinstance(layer, Thresholding) or layer.steps:
+            points.append(_point("levels", layer.name, _level(output, layer.output, layer.offset)))
+    return Observation(tuple(points))
+
+
+def _points(graph: Graph, trace: Trace) -> Iterator[Point]:
+    for node in graph.nodes:
+        out = trace.values.get(node.outputs[0])
+        if out is None:
+            continue  # made of constants: a weight
+        if node.op in _QUANTISERS:
+            yield _point("levels", node.name, _quantiser_level(graph, node, out))
+        elif node.op in _PRODUCTS:
+            scale = _scale(graph, node.inputs[0]) * _scale(graph, node.inputs[1])
+            sums = _columns(graph, node, out / scale)
+            yield _point("sums", node.name, sums)
+        elif node.kind == "MVAU":
+            sums = _columns(graph, node, trace.sums[node.name])
+            yield _point("sums", node.name, sums)
+            if not node.attributes["noActivation"]:
+                level = _level(out, node.attributes["outputDataType"], node.attributes["ActVal"])
+                yield _point("levels", node.name, level)
+        elif node.kind == "Thresholding":
+            level = _level(out, node.attributes["outputDataType"], node.attributes["ActVal"])
+            yield _point("levels", node.name, level)
+        elif node.op == "TopK":
+            yield _point("label", node.name, trace.values[node.outputs[1]])
+        elif node.kind == "LabelSelect":
+            yield _point("label", node.name, out)
+
+
+def _point(kind: str, layer: str, values: Values) -> Point:
+    """*values* as integers; float32 noise of a scale that is no power of two is taken off."""
+    flat = values.reshape(len(values), -1)
+    nearest = np.rint(flat)
+    if flat.size and float(np.abs(flat - nearest).max()) > 1e-3:
+        raise StageFailed(
+            f"{kind} of {layer} are no integers: {flat[np.abs(flat - nearest) > 1e-3][0]} is one",
+            fix="labd's proof knows quantised networks only; is every layer quantised?",
+        )
+    return Point(kind, layer, nearest.astype(np.int64))
+
+
+def _level(values: Values, datatype: str, offset: int) -> Values:
+    return (values + 1) / 2 if datatype == "BIPOLAR" else values - offset
+
+
+def _quantiser_level(graph: Graph, node: Node, values: Values) -> Values:
+    if node.op == "MultiThreshold":
+        bias, step = float(node.attributes["out_bias"]), float(node.attributes["out_scale"])
+        return (values - bias) / step
+    scale = _constant(graph, node, 1)
+    if node.op == "BipolarQuant":
+        return (values / scale + 1) / 2
+    zero_point, bits = _constant(graph, node, 2), _constant(graph, node, 3)
+    signed, narrow = node.attributes["signed"], node.attributes["narrow"]
+    lowest = -(2.0 ** (bits - 1)) + narrow if signed else 0.0
+    return values / scale + zero_point - lowest
+
+
+def _columns(graph: Graph, node: Node, sums: Values) -> Values:
+    """*sums* as dot products: a count of agreeing bits c among n stands for c - (n - c)."""
+    if node.op == "XnorPopcountMatMul" or node.attributes.get("binaryXnorMode"):
+        return 2 * sums - graph.shapes[node.inputs[1]][0]
+    return sums
+
+
+def _scale(graph: Graph, tensor: str) -> Values:
+    """What the integers of *tensor* were multiplied with on their way from a quantiser or a constant."""
+    node = graph.producer(tensor)
+    if node is None or node.op == "MultiThreshold":
+        return np.ones(())
+    if node.op in ("BipolarQuant", "Quant"):
+        return _flat(_constant(graph, node, 1))
+    if node.op in _SHAPES_ONLY or node.op == "Transpose":
+        return _scale(graph, node.inputs[0])
+    if node.op == "Mul":
+        factor, other = _constant_operand(graph, node)
+        if factor is not None:
+            return _flat(factor) * _scale(graph, other)
+    raise StageFailed(
+        f"the operand {tensor} of a matrix product comes from {node.name} ({node.op}), no quantiser",
+        fix="labd's proof knows quantised networks only; is every layer quantised?",
+    )
+
+
+def _flat(scale: Values) -> Values:
+    """A scale for each column, or one for all."""
+    return scale.reshape(-1) if scale.size > 1 else scale.reshape(())
+
+
+def _constant(graph: Graph, node: Node, index: int) -> Values:
+    value = graph.constants.get(node.inputs[index])
+    if value is None:
+        raise StageFailed(
+            f"{node.name} ({node.op}) computes its parameter {node.inputs[index]}",
+            fix="labd knows constant scales and bit widths only; export the network again",
+        )
+    return value
+
+
+def _constant_operand(graph: Graph, node: Node) -> tuple[Values | None, str]:
+    """The constant operand of a two-operand node, and the name of the other."""
+    for index in (1, 0):
+        if node.inputs[index] in graph.constants:
+            return graph.constants[node.inputs[index]], node.inputs[1 - index]
+    return None, node.inputs[0]
+
+
+def _scores(graph: Graph, trace: Trace, sums: list[Point]) -> Scores | None:
+    """Walk from the last product to the scores, compose the affine, and check it on the values."""
+    chooser = next((node for node in graph.nodes if node.op == "TopK"), None)
+    target = chooser.inputs[0] if chooser is not None else graph.output
+    product = next((node for node in graph.nodes if sums and node.name == sums[-1].layer), None)
+    if product is None or product.op not in ("MatMul", "Gemm") or target not in trace.values:
+        return None
+    walked = _affine(graph, product, target)
+    if walked is None:
+        return None
+    scale, offset = walked
+    logits, found = sums[-1].values, trace.values[target].reshape(len(sums[-1].values), -1)
+    exact = scale * logits + offset
+    room = (
+        FLOAT_ROUNDINGS * np.finfo(np.float32).eps * (abs(scale) * float(np.abs(logits).max()) + abs(offset))
+    )
+    wrong = np.abs(found - exact) > room
+    if scale <= 0 or wrong.any():
+        at = tuple(int(index) for index in np.argwhere(wrong)[0]) if wrong.any() else (0, 0)
+        raise StageMismatch(
+            f"the scores {target} are not {scale:g} * logit {offset:+g}: image {at[0]}, class {at[1]} has "
+            f"{found[at]:g} where {exact[at]:g} follows from its logit {logits[at]}",
+            fix="the layers behind the last matrix product must be one positive scale and one offset",
+            layer=product.name,
+        )
+    return Scores(target, scale, offset)
+
+
+def _affine(graph: Graph, product: Node, target: str) -> tuple[float, float] | None:
+    """``(scale, offset)`` from *product*'s integer sums to *target*, or None where it is no such thing."""
+    per_column = _scale(graph, product.inputs[0]) * _scale(graph, product.inputs[1])
+    if per_column.size != 1:
+        return None
+    scale, offset, tensor = float(per_column), 0.0, product.outputs[0]
+    while tensor != target:
+        readers = graph.consumers(tensor)
+        if len(readers) != 1:
+            return None
+        node = readers[0]
+        if node.op in _SHAPES_ONLY:
+            tensor = node.outputs[0]
+            continue
+        if node.op not in ("Mul", "Div", "Add", "Sub"):
+            return None
+        constant = graph.constants.get(node.inputs[1] if node.inputs[0] == tensor else node.inputs[0])
+        if constant is None or constant.size != 1 or (node.op in ("Div", "Sub") and node.inputs[0] != tensor):
+            return None
+        value = float(constant.reshape(()))
+        if node.op in ("Add", "Sub"):
+            offset += value if node.op == "Add" else -value
+        else:
+            factor = value if node.op == "Mul" else 1.0 / value
+            scale, offset = scale * factor, offset * factor
+        tensor = node.outputs[0]
+    return scale, offset

@@ -1,0 +1,155 @@
+"""A stage against the stage before it, on real images."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from labd_host.flow.observe import Integers, Observation, Point, Scores
+from labd_shared.errors import StageMismatch
+
+KINDS = ("levels", "sums", "label")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One tensor that was compared.
+
+    Attributes:
+        kind: "levels", "sums" or "label" (see `labd_host.flow.observe`).
+        layer: Node in the stage.
+        layer_before: Node in the stage before.
+        values: Values a frame.
+    """
+
+    kind: str
+    layer: str
+    layer_before: str
+    values: int
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was compared, all of it equal: a difference raises instead.
+
+    Attributes:
+        stage: The stage that was checked.
+        against: The stage before it, "" for the first.
+        images: Number of images.
+        compared: The tensors, in the order of the stream.
+        scores: The affine from logits to float scores, where the stage has float scores.
+    """
+
+    stage: str
+    against: str
+    images: int
+    compared: tuple[Compared, ...]
+    scores: Scores | None
+
+    @property
+    def tensors(self) -> int:
+        """Tensors compared."""
+        return len(self.compared)
+
+    @property
+    def elements(self) -> int:
+        """Values compared, over all images."""
+        return self.images * sum(entry.values for entry in self.compared)
+
+    @property
+    def mismatches(self) -> int:
+        """Values that differ: none, or there would be no proof."""
+        return 0
+
+    def record(self) -> dict[str, Any]:
+        """The proof as JSON-able data."""
+        return {
+            "stage": self.stage,
+            "against": self.against,
+            "images": self.images,
+            "tensors": self.tensors,
+            "elements": self.elements,
+            "mismatches": self.mismatches,
+            "compared": [asdict(entry) for entry in self.compared],
+            "scores": None if self.scores is None else asdict(self.scores),
+        }
+
+
+def first_proof(stage: str, observed: Observation) -> Proof:
+    """The proof of the first stage: only its scores were checked, against its own logits."""
+    return Proof(stage, "", len(observed.points[0].values), (), observed.scores)
+
+
+def compare(
+    stage: str, observed: Observation, against: str, before: Observation, *, may_negate: bool = False
+) -> Proof:
+    """Compare a stage with the stage before it.
+
+    Args:
+        stage, observed: The stage and what it computed.
+        against, before: The stage before and what that computed.
+        may_negate: A channel's sums may have changed sign, all of them together.
+
+    Raises:
+        StageMismatch: a tensor differs, or there is one more or less; the first of the stream is named.
+    """
+    partners: dict[int, Point] = {}
+    for kind in KINDS:
+        ours, theirs = observed.of_kind(kind), before.of_kind(kind)
+        if len(ours) != len(theirs):
+            raise StageMismatch(
+                f"stage {stage} has {len(ours)} tensors of {kind}, stage {against} has {len(theirs)}",
+                fix=f"compare the ONNX files of {against} and {stage} in the output folder",
+                stage=stage,
+                kind=kind,
+            )
+        partners.update({id(point): partner for point, partner in zip(ours, theirs, strict=True)})
+    compared = []
+    for point in observed.points:
+        partner = partners[id(point)]
+        wrong = _differences(point, partner, may_negate=may_negate and point.kind == "sums")
+        if wrong is not None:
+            raise _mismatch(stage, point, against, partner, wrong)
+        compared.append(Compared(point.kind, point.layer, partner.layer, point.values.shape[1]))
+    return Proof(stage, against, len(observed.points[0].values), tuple(compared), observed.scores)
+
+
+def _differences(
+    point: Point, partner: Point, *, may_negate: bool
+) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    """Where the two differ, or None."""
+    ours, theirs = point.values, partner.values
+    if ours.shape != theirs.shape:
+        return np.ones((0, 0), dtype=np.bool_)
+    wrong = ours != theirs
+    if may_negate:
+        turned = (ours == -theirs).all(axis=0)
+        wrong &= ~turned
+    return wrong if wrong.any() else None
+
+
+def _mismatch(
+    stage: str, point: Point, against: str, partner: Point, wrong: np.ndarray[Any, np.dtype[np.bool_]]
+) -> StageMismatch:
+    facts = {"stage": stage, "against": against, "layer": point.layer, "kind": point.kind}
+    where = f"stage {stage} computes something else than stage {against}: {point.kind} of {point.layer}"
+    fix = f"compare the ONNX files of {against} (node {partner.layer}) and {stage} in the output folder"
+    ours: Integers = point.values
+    if wrong.size == 0:
+        return StageMismatch(
+            f"{where} are {ours.shape[1]} values a frame, there they are {partner.values.shape[1]}",
+            fix=fix,
+            **facts,
+        )
+    image, element = (int(index) for index in np.argwhere(wrong)[0])
+    count = int(wrong.sum())
+    return StageMismatch(
+        f"{where} differ in {count} of {wrong.size} values, first at image {image}, element {element}: "
+        f"{int(ours[image, element])} where {int(partner.values[image, element])} was",
+        fix=fix,
+        **facts,
+        mismatches=count,
+        elements=int(wrong.size),
+        image=image,
+        element=element,
+    )

@@ -1,0 +1,134 @@
+"""The stages from an exported network to a dataflow graph, as data.
+
+A step names a transformation of FINN or qonnx, or a function of ours, by "module:name", with its
+arguments; `finn_door` looks it up. So this page imports nothing, can be read from top to bottom,
+and is written into every stage's record.
+
+Source: the order is that of FINN's BNN-PYNQ notebooks (tfc_end2end_example) with the tidy-up and
+conversion that QONNX exports need; walked through with finn-plus 1.6.1.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+PART = "xc7z020clg400-1"  # the PYNQ-Z2's FPGA
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of the graph.
+
+    Attributes:
+        name: "module:name" of a transformation class, or of a function (model, **arguments) -> model.
+        arguments: For the class or the function.
+    """
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the flow.
+
+    Attributes:
+        name: As commands and errors call it.
+        title: What it does, for people.
+        steps: In order.
+        may_negate: The stage may turn the sign of a whole output channel (weights, sums and
+            thresholds together), as streamlining does with a negative batch-norm scale.
+    """
+
+    name: str
+    title: str
+    steps: tuple[Step, ...]
+    may_negate: bool = False
+
+
+_TIDY = (
+    Step("qonnx.transformation.infer_shapes:InferShapes"),
+    Step("qonnx.transformation.fold_constants:FoldConstants"),
+    Step("qonnx.transformation.general:GiveUniqueNodeNames"),
+    Step("qonnx.transformation.general:GiveReadableTensorNames"),
+    Step("qonnx.transformation.infer_datatypes:InferDataTypes"),
+    Step("qonnx.transformation.general:RemoveStaticGraphInputs"),
+)
+
+EXPORTED = Stage(
+    "exported",
+    "the network as it was exported",
+    (Step("qonnx.transformation.infer_shapes:InferShapes"),),
+)
+
+TIDY = Stage(
+    "tidy",
+    "names, shapes and constants in order; quantisers become thresholds",
+    (
+        Step("qonnx.util.cleanup:cleanup_model"),
+        Step("finn.transformation.qonnx.convert_qonnx_to_finn:ConvertQONNXtoFINN"),
+        *_TIDY,
+    ),
+)
+
+PREPOST = Stage(
+    "prepost",
+    "pre-processing (pixel / 255) in front, the best class behind",
+    (
+        Step("labd_host.flow.finn_door:divide_pixels", {"by": 255.0}),
+        Step("qonnx.transformation.insert_topk:InsertTopK", {"k": 1}),
+        *_TIDY,
+    ),
+)
+
+STREAMLINED = Stage(
+    "streamlined",
+    "scales and biases move into the thresholds: integers only",
+    (
+        Step("finn.transformation.streamline.reorder:MoveScalarLinearPastInvariants"),
+        Step("finn.transformation.streamline:Streamline"),
+        Step("qonnx.transformation.bipolar_to_xnor:ConvertBipolarMatMulToXnorPopcount"),
+        Step("finn.transformation.streamline:Streamline"),
+        Step("finn.transformation.streamline.absorb:AbsorbScalarMulAddIntoTopK"),
+        Step("finn.transformation.streamline.round_thresholds:RoundAndClipThresholds"),
+        Step("qonnx.transformation.infer_data_layouts:InferDataLayouts"),
+        Step("qonnx.transformation.general:RemoveUnusedTensors"),
+        Step("qonnx.transformation.general:GiveUniqueNodeNames"),
+        Step("qonnx.transformation.general:GiveReadableTensorNames"),
+    ),
+    may_negate=True,
+)
+
+_TO_HARDWARE = "finn.transformation.fpgadataflow.convert_to_hw"
+
+HARDWARE = Stage(
+    "hardware",
+    "every operation becomes a hardware layer",
+    (
+        Step(f"{_TO_HARDWARE}.binary_matrix_vector_activation:InferBinaryMatrixVectorActivation"),
+        Step(f"{_TO_HARDWARE}.quantized_matrix_vector_activation:InferQuantizedMatrixVectorActivation"),
+        Step(f"{_TO_HARDWARE}.label_select:InferLabelSelectLayer"),
+        Step(f"{_TO_HARDWARE}.thresholding:InferThresholdingLayer"),
+        Step("qonnx.transformation.infer_data_layouts:InferDataLayouts"),
+        Step("qonnx.transformation.general:GiveUniqueNodeNames"),
+        Step("qonnx.transformation.general:GiveReadableTensorNames"),
+    ),
+)
+
+PARTITION = Stage(
+    "partition",
+    "the part that runs on the FPGA, cut out",
+    (
+        Step("finn.transformation.fpgadataflow.create_dataflow_partition:CreateDataflowPartition"),
+        Step("qonnx.transformation.general:GiveUniqueNodeNames"),
+    ),
+)
+
+SPECIALISED = (
+    Step("finn.transformation.fpgadataflow.specialize_layers:SpecializeLayers", {"fpgapart": PART}),
+    Step("qonnx.transformation.general:GiveUniqueNodeNames"),
+    Step("qonnx.transformation.general:GiveReadableTensorNames"),
+)
+
+FOLDED = Stage("folded", "HLS or RTL chosen for each layer, PE and SIMD set", SPECIALISED)
+
+STAGES = (EXPORTED, TIDY, PREPOST, STREAMLINED, HARDWARE, PARTITION, FOLDED)
