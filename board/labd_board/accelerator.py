@@ -17,6 +17,7 @@ CLOCK_TOLERANCE = 0.01  # over the built clock: dividers round, timing was met f
 DEADLINE_FACTOR = 10.0  # a run may take this many times what the cycle model expects...
 DEADLINE_FLOOR_S = 0.5  # ...and never less than this: an interrupt-laden Linux polls late
 WALL_CEILING_S = 300.0  # whatever the device's clock says
+PAUSE_S = 0.0002
 PATIENT_POLLS = 2.0  # spin this many times the expected time, then let others have the processor
 
 
@@ -238,7 +239,7 @@ class Accelerator(object):
             if waited_s > allowed_s or wall_s > WALL_CEILING_S:
                 raise self._timeout(frames, expected_s, waited_s, wall_s)
             if waited_s > PATIENT_POLLS * expected_s:
-                time.sleep(0.0002)
+                self.device.pause(PAUSE_S)
 
     def _timeout(self, frames: int, expected_s: float, waited_s: float, wall_s: float) -> DmaTimeout:
         idma, _, odma, _ = self._opened()

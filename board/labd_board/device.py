@@ -5,6 +5,7 @@ a virtual board) and `labd_board.fake` (in-process, for tests). tests/contract r
 """
 
 import abc
+import time
 from typing import Any, Dict, Tuple
 
 import numpy as np
@@ -96,6 +97,10 @@ class Device(abc.ABC):
     def now_s(self) -> float:
         """The device's clock, s: monotonic. On a virtual board it stands still while the emulator
         computes, so that a deadline never blames the emulator for being slow."""
+
+    def pause(self, duration_s: float) -> None:
+        """Let others have the processor while a run takes longer than expected."""
+        time.sleep(duration_s)
 
     @abc.abstractmethod
     def facts(self) -> Dict[str, Any]:

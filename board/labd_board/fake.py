@@ -64,6 +64,13 @@ class FakeDma(Registers):
         """numReps."""
         return self._values[Iodma.REPETITIONS]
 
+    def settle(self) -> None:
+        """Let what the clock says has happened happen."""
+        if self._done_at_s is not None and self._device.now_s() >= self._done_at_s:
+            self._done_at_s = None
+            self.idle = True
+            self._flags = int(Control.DONE | Control.READY)
+
     def finish_at(self, when_s: Optional[float]) -> None:
         """Raise `done` at *when_s* on the device's clock; None: never."""
         self._done_at_s = when_s
@@ -73,10 +80,7 @@ class FakeDma(Registers):
         self._device.advance_s(READ_S)
         if register is not Iodma.CONTROL:
             return self._values[register]
-        if self._done_at_s is not None and self._device.now_s() >= self._done_at_s:
-            self._done_at_s = None
-            self.idle = True
-            self._flags = int(Control.DONE | Control.READY)
+        self.settle()
         value = self._flags | (int(Control.IDLE) if self.idle else int(Control.START))
         self._flags = 0  # clears when read, as on silicon
         return value
@@ -89,6 +93,7 @@ class FakeDma(Registers):
             self._values[register] = value & 0xFFFFFFFF
             return
         if value & Control.START:
+            self.settle()
             if not self.idle:
                 raise DmaBusy(
                     "{} was started while it was still running".format(self._name),
@@ -193,8 +198,11 @@ class FakeDevice(Device):
         self._time_s += READ_S
         return self._time_s
 
+    def pause(self, duration_s: float) -> None:
+        self.advance_s(duration_s)
+
     def advance_s(self, duration_s: float) -> None:
-        """Let time pass."""
+        """Let time pass on the fake's clock."""
         self._time_s += duration_s
 
     def facts(self) -> Dict[str, Any]:
@@ -206,6 +214,8 @@ class FakeDevice(Device):
     def dma_started(self) -> None:
         """Compute once both DMAs run; until then the stream waits, as on silicon."""
         source, sink = self._blocks[self._source.dma], self._blocks[self._sink.dma]
+        source.settle()
+        sink.settle()
         if source.idle or sink.idle:
             return
         cycles = self._latency_cycles + (source.frames - 1) * self._cycles_per_frame

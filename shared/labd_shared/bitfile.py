@@ -2,7 +2,8 @@
 
 Layout, all big endian::
 
-    0009 | 0ff00ff00ff00ff000 | 0001 | 'a' len design;..;Version | 'b' len part | 'c' len date | 'd' len time | 'e' len32 data
+    0009 | 0ff00ff00ff00ff000 | 0001 | 'a' len design;...;Version | 'b' len part
+         | 'c' len date | 'd' len time | 'e' len32 data
 
 Text ends with a NUL, the file ends exactly after the data. The data is a stream of 32-bit words in
 which the device looks for a sync word and then for its own IDCODE.

@@ -2,9 +2,10 @@
 
 import shutil
 import tempfile
+import weakref
 import zipfile
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Union
 
 import numpy as np
 
@@ -24,10 +25,11 @@ class Bundle(object):
         manifest: What it says of itself.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, keep: Optional[object] = None) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, temporary: bool = False) -> None:
         self.folder = folder
         self.manifest = manifest
-        self._keep = keep  # a TemporaryDirectory lives as long as the bundle
+        if temporary:  # unpacked from a .zip: it goes when the bundle goes
+            weakref.finalize(self, shutil.rmtree, str(folder), True)
 
     def path(self, name: str) -> Path:
         """The path of one of its files.
@@ -68,19 +70,26 @@ def open_bundle(path: Union[str, Path]) -> Bundle:
         DigestMismatch: a file is not the one that was packed.
     """
     where = Path(path)
-    keep = None
-    if where.is_file():
-        keep = tempfile.TemporaryDirectory(prefix="labd-bundle-")
-        _unzip(where, Path(keep.name))
-        where = Path(keep.name)
-    if not (where / MANIFEST_NAME).is_file():
+    if not where.is_file():
+        return Bundle(where, _verified(where))
+    unpacked = Path(tempfile.mkdtemp(prefix="labd-bundle-"))
+    try:
+        _unzip(where, unpacked)
+        return Bundle(unpacked, _verified(unpacked), temporary=True)
+    except BaseException:
+        shutil.rmtree(str(unpacked), ignore_errors=True)
+        raise
+
+
+def _verified(folder: Path) -> Manifest:
+    if not (folder / MANIFEST_NAME).is_file():
         raise ArtifactError(
-            "{} is no bundle: it has no {}".format(path, MANIFEST_NAME),
+            "{} is no bundle: it has no {}".format(folder, MANIFEST_NAME),
             fix="build one: labd build NETWORK --target emu -o DIR",
         )
-    manifest = _read_manifest(where / MANIFEST_NAME)
+    manifest = _read_manifest(folder / MANIFEST_NAME)
     for name, entry in sorted(manifest.files.items()):
-        file = where / name
+        file = folder / name
         if not file.is_file():
             raise ArtifactError(
                 "{} is missing from the bundle of {}".format(name, manifest.network),
@@ -98,7 +107,7 @@ def open_bundle(path: Union[str, Path]) -> Bundle:
                 "{} has sha256 {}..., the manifest says {}...".format(name, found[:12], entry.sha256[:12]),
                 fix="copy or build the bundle again; this one is damaged or mixed from two builds",
             )
-    return Bundle(where, manifest, keep)
+    return manifest
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -141,7 +150,7 @@ def _unzip(archive_path: Path, folder: Path) -> None:
                 with archive.open(name) as source, open(str(target), "wb") as sink:
                     shutil.copyfileobj(source, sink)
     except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ArtifactError("{} cannot be unpacked: {}".format(archive_path, error), fix=again) from error
+        raise ArtifactError("{} is no bundle: {}".format(archive_path, error), fix=again) from error
 
 
 def load_golden(bundle: Bundle) -> Golden:

@@ -71,8 +71,10 @@ def check_values(values: np.ndarray, datatype: Datatype) -> np.ndarray:
 
 def _whole(values: np.ndarray, datatype: Datatype) -> np.ndarray:
     """Floats as integers, refused where that would change a value."""
-    if values.size and not (np.abs(values) <= 2.0**33).all():  # also refuses NaN
-        _refuse(values[~(np.abs(values) <= 2.0**33)].flat[0], datatype)
+    with np.errstate(invalid="ignore"):  # numpy 1.16 warns when it compares NaN
+        sane = np.abs(values) <= 2.0**33
+    if not sane.all():  # also NaN
+        _refuse(values[~sane].flat[0], datatype)
     whole = values.astype(np.int64)
     changed = whole != values
     if changed.any():

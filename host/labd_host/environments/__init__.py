@@ -48,8 +48,9 @@ ENVIRONMENTS = {
             "host",
             ("3.11", "3.12", "3.13"),
             "the labd command, FINN, the virtual boards, tests",
-            # Its pins (brevitas 0.13.0, mip) cannot be resolved beside ours: finn-compiler.md, Which package.
-            without_dependencies=("finn-plus",),
+            # finn-plus pins brevitas 0.13.0 and mip, its driver numpy below 2 and grpcio 1.64: none fits beside
+            # ours. Of the driver only the packer is used, to compare with.
+            without_dependencies=("finn-plus", "finn-plus-driver"),
         ),
         Environment("board", ("3.11", "3.12"), "a virtual board's Python: the real pynq library"),
         Environment("train", ("3.11", "3.12", "3.13"), "training with Brevitas and PyTorch"),

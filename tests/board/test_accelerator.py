@@ -1,0 +1,234 @@
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+from labd_board import accelerator as accelerator_module
+from labd_board.accelerator import Accelerator
+from labd_shared.bundle import load_golden, open_bundle
+from labd_shared.errors import (
+    ClockRefused,
+    DatatypeError,
+    DmaBusy,
+    DmaTimeout,
+    OutOfMemory,
+    ShapeError,
+    UsageError,
+    WrongTarget,
+)
+from support.bundles import darkness, fake_board, write_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return open_bundle(write_bundle(tmp_path / "tiny"))
+
+
+@pytest.fixture
+def images(rng):
+    return (rng.randint(0, 256, (23, 28, 28, 1)) * rng.rand(23, 1, 1, 1)).astype(np.uint8)
+
+
+def test_any_number_of_frames_runs_with_any_batch_size(bundle, images):
+    for batch_size in (1, 5, 7, 23, 1000):
+        with Accelerator(bundle, fake_board(), batch_size) as accelerator:
+            answers = accelerator.run(images)
+            assert answers.shape == (23, 1) and answers.dtype == np.uint8
+            assert np.array_equal(answers, darkness(images)), batch_size
+
+
+def test_the_short_last_batch_uses_num_reps(bundle, images):
+    board = fake_board()
+    with Accelerator(bundle, board, 10) as accelerator:
+        accelerator.run(images)
+    repetitions = [value for _, register, value in board.history if register == "REPETITIONS"]
+    assert repetitions == [10, 10, 10, 10, 3, 3]
+
+
+def test_the_sink_is_started_before_the_source(bundle, images):
+    board = fake_board()
+    with Accelerator(bundle, board, 1000) as accelerator:
+        accelerator.run(images)
+    starts = [name for name, register, _ in board.history if register == "CONTROL"]
+    assert starts == ["odma0", "idma0"]
+
+
+def test_no_images_give_no_answers(bundle):
+    with Accelerator(bundle, fake_board()) as accelerator:
+        assert accelerator.run(np.zeros((0, 28, 28, 1), np.uint8)).shape == (0, 1)
+
+
+def test_answers_do_not_share_memory_with_the_buffer(bundle, images):
+    with Accelerator(bundle, fake_board(), 30) as accelerator:
+        first = accelerator.run(images)
+        wanted = first.copy()
+        accelerator.run(255 - images)
+        assert np.array_equal(first, wanted)
+
+
+class Images(object):
+    """A source as PackedDataset is one."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def read_into(self, start, out):
+        out[...] = self.images[start : start + len(out)].reshape(out.shape)
+
+
+def test_streaming_gives_every_frame_once_with_its_times(bundle, images):
+    with Accelerator(bundle, fake_board(), 10) as accelerator:
+        assert accelerator.takes_raw_bytes
+        parts = list(accelerator.stream(Images(images), 23))
+    assert [start for start, _, _ in parts] == [0, 10, 20]
+    assert np.array_equal(np.concatenate([answers for _, answers, _ in parts]), darkness(images))
+    assert all(times.run_s > 0 for _, _, times in parts)
+
+
+def test_streaming_packs_where_pixels_are_not_the_wire_format(tmp_path, rng):
+    folder = write_bundle(tmp_path / "binary", datatype="BINARY", network="binary")
+    bundle = open_bundle(folder)
+    images = rng.randint(0, 2, (5, 784)).astype(np.uint8)
+
+    def model(values):
+        return values.sum(axis=1, keepdims=True) % 10
+
+    with Accelerator(bundle, fake_board(model, bundle.manifest), 2) as accelerator:
+        assert not accelerator.takes_raw_bytes
+        streamed = np.concatenate([answers for _, answers, _ in accelerator.stream(Images(images), 5)])
+        assert np.array_equal(streamed, model(images))
+        assert np.array_equal(accelerator.run(images), model(images))
+        with pytest.raises(DatatypeError, match="value 2 does not fit BINARY"):
+            accelerator.run(images + 1)
+
+
+@pytest.mark.parametrize(
+    "stuck, cause",
+    [
+        (("odma0",), "idma0 delivered all its frames, so the output side is stuck"),
+        (("idma0",), "idma0 is not done either, so the accelerator stopped taking input"),
+    ],
+)
+def test_a_dma_that_never_finishes_ends_in_an_error_that_shows_the_registers(bundle, images, stuck, cause):
+    with Accelerator(bundle, fake_board(stuck=stuck)) as accelerator:
+        with pytest.raises(DmaTimeout, match=re.escape(cause)) as caught:
+            accelerator.run(images)
+    assert re.match(
+        r"odma0 is not done 0\.\d+ s after it was started with 23 frames, 0\.0000 s were", caught.value.what
+    )
+    assert "REPETITIONS 0x00000017" in caught.value.what
+    assert sorted(caught.value.facts["registers"]) == ["idma0", "odma0"]
+    assert caught.value.fix.endswith("python3 -m labd_board.selftest")
+
+
+def test_the_wall_ceiling_ends_a_wait_whose_device_clock_stands_still(bundle, images):
+    board = fake_board(stuck=("odma0",))
+    board.now_s = lambda: 1.0
+    ticks = iter(range(0, 100000, 100))
+    with Accelerator(bundle, board, monotonic_s=lambda: float(next(ticks))) as accelerator:
+        with pytest.raises(DmaTimeout, match="odma0 is not done 0.00 s"):
+            accelerator.run(images)
+
+
+def test_after_a_timeout_the_next_run_says_busy_until_it_is_programmed_again(bundle, images):
+    board = fake_board(stuck=("odma0",))
+    accelerator = Accelerator(bundle, board)
+    accelerator.open()
+    with pytest.raises(DmaTimeout):
+        accelerator.run(images)
+    with pytest.raises(DmaBusy, match=r"odma0 is still busy with a run before \(control register 0x1\)"):
+        accelerator.run(images)
+    accelerator.close()
+    board.stuck = ()
+    with accelerator:
+        assert np.array_equal(accelerator.run(images), darkness(images))
+
+
+def test_done_is_read_in_one_place_only():
+    from labd_board import dma
+
+    reads = re.findall(
+        r"\.read\(Iodma\.CONTROL\)", inspect.getsource(dma) + inspect.getsource(accelerator_module)
+    )
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("call", ["flush", "invalidate"])
+def test_leaving_out_a_flush_or_an_invalidate_gives_wrong_answers(bundle, images, call):
+    """The driver without that one line, compiled from its own source: the caches must give it away."""
+    source = inspect.getsource(accelerator_module)
+    lines = re.findall(r"^ +\w+\.{}\(\)$".format(call), source, re.MULTILINE)
+    assert len(lines) == 1, "flush and invalidate belong in one place of the driver"
+    broken = {"__name__": "accelerator_without_" + call}
+    exec(compile(source.replace(lines[0], lines[0].replace(lines[0].strip(), "pass")), call, "exec"), broken)
+    with broken["Accelerator"](bundle, fake_board()) as accelerator:
+        assert not np.array_equal(accelerator.run(images), darkness(images))
+
+
+def test_an_emu_bundle_is_refused_on_a_real_board(bundle):
+    board = fake_board()
+    board.target = "hw"
+    with pytest.raises(
+        WrongTarget, match=r"built for emulation \(target emu\), this is a real board"
+    ) as caught:
+        Accelerator(bundle, board).open()
+    assert caught.value.fix == "build it for hardware: labd build tiny --target hw -o DIR"
+    assert board.programmed is None
+
+
+def test_a_clock_above_the_built_one_is_refused(bundle):
+    board = fake_board()
+    board.set_clock_mhz = lambda mhz: 125.0
+    with pytest.raises(ClockRefused, match=r"became 125.00 MHz, the bundle was built for 100.00 MHz"):
+        Accelerator(bundle, board).open()
+
+
+def test_the_constructor_touches_no_hardware(bundle):
+    board = fake_board()
+    accelerator = Accelerator(bundle, board)
+    assert board.programmed is None and board.cma_free_bytes() == 128 << 20
+    with pytest.raises(UsageError, match="the accelerator is not open"):
+        accelerator.run(np.zeros((1, 784), np.uint8))
+
+
+def test_closing_gives_all_memory_back(bundle, images):
+    board = fake_board()
+    with Accelerator(bundle, board) as accelerator:
+        accelerator.run(images)
+        assert board.cma_free_bytes() < 128 << 20
+    accelerator.close()
+    assert board.cma_free_bytes() == 128 << 20
+
+
+def test_a_batch_that_does_not_fit_leaves_nothing_behind(bundle):
+    board = fake_board(cma_bytes=1 << 20)
+    with pytest.raises(OutOfMemory, match="use a smaller --batchsize"):
+        Accelerator(bundle, board, 10000).open()
+    assert board.cma_free_bytes() == 1 << 20
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28, 3), (3, 783), (784,)])
+def test_images_of_another_size_are_refused(bundle, shape):
+    with Accelerator(bundle, fake_board()) as accelerator:
+        with pytest.raises(ShapeError, match=r"takes \(n, 784\)"):
+            accelerator.run(np.zeros(shape, np.uint8))
+
+
+def test_values_out_of_range_are_refused(bundle):
+    with Accelerator(bundle, fake_board()) as accelerator:
+        with pytest.raises(DatatypeError, match="value 256 does not fit UINT8"):
+            accelerator.run(np.full((1, 784), 256))
+        with pytest.raises(DatatypeError, match="value 0.5 does not fit UINT8"):
+            accelerator.run(np.full((1, 784), 0.5, np.float32))
+
+
+def test_a_batch_of_zero_is_refused(bundle):
+    with pytest.raises(UsageError, match="a batch of 0 frames"):
+        Accelerator(bundle, fake_board(), 0)
+
+
+def test_the_golden_samples_come_out_exactly(bundle):
+    golden = load_golden(bundle)
+    with Accelerator(bundle, fake_board(), 6) as accelerator:
+        assert np.array_equal(accelerator.run(golden.images), golden.outputs)

@@ -1,0 +1,42 @@
+"""Fixtures shared by every part. Python 3.6 code: the board's tests run on the images' Pythons."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+for part in ("shared", "board", "host", "tests"):  # the images' Pythons have no labd installed
+    if str(ROOT / part) not in sys.path:
+        sys.path.append(str(ROOT / part))
+
+from labd_shared.datasets import read_official  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--board", metavar="NN", help="also run the hardware tests, on this board of the inventory"
+    )
+
+
+@pytest.fixture(scope="session")
+def mnist_folder():
+    """The folder with MNIST's official files, or a skip that says what is missing."""
+    root = os.environ.get("LABD_DATASETS")
+    if not root or not (Path(root) / "mnist").is_dir():
+        pytest.skip("needs real MNIST: set LABD_DATASETS to a folder that has mnist/")
+    return Path(root) / "mnist"
+
+
+@pytest.fixture(scope="session")
+def mnist_test(mnist_folder):
+    """The real MNIST test split: images uint8 (10000, 28, 28, 1), labels uint8 (10000,)."""
+    return read_official(mnist_folder, "mnist", "test")
+
+
+@pytest.fixture
+def rng():
+    """Random numbers, the same every time (`default_rng` is not in numpy 1.16)."""
+    return np.random.RandomState(20261123)

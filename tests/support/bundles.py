@@ -1,0 +1,78 @@
+"""A tiny but whole bundle with its golden answers, and a fake board that computes them."""
+
+import numpy as np
+
+from labd_board.fake import FakeDevice
+from labd_shared.arrays import save_npz
+from labd_shared.digest import file_sha256, image_digest
+from labd_shared.manifest import Accuracy, Expected, FileEntry, InputContract, Manifest
+from labd_shared.tensors import make_tensor
+
+FRAME = (28, 28, 1)
+
+
+def darkness(images):
+    """The classifier of these tests: ten classes by mean brightness, exact integers only."""
+    total = images.reshape(len(images), -1).astype(np.int64).sum(axis=1)
+    return (total * 10 // (784 * 256)).reshape(-1, 1)
+
+
+def golden_images():
+    """Twenty images of rising brightness, each with some structure."""
+    ramp = np.arange(784) % 29
+    return np.array([np.clip(ramp + 12 * index, 0, 255) for index in range(20)], np.uint8)
+
+
+def make_manifest(files, target="emu", datatype="UINT8", network="tiny"):
+    return Manifest(
+        network=network,
+        dataset="mnist",
+        class_names=tuple(str(digit) for digit in range(10)),
+        target=target,
+        part="xc7z020clg400-1",
+        board="Pynq-Z2",
+        clock_mhz=100.0,
+        slack_ns=None,
+        input_contract=InputContract("raw-uint8"),
+        inputs=(make_tensor("in0", datatype, (1, 784), (1, 16, 49), "NC", "idma0"),),
+        outputs=(make_tensor("out0", "UINT8", (1, 1), (1, 1, 1), "NC", "odma0"),),
+        folding={"MVAU_hls_0": {"PE": 16, "SIMD": 49}},
+        expected=Expected(98, 300, 1e8 / 98, "idma0"),
+        accuracy=Accuracy(92.5, 10000, "test", "golden model"),
+        tools={"finn-plus": "1.6.1"},
+        files=files,
+    )
+
+
+def write_bundle(folder, target="emu", model=darkness, predicted=None, **changes):
+    """A bundle folder; its bitfile is a stand-in that only the fake loads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images = golden_images()
+    if predicted is None:
+        predicted = images
+    digests = np.array([image_digest(image.tobytes()) for image in predicted], np.uint64)
+    order = np.argsort(digests)
+    (folder / "accel.bit").write_bytes(b"only a fake board loads this")
+    (folder / "accel.hwh").write_text("<EDKSYSTEM/>")
+    save_npz(
+        folder / "golden.npz",
+        {
+            "images": images,
+            "outputs": model(images).astype(np.uint8),
+            "digests": digests[order],
+            "predictions": model(predicted).reshape(-1)[order].astype(np.uint16),
+        },
+    )
+    names = ("accel.bit", "accel.hwh", "golden.npz")
+    files = {name: FileEntry(file_sha256(folder / name), (folder / name).stat().st_size) for name in names}
+    manifest = make_manifest(files, target, **changes)
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
+
+
+def fake_board(model=darkness, manifest=None, **changes):
+    """A fake board with the accelerator of `write_bundle` on it."""
+    manifest = manifest or make_manifest({})
+    return FakeDevice(
+        manifest.inputs, manifest.outputs, model, cycles_per_frame=98, latency_cycles=300, **changes
+    )

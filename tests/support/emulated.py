@@ -1,0 +1,60 @@
+"""A tiny but whole bundle that a virtual board loads: it answers with the brightest pixel's index."""
+
+import numpy as np
+
+from labd_host.emulation.golden import GoldenModel
+from labd_host.emulation.golden_layers import LabelSelect, Network
+from labd_host.hardware.bitfile_writer import write_bit
+from labd_host.hardware.hwh_writer import write_hwh
+from labd_shared.digest import file_sha256
+from labd_shared.manifest import Expected, FileEntry, InputContract, Manifest
+from labd_shared.tensors import make_tensor
+
+PIXELS = 200
+INPUT = make_tensor("in0", "UINT8", (1, PIXELS), (1, 4, 50), "NC", "idma0")
+OUTPUT = make_tensor("out0", "UINT8", (1, 1), (1, 1, 1), "NC", "odma0")
+CYCLES_PER_FRAME, LATENCY_CYCLES = 98, 300
+
+
+def brightest(images):
+    """What the accelerator answers: the index of the brightest pixel, (N, 1)."""
+    return images.reshape(len(images), -1).argmax(axis=1).astype(np.uint8).reshape(-1, 1)
+
+
+def random_images(count, seed=1):
+    return np.random.RandomState(seed).randint(0, 256, (count, PIXELS)).astype(np.uint8)
+
+
+def write_emulated_bundle(folder, target="emu", network=True, part="xc7z020clg400-1", clock_mhz=100.0):
+    """Write the bundle and return its folder; without *network* it is as one for hardware."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "golden.npz").write_bytes(b"no test here reads it")
+    names = ["accel.bit", "accel.hwh", "golden.npz"]
+    digest = None
+    if network:
+        layer = LabelSelect("LabelSelect_0", PIXELS, 1, "UINT8", "UINT8")
+        GoldenModel(Network("brightest", (layer,), (INPUT,), (OUTPUT,), {})).save(folder / "network.npz")
+        names.append("network.npz")
+        digest = file_sha256(folder / "network.npz") if target == "emu" else None
+    write_bit(folder / "accel.bit", network_sha256=digest, part=part)
+    write_hwh(folder / "accel.hwh", clock_mhz=clock_mhz, inputs=(INPUT,), outputs=(OUTPUT,))
+    manifest = Manifest(
+        network="brightest",
+        dataset="mnist",
+        class_names=tuple(str(index) for index in range(PIXELS)),
+        target=target,
+        part="xc7z020clg400-1",
+        board="Pynq-Z2",
+        clock_mhz=clock_mhz,
+        slack_ns=None,
+        input_contract=InputContract("raw-uint8"),
+        inputs=(INPUT,),
+        outputs=(OUTPUT,),
+        folding={},
+        expected=Expected(CYCLES_PER_FRAME, LATENCY_CYCLES, 1e8 / CYCLES_PER_FRAME, "idma0"),
+        accuracy=None,
+        tools={},
+        files={name: FileEntry(file_sha256(folder / name), (folder / name).stat().st_size) for name in names},
+    )
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
