@@ -122,8 +122,8 @@ def read_record(path: Path) -> TrainedRecord:
 
 
 def _parse(content: Any) -> TrainedRecord:
-    if not isinstance(content, Mapping):
-        raise TypeError("it holds no JSON object")
+    if not isinstance(content, Mapping) or not isinstance(content.get("tools", {}), Mapping):
+        raise TypeError("it, or its tools, is no JSON object")
     if (content["format"], content["version"]) != (RECORD_FORMAT, RECORD_VERSION):
         raise ValueError(f"it is {content['format']!r} version {content['version']!r}")
     record = TrainedRecord(

@@ -1,0 +1,186 @@
+"""The network table, and the trained networks that come with labd."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from labd_host import networks
+from labd_host.networks import Conv, Recipe, network, parse_table, read_record, trained_onnx, trained_record
+from labd_host.networks.table import TABLE, recipe_of
+from labd_host.networks.trained import TRAINED
+from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, UnknownName, UsageError
+
+ENTRY = """
+[net]
+kind = "cnv"
+dataset = "mnist"
+classes = 10
+input_shape = [28, 28, 1]
+in_bits = 8
+weight_bits = 1
+act_bits = 2
+convs = [{ channels = 4, pool = true }]
+hidden = [16]
+
+[net.recipe]
+epochs = 3
+batch = 10
+learning_rate = 0.01
+latent_scale = 0.5
+dropout = 0
+validation = 20
+"""
+
+
+def test_the_table_holds_the_labs_three_networks():
+    assert sorted(networks.NETWORKS) == ["cnv-w1a1", "tfc-w1a1", "vgg9-w1a1"]
+    tfc, vgg9 = network("tfc-w1a1"), network("vgg9-w1a1")
+    assert (tfc.kind, tfc.dataset, tfc.input_shape, tfc.flat_features) == ("fc", "mnist", (28, 28, 1), 784)
+    assert (tfc.hidden, tfc.classes, tfc.weight_bits, tfc.act_bits, tfc.in_bits) == (
+        (64, 64, 64),
+        10,
+        1,
+        1,
+        1,
+    )
+    assert (vgg9.kind, vgg9.dataset, vgg9.classes, vgg9.flat_features) == ("cnv", "cifar100", 100, 256)
+    assert [conv.channels for conv in vgg9.convs] == [64, 64, 128, 128, 256, 256]
+    assert [conv.pool for conv in vgg9.convs] == [False, True, False, True, False, False]
+
+
+def test_an_unknown_network_gets_a_suggestion():
+    with pytest.raises(UnknownName) as raised:
+        network("tfc_w1a1")
+    assert str(raised.value) == (
+        "no network named 'tfc_w1a1'; known: cnv-w1a1, tfc-w1a1, vgg9-w1a1\n  fix: did you mean 'tfc-w1a1'?"
+    )
+
+
+def test_a_table_is_read_into_frozen_data():
+    net = parse_table(ENTRY)["net"]
+    assert net.convs == (Conv(4, True),)
+    assert net.flat_features == 13 * 13 * 4
+    assert net.recipe == Recipe(
+        epochs=3, batch=10, learning_rate=0.01, latent_scale=0.5, dropout=0.0, validation=20
+    )
+    with pytest.raises(AttributeError):
+        net.classes = 11
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        ('kind = "cnv"', 'kind = "cnn"', "kind is 'cnn', not one of fc, cnv"),
+        ('kind = "cnv"', 'kind = "fc"', "kind is 'fc' and it has 1 convolutions"),
+        ("classes = 10", "", "'classes' is missing"),
+        ("classes = 10", "classes = 0", "classes is 0, not a positive integer"),
+        ("classes = 10", "classes = true", "classes is True, not a positive integer"),
+        ("classes = 10", "clases = 10", "'clases' means nothing; known: act_bits, classes, "),
+        ("[28, 28, 1]", "[28, 28]", "not enough values to unpack"),
+        ("[28, 28, 1]", "[2, 28, 1]", "its convolutions leave nothing of an image of (2, 28, 1)"),
+        ("pool = true", "pool = 1", "pool is 1, not true or false"),
+        ("pool = true", "pooling = true", "'pooling' means nothing; known: channels, pool"),
+        ("dropout = 0", "dropout = 0.5", "only fully connected networks have dropout"),
+        ("dropout = 0", "dropout = 1", "at least 0 and below 1"),
+        ("latent_scale = 0.5", 'latent_scale = "x"', "latent_scale is 'x', not a number"),
+        ("[net.recipe]", "[net.recipes]", "'recipes' means nothing"),
+        ("[net]", "[net", "the network table is no TOML"),
+        (ENTRY, "net = 1", "1 is no table"),
+    ],
+)  # fmt: skip
+def test_a_wrong_table_is_refused_by_what_is_wrong(was, becomes, says):
+    with pytest.raises(ArtifactError) as raised:
+        parse_table(ENTRY.replace(was, becomes))
+    assert says in raised.value.what
+    assert raised.value.fix == "correct the network table"
+
+
+def test_a_table_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"the network table .*none\.toml cannot be read"):
+        networks.read_table(tmp_path / "none.toml")
+    assert networks.read_table(TABLE) == networks.NETWORKS
+
+
+def test_another_recipe_is_checked_like_the_table():
+    tfc = network("tfc-w1a1")
+    longer = tfc.with_recipe(replace(recipe_of(tfc), epochs=7))
+    assert longer == replace(tfc, recipe=replace(tfc.recipe, epochs=7))
+    with pytest.raises(
+        ArtifactError, match="the recipe: network 'tfc-w1a1': epochs is 0, not a positive integer"
+    ):
+        tfc.with_recipe(replace(recipe_of(tfc), epochs=0))
+
+
+def test_a_network_without_a_recipe_cannot_be_trained():
+    with pytest.raises(UsageError, match="no training recipe for 'vgg9-w1a1'"):
+        recipe_of(network("vgg9-w1a1"))
+
+
+def test_the_shipped_tfc_is_as_good_as_finns():
+    record = trained_record("tfc-w1a1")
+    assert (record.network, record.dataset, record.split, record.samples) == (
+        "tfc-w1a1",
+        "mnist",
+        "test",
+        10000,
+    )
+    assert record.accuracy_percent >= 92.96, "FINN's own tfc-w1a1"
+    assert record.recipe == network("tfc-w1a1").recipe, "the table's recipe is the one it was trained by"
+    assert record.command.startswith("labd train tfc-w1a1 --epochs ")
+    assert trained_onnx("tfc-w1a1") == TRAINED / "tfc-w1a1.onnx"
+
+
+def test_a_record_survives_writing_and_reading(tmp_path):
+    record = trained_record("tfc-w1a1")
+    record.write(tmp_path / "again.json")
+    assert read_record(tmp_path / "again.json") == record
+    assert (tmp_path / "again.json").read_bytes() == (TRAINED / "tfc-w1a1.json").read_bytes()
+
+
+def test_a_network_that_was_never_trained_is_to_be_trained():
+    with pytest.raises(DataMissing) as raised:
+        trained_onnx("cnv-w1a1")
+    assert (raised.value.what, raised.value.fix) == (
+        "no trained 'cnv-w1a1' comes with labd",
+        "train it: labd train cnv-w1a1",
+    )
+
+
+def test_a_changed_export_is_noticed(tmp_path):
+    shutil.copytree(TRAINED, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "tfc-w1a1.onnx"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DigestMismatch, match="its record says"):
+        trained_onnx("tfc-w1a1", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"version": 2}, "it is 'labd-trained-network' version 2"),
+        ({"correct": 10001}, "10001 of 10000 samples cannot be right"),
+        ({"samples": 0, "correct": 0}, "0 of 0 samples cannot be right"),
+        ({"recipe": {"epochs": 1}}, "missing 5 required positional arguments"),
+        ({"seed": "x"}, "invalid literal for int()"),
+        ({"tools": None}, "it, or its tools, is no JSON object"),
+    ],
+)
+def test_a_wrong_record_is_refused_by_what_is_wrong(tmp_path, change, says):
+    content = {**json.loads((TRAINED / "tfc-w1a1.json").read_text()), **change}
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError) as raised:
+        read_record(path)
+    assert says in raised.value.what
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "labd-trained-network"}', "\xff"])
+def test_something_that_is_no_record_is_refused(tmp_path, text):
+    path = tmp_path / "wrong.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ArtifactError, match="is no record of a trained network"):
+        read_record(path)

@@ -1,0 +1,214 @@
+"""Starting, following and ending a training process; no torch here, the process is a script."""
+
+import importlib.util
+import json
+import os
+import stat
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from labd_host.cli.train import Display, train
+from labd_host.networks import launch, network, trained_record
+from labd_host.networks.progress import Progress
+from labd_host.networks.trained import TRAINED
+from labd_shared.errors import BuildError, DataMissing, SetupError, UsageError
+
+TFC = network("tfc-w1a1")
+PROGRESS = {
+    "epoch": 2, "epochs": 3, "step": 4, "steps": 10, "loss": 0.5, "train_percent": 90.0,
+    "validation_percent": 88.0, "best_percent": 89.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A folder with files of the names MNIST's have: enough for a process that never opens them."""
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
+        (folder / name).touch()
+    monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "data"))
+    monkeypatch.setenv("LABD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Makes a stand-in for the train environment's Python that does what *body* says."""
+
+    def make(body):
+        path = tmp_path / "python"
+        head = f"#!{sys.executable}\nimport json, os, signal, sys, time\nfrom pathlib import Path\n"
+        path.write_text(head + "out = Path(sys.argv[sys.argv.index('--out') + 1])\n" + textwrap.dedent(body))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return path
+
+    return make
+
+
+def test_progress_and_notes_arrive_and_the_record_is_returned(tmp_path, data, process):
+    python = process(f"""
+        print(json.dumps({{"note": " ".join(sys.argv[1:])}}))
+        print("a stray line of some library")
+        print(json.dumps({{"progress": json.loads({json.dumps(PROGRESS)!r})}}), flush=True)
+        (out / "tfc-w1a1.json").write_bytes(Path({str(TRAINED / "tfc-w1a1.json")!r}).read_bytes())
+        print(json.dumps({{"trained": True}}))
+    """)
+    told, noted = [], []
+    out = tmp_path / "out"
+    record = launch.train(TFC, out, epochs=3, threads=2, tell=told.append, note=noted.append, python=python)
+    assert record == trained_record("tfc-w1a1")
+    assert told == [Progress(**PROGRESS)]
+    assert noted == [
+        f"-m labd_host.networks.train_process tfc-w1a1 --out {out} --epochs 3 --seed 0 --threads 2"
+    ]
+    assert json.loads((out / "run.json").read_text()) == {"network": "tfc-w1a1", "epochs": 3, "seed": 0}
+
+
+def test_the_process_sees_our_packages_and_nothing_beside_them(tmp_path, data, process):
+    python = process("""
+        folder = Path(os.environ["PYTHONPATH"])
+        print(json.dumps({"note": repr(sorted(os.listdir(folder)))}))
+        print(json.dumps({"note": repr((folder / "labd_host" / "networks" / "table.toml").is_file())}))
+        sys.exit(3)
+    """)
+    noted = []
+    with pytest.raises(BuildError, match="the training process ended with exit code 3"):
+        launch.train(TFC, tmp_path / "out", note=noted.append, python=python)
+    assert noted == ["['labd_host', 'labd_shared']", "True"]
+
+
+def test_an_error_of_the_process_is_raised_as_its_own_class(tmp_path, data, process):
+    python = process("""
+        error = {"error": "DataMissing", "what": "no data", "fix": "bring some", "facts": {}}
+        print(json.dumps({"labd_error": error}))
+        sys.exit(3)
+    """)
+    with pytest.raises(DataMissing) as raised:
+        launch.train(TFC, tmp_path / "out", python=python)
+    assert str(raised.value) == "no data\n  fix: bring some"
+
+
+def test_a_killed_process_is_told_from_a_failed_one(tmp_path, data, process):
+    with pytest.raises(BuildError) as raised:
+        launch.train(TFC, tmp_path / "out", python=process("os.kill(os.getpid(), signal.SIGKILL)"))
+    assert raised.value.what == "the training process was ended by signal 9"
+    assert "--resume" in raised.value.fix
+
+
+def test_an_interrupt_lets_the_process_save_and_leaves_none_behind(tmp_path, data, process):
+    python = process(f"""
+        def save(number, frame):
+            (out / "last.pt").write_text(str(os.getpid()))
+            sys.exit(130)
+        signal.signal(signal.SIGTERM, save)
+        print(json.dumps({{"progress": json.loads({json.dumps(PROGRESS)!r})}}), flush=True)
+        time.sleep(60)
+    """)
+
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    began_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        launch.train(TFC, tmp_path / "out", tell=interrupt, python=python)
+    assert time.monotonic() - began_s < 20
+    number = int((tmp_path / "out" / "last.pt").read_text())
+    assert not Path(f"/proc/{number}").exists()
+
+
+def test_training_again_into_the_same_folder_is_refused(tmp_path, data):
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(UsageError) as raised:
+        launch.train(TFC, tmp_path)
+    assert raised.value.what == f"{tmp_path} holds a training already"
+    assert raised.value.fix == f"labd train tfc-w1a1 --resume -o {tmp_path}, or another folder after -o"
+
+
+def test_resuming_nothing_is_refused(tmp_path, data):
+    with pytest.raises(UsageError, match="there is no training to resume in"):
+        launch.train(TFC, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [({"epochs": 5}, "has epochs 3, asked for is 5"), ({"seed": 2}, "has seed 7, asked for is 2")],
+)
+def test_resuming_with_other_settings_is_refused(tmp_path, data, asked, says):
+    (tmp_path / "last.pt").touch()
+    (tmp_path / "run.json").write_text('{"network": "tfc-w1a1", "epochs": 3, "seed": 7}')
+    with pytest.raises(UsageError, match=says):
+        launch.train(TFC, tmp_path, resume=True, **asked)
+
+
+def test_resuming_takes_the_settings_it_was_started_with(tmp_path, data, process):
+    (tmp_path / "last.pt").touch()
+    (tmp_path / "run.json").write_text('{"network": "tfc-w1a1", "epochs": 3, "seed": 7}')
+    noted = []
+    with pytest.raises(BuildError):
+        python = process('print(json.dumps({"note": " ".join(sys.argv[-6:])})); sys.exit(1)')
+        launch.train(TFC, tmp_path, resume=True, note=noted.append, python=python)
+    assert noted == ["--epochs 3 --seed 7 --threads 1"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"epochs": 3}'])
+def test_an_unreadable_run_file_is_named(tmp_path, data, text):
+    (tmp_path / "last.pt").touch()
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
+        launch.train(TFC, tmp_path, resume=True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed here")
+def test_without_the_train_environment_the_error_says_how_to_make_it(tmp_path, data):
+    with pytest.raises(SetupError) as raised:
+        launch.train(TFC, tmp_path / "out")
+    assert raised.value.fix.startswith("make train-env")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_passes_errors_on_to_the_command_line(tmp_path, data):
+    result = CliRunner().invoke(train, ["tfc-w1a", "-o", str(tmp_path)])
+    assert "did you mean 'tfc-w1a1'?" in str(result.exception)
+    result = CliRunner().invoke(train, ["vgg9-w1a1", "-o", str(tmp_path)])
+    assert "no training recipe for 'vgg9-w1a1'" in str(result.exception)
+    result = CliRunner().invoke(train, ["tfc-w1a1", "--epochs", "0"])
+    assert (result.exit_code, "0 is not in the range x>=1" in result.output) == (2, True)
+
+
+def test_without_a_terminal_progress_is_a_line_every_few_seconds(capsys):
+    now_s = iter([0.0, 1.0, 10.0, 11.0])
+    with Display(now_s=lambda: next(now_s)) as display:
+        for epoch, step in ((1, 2), (1, 4), (2, 4), (3, 10)):
+            display.tell(Progress(**{**PROGRESS, "epoch": epoch, "step": step}))
+    text = ", loss 0.500, training 90.00 %, validation 88.00 % (best 89.00 %)"
+    assert capsys.readouterr().err.splitlines() == [
+        f"epoch 1 of 3{text}",
+        f"epoch 2 of 3{text}, 13 s left",
+        f"epoch 3 of 3{text}, 0 s left",
+    ]
+
+
+def test_the_first_epoch_has_no_validation_to_show():
+    first = Progress(**{**PROGRESS, "epoch": 1, "validation_percent": None, "best_percent": None})
+    assert str(first) == "epoch 1 of 3, loss 0.500, training 90.00 %"
+    assert (first.done_steps, first.all_steps) == (4, 30)
+
+
+def test_nothing_of_the_environment_is_lost_but_the_python_path(tmp_path, data, process, monkeypatch):
+    monkeypatch.setenv("LABD_PROBE", "kept")
+    noted = []
+    python = process('print(json.dumps({"note": os.environ["LABD_PROBE"]})); sys.exit(1)')
+    with pytest.raises(BuildError):
+        launch.train(TFC, tmp_path / "out", note=noted.append, python=python)
+    assert (noted, os.environ["LABD_PROBE"]) == (["kept"], "kept")

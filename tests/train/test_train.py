@@ -1,0 +1,243 @@
+"""Training, its checkpoints and the export, on a set small enough to learn in seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labd_host.networks import Recipe, network, read_record
+from labd_host.networks.exported import Exported
+from labd_shared.digest import file_sha256
+from labd_shared.errors import ArtifactError, UsageError
+
+SMALL = replace(
+    network("tfc-w1a1"),
+    name="small",
+    classes=4,
+    input_shape=(8, 8, 1),
+    hidden=(16, 16),
+    recipe=Recipe(epochs=4, batch=50, learning_rate=0.01, latent_scale=0.1, dropout=0.1, validation=100),
+)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def never():
+    return False
+
+
+def ignore(message):
+    pass
+
+
+def classes_of_stripes(count, seed):
+    """Images whose bright rows give away the class: uint8 (count, 8, 8, 1), labels (count,)."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, count).astype(np.uint8)
+    images = random.integers(0, 140, (count, 8, 8, 1))
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label : 2 * label + 2] += 110
+    return images.astype(np.uint8), labels
+
+
+TRAIN_SET, TEST_SET = classes_of_stripes(600, 1), classes_of_stripes(300, 2)
+
+
+def run(out, stopping=never, seed=3, small=SMALL):
+    from labd_host.networks.train_process import train
+
+    return train(
+        small, TRAIN_SET, lambda: TEST_SET, out, seed=seed, tell=ignore, note=ignore, stopping=stopping
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One training that was never interrupted."""
+    out = tmp_path_factory.mktemp("finished")
+    return out, run(out)
+
+
+def test_a_small_network_learns_and_leaves_what_it_should(finished):
+    out, record = finished
+    assert record.accuracy_percent > 80
+    assert (record.network, record.split, record.samples, record.seed) == ("small", "test", 300, 3)
+    assert (record.validation_samples, record.recipe) == (100, SMALL.recipe)
+    assert record.onnx_sha256 == file_sha256(out / "small.onnx")
+    assert read_record(out / "small.json") == record
+    log = json.loads((out / "log.json").read_text())
+    assert [entry["epoch"] for entry in log] == [1, 2, 3, 4]
+    assert log[record.best_epoch - 1]["validation_percent"] == record.validation_correct
+    assert record.validation_correct == max(entry["validation_percent"] for entry in log)
+    names = {path.name for path in out.iterdir()}
+    assert names == {"best.pt", "last.pt", "lock", "log.json", "small.json", "small.onnx"}
+
+
+@pytest.mark.parametrize("steps", [1, 10, 13])
+def test_a_training_stopped_anywhere_ends_like_one_that_was_not(tmp_path, finished, steps):
+    asked = iter(range(1000))
+    assert run(tmp_path, stopping=lambda: next(asked) == steps - 1) is None
+    assert not (tmp_path / "small.onnx").exists()
+    record = run(tmp_path)
+    out, wanted = finished
+    assert record == wanted
+    assert (tmp_path / "small.onnx").read_bytes() == (out / "small.onnx").read_bytes()
+    assert (tmp_path / "log.json").read_bytes() == (out / "log.json").read_bytes()
+
+
+def test_a_training_that_ended_is_only_exported_again(tmp_path, finished):
+    first = run(tmp_path)
+    told = []
+    (tmp_path / "small.onnx").unlink()
+    assert run(tmp_path, stopping=lambda: told.append(1)) == first == finished[1]
+    assert told == []
+
+
+def test_another_seed_gives_another_network(tmp_path, finished):
+    assert run(tmp_path, seed=4).onnx_sha256 != finished[1].onnx_sha256
+
+
+def test_the_export_computes_what_torch_computes(finished):
+    import torch
+
+    from labd_host.networks import model as models
+    from labd_host.networks.training import logits_of
+
+    out, _ = finished
+    model = models.build(SMALL)
+    model.load_state_dict(torch.load(out / "best.pt", weights_only=True)["model"])
+    images = TEST_SET[0]
+    wanted = logits_of(model, torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
+    found = Exported(out / "small.onnx").run(images)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(found.argmax(axis=1), wanted.argmax(axis=1))
+
+
+def test_the_test_split_is_not_asked_for_while_training(tmp_path):
+    from labd_host.networks.train_process import train
+
+    asked = []
+    stopped = train(
+        SMALL, TRAIN_SET, lambda: asked.append(1), tmp_path,
+        seed=3, tell=ignore, note=ignore, stopping=lambda: True,
+    )  # fmt: skip
+    assert (stopped, asked) == (None, [])
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    run(tmp_path, stopping=lambda: True)
+    with pytest.raises(UsageError, match="has seed 3, asked for is 5"):
+        run(tmp_path, seed=5)
+    with pytest.raises(UsageError, match="has epochs 4, asked for is 9"):
+        run(tmp_path, small=SMALL.with_recipe(replace(SMALL.recipe, epochs=9)))
+
+
+@pytest.mark.parametrize("keep", [0, 100, -100])
+def test_a_damaged_checkpoint_is_refused_not_executed(tmp_path, keep):
+    run(tmp_path, stopping=lambda: True)
+    data = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(data[:keep])
+    with pytest.raises(ArtifactError, match=r"the checkpoint .*last\.pt cannot be read"):
+        run(tmp_path)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+    import torch
+
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "exploded"),))
+
+    run(tmp_path, stopping=lambda: True)
+    torch.save({"settings": Bomb()}, tmp_path / "last.pt")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        run(tmp_path)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path):
+    from labd_host.networks.checkpoint import Folder
+
+    first = Folder(tmp_path)
+    with pytest.raises(UsageError, match="another training is running in"):
+        run(tmp_path)
+    first.close()
+    assert run(tmp_path, stopping=lambda: True) is None
+
+
+def test_a_set_too_small_to_split_is_refused(tmp_path):
+    recipe = replace(SMALL.recipe, validation=599)
+    with pytest.raises(UsageError, match="600 training images leave 1 after 599 for validation"):
+        run(tmp_path, small=SMALL.with_recipe(recipe))
+
+
+@pytest.mark.parametrize("name", ["tfc-w1a1", "cnv-w1a1", "vgg9-w1a1"])
+def test_the_tables_networks_are_brevitas_own(name):
+    import torch
+    from brevitas_examples.bnn_pynq.models.CNV import CNV
+    from brevitas_examples.bnn_pynq.models.FC import FC
+
+    from labd_host.networks import model as models
+
+    ours = models.build(network(name)).eval()
+    if name == "tfc-w1a1":
+        theirs = FC(10, 1, 1, 1, 1, [64, 64, 64]).eval()
+    else:
+        theirs = CNV(network(name).classes, 1, 1, 8, 3).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    height, width, channels = network(name).input_shape
+    images = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(ours(images), theirs(images))
+
+
+def test_a_convolutional_network_is_exported_too(tmp_path):
+    import torch
+
+    from labd_host.networks import model as models
+    from labd_host.networks.export import export
+    from labd_host.networks.training import logits_of
+
+    cnv = network("cnv-w1a1")
+    torch.manual_seed(1)
+    model = models.build(cnv, latent_scale=0.1)
+    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    model.train()
+    model(images.float() / 255)  # batch normalisation gets statistics that are not zero and one
+    wanted = logits_of(model, images).numpy()
+    export(model, cnv, tmp_path / "cnv.onnx")
+    found = Exported(tmp_path / "cnv.onnx").run(np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
+
+
+def test_an_interrupted_process_goes_on_where_it_stopped(tmp_path, mnist_folder):
+    """The whole process on the real training set: SIGTERM in the first epoch, then to the end."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("host", "shared")),
+        "LABD_DATASETS": str(mnist_folder.parent),
+        "PYTHONWARNINGS": "ignore:fast_hadamard_transform",
+    }
+    command = [sys.executable, "-m", "labd_host.networks.train_process", "tfc-w1a1"]
+    command += ["--out", str(tmp_path), "--epochs", "1", "--seed", "0", "--threads", "1"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        first = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=60)
+    assert first["progress"]["epoch"] == 1
+    assert (process.returncode, json.loads(rest.splitlines()[-1])) == (130, {"stopped": True})
+    began_s = time.monotonic()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert told[0]["note"].startswith("resuming at epoch 1, step ")
+    assert told[-1] == {"trained": True}
+    record = read_record(tmp_path / "tfc-w1a1.json")
+    assert record.samples == 10000 and record.accuracy_percent > 80
+    assert time.monotonic() - began_s < 100
