@@ -27,15 +27,15 @@ def selftest(accelerator: Accelerator, golden: Golden, passes: int = 3) -> Dict[
         GoldenMismatch: an answer differs; the sentence says in which pass and for which sample.
     """
     frames = len(golden.images)
-    orders = {
-        "in one batch": [np.arange(frames)],
-        "one by one": [np.array([index]) for index in range(frames)],
-    }
     backwards = np.arange(frames)[::-1]
-    orders["backwards in threes"] = [backwards[start : start + 3] for start in range(0, frames, 3)]
+    orders = (
+        ("in one batch", [np.arange(frames)]),
+        ("one by one", [np.array([index]) for index in range(frames)]),
+        ("backwards in threes", [backwards[start : start + 3] for start in range(0, frames, 3)]),
+    )
     compared = 0
     for number in range(1, passes + 1):
-        for how, groups in sorted(orders.items()):
+        for how, groups in orders:
             for group in groups:
                 answers = accelerator.run(golden.images[group])
                 wrong = (answers != golden.outputs[group]).reshape(len(group), -1).any(axis=1)

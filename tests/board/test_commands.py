@@ -1,6 +1,7 @@
 """validate, throughput, selftest and info as a user runs them, on the fake board."""
 
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -11,6 +12,12 @@ from labd_shared.datasets import write_packed
 from labd_shared.errors import DmaTimeout, GoldenMismatch
 from labd_shared.wire import find_error
 from support.bundles import darkness, fake_board, write_bundle
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path, monkeypatch):
+    """Outside a release the board's lock lies in the temporary folder; each test has its own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture
@@ -126,8 +133,7 @@ def test_errors_cross_the_wire_when_asked(options, monkeypatch, capsys):
     assert type(error) is DmaTimeout and error.facts["input_done"] is True
 
 
-def test_official_files_are_packed_on_the_way(options, tmp_path, mnist_folder, monkeypatch, capsys):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+def test_official_files_are_packed_on_the_way(options, mnist_folder, capsys):
     assert validate.main(options[:2] + ["--data", str(mnist_folder), "--json"], fake_board()) == 0
     assert json.loads(capsys.readouterr().out)["samples"] == 10000
 
@@ -199,8 +205,7 @@ def test_wrong_options_exit_with_2(argv):
     assert caught.value.code == 2
 
 
-def test_a_board_in_use_names_its_user(options, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(session.tempfile, "tempdir", str(tmp_path))
+def test_a_board_in_use_names_its_user(options, capsys):
     with session.held_board():
         assert selftest.main(options[:2], fake_board()) == 6
     assert "the accelerator is in use by process" in capsys.readouterr().err
