@@ -194,7 +194,7 @@ class _Run:
         label = Point("label", graph.output, outer.values[graph.output].astype(np.int64))
         points = tuple(point for point in observed.points if point.kind != "label")
         self._finn.save(child, self._out / PARTITION_FILE)
-        self._prove(PARTITION, parent, inside, Observation((*points, label)), started)
+        self._prove(PARTITION, parent, inside, Observation((*points, label), observed.scores), started)
         return child, frames
 
     def _fold(self, child: Model, frames: Values, folding: Folding, name: str) -> tuple[Network, Model]:
@@ -233,7 +233,7 @@ class _Run:
             observed,
             len(graph.nodes),
             started,
-            may_negate=stage.may_negate,
+            moves_scales=stage.moves_scales,
             steps=steps,
         )
 
@@ -246,7 +246,7 @@ class _Run:
         nodes: int,
         started: float,
         *,
-        may_negate: bool = False,
+        moves_scales: bool = False,
         steps: list[dict[str, Any]] | None = None,
     ) -> None:
         """Compare, then write the record beside the file; a stage that differs leaves its file, without one."""
@@ -254,7 +254,7 @@ class _Run:
         if before is None:
             proof = first_proof(name, observed)
         else:
-            proof = compare(name, observed, self._stages[-1].name, before, may_negate=may_negate)
+            proof = compare(name, observed, self._stages[-1].name, before, moves_scales=moves_scales)
         record = {
             "stage": name,
             "title": title,

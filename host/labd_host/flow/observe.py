@@ -10,8 +10,9 @@ apart from or inside the layer that sums. Three kinds of values mean the same in
   a layer that thresholds them itself are had by running that layer without its thresholds;
 * *label*: the index of the best class.
 
-The last sums are the logits. Up to streamlining a stage also has float scores, an affine function
-of the logits that is read off the graph and checked.
+The last sums are the logits. The scores, of which the largest wins, are one positive scale and one
+offset of the logits: float ones up to streamlining, then a count of agreeing bits. Which scale and
+offset is read off the graph's constants, and checked on the values.
 """
 
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Scores:
-    """The float scores of a stage: ``score = scale * logit + offset``.
+    """The scores of a stage: ``score = scale * logit + offset``.
 
     Attributes:
         tensor: Name of the tensor of scores.
@@ -64,7 +65,7 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A stage's points in the order of the stream, and its scores where it has float ones."""
+    """A stage's points in the order of the stream, and its scores; None where they are no such function."""
 
     points: tuple[Point, ...]
     scores: Scores | None = None
@@ -79,8 +80,8 @@ def observe(graph: Graph, trace: Trace) -> Observation:
 
     Raises:
         StageFailed: a value that must be an integer is none, or an operation is not understood.
-        StageMismatch: the stage's float scores are not the affine function of its logits that its
-            own constants say.
+        StageMismatch: the stage's scores are not the function of its logits that its own
+            constants say.
     """
     points = list(_points(graph, trace))
     scores = _scores(graph, trace, [point for point in points if point.kind == "sums"])
@@ -95,6 +96,7 @@ def observe_golden(network: Network, result: GoldenResult) -> Observation:
     """The points of the golden model's result, which must hold the intermediates."""
     found = result.intermediates or {}
     points = []
+    scores = None
     for layer in network.layers:
         output = found[layer.name]
         if isinstance(layer, LabelSelect):
@@ -102,10 +104,11 @@ def observe_golden(network: Network, result: GoldenResult) -> Observation:
             continue
         if isinstance(layer, Mvau):
             sums = found.get(f"{layer.name}.accumulators", output).astype(np.int64)
+            scores = Scores(layer.name, 0.5, layer.mw / 2) if layer.xnor else Scores(layer.name, 1.0, 0.0)
             points.append(_point("sums", layer.name, 2 * sums - layer.mw if layer.xnor else sums))
         if isinstance(layer, Thresholding) or layer.steps:
             points.append(_point("levels", layer.name, _level(output, layer.output, layer.offset)))
-    return Observation(tuple(points))
+    return Observation(tuple(points), scores)
 
 
 def _points(graph: Graph, trace: Trace) -> Iterator[Point]:
@@ -165,9 +168,11 @@ def _quantiser_level(graph: Graph, node: Node, values: Values) -> Values:
 
 def _columns(graph: Graph, node: Node, sums: Values) -> Values:
     """*sums* as dot products: a count of agreeing bits c among n stands for c - (n - c)."""
-    if node.op == "XnorPopcountMatMul" or node.attributes.get("binaryXnorMode"):
-        return 2 * sums - graph.shapes[node.inputs[1]][0]
-    return sums
+    return 2 * sums - graph.shapes[node.inputs[1]][0] if _counts_bits(node) else sums
+
+
+def _counts_bits(node: Node) -> bool:
+    return node.op == "XnorPopcountMatMul" or bool(node.attributes.get("binaryXnorMode"))
 
 
 def _scale(graph: Graph, tensor: str) -> Values:
@@ -214,13 +219,11 @@ def _constant_operand(graph: Graph, node: Node) -> tuple[Values | None, str]:
 
 def _scores(graph: Graph, trace: Trace, sums: list[Point]) -> Scores | None:
     """Walk from the last product to the scores, compose the affine, and check it on the values."""
-    chooser = next((node for node in graph.nodes if node.op == "TopK"), None)
+    chooser = next((node for node in graph.nodes if node.op == "TopK" or node.kind == "LabelSelect"), None)
     target = chooser.inputs[0] if chooser is not None else graph.output
     product = next((node for node in graph.nodes if sums and node.name == sums[-1].layer), None)
-    if product is None or product.op not in ("MatMul", "Gemm") or target not in trace.values:
-        return None
-    walked = _affine(graph, product, target)
-    if walked is None:
+    walked = None if product is None else _affine(graph, product, target)
+    if product is None or walked is None:
         return None
     scale, offset = walked
     logits, found = sums[-1].values, trace.values[target].reshape(len(sums[-1].values), -1)
@@ -241,11 +244,17 @@ def _scores(graph: Graph, trace: Trace, sums: list[Point]) -> Scores | None:
 
 
 def _affine(graph: Graph, product: Node, target: str) -> tuple[float, float] | None:
-    """``(scale, offset)`` from *product*'s integer sums to *target*, or None where it is no such thing."""
-    per_column = _scale(graph, product.inputs[0]) * _scale(graph, product.inputs[1])
-    if per_column.size != 1:
-        return None
-    scale, offset, tensor = float(per_column), 0.0, product.outputs[0]
+    """``(scale, offset)`` from *product*'s sums to *target*, or None where it is no such thing."""
+    if product.op in ("MatMul", "Gemm"):
+        per_column = _scale(graph, product.inputs[0]) * _scale(graph, product.inputs[1])
+        if per_column.size != 1:
+            return None
+        scale, offset = float(per_column), 0.0
+    elif _counts_bits(product):
+        scale, offset = 0.5, graph.shapes[product.inputs[1]][0] / 2  # count = (dot product + columns) / 2
+    else:
+        scale, offset = 1.0, 0.0
+    tensor = product.outputs[0]
     while tensor != target:
         readers = graph.consumers(tensor)
         if len(readers) != 1:

@@ -1,5 +1,6 @@
 """A stage against the stage before it, on real images."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class Proof:
         against: The stage before it, "" for the first.
         images: Number of images.
         compared: The tensors, in the order of the stream.
-        scores: The affine from logits to float scores, where the stage has float scores.
+        scores: The affine from logits to scores.
     """
 
     stage: str
@@ -81,14 +82,15 @@ def first_proof(stage: str, observed: Observation) -> Proof:
 
 
 def compare(
-    stage: str, observed: Observation, against: str, before: Observation, *, may_negate: bool = False
+    stage: str, observed: Observation, against: str, before: Observation, *, moves_scales: bool = False
 ) -> Proof:
     """Compare a stage with the stage before it.
 
     Args:
         stage, observed: The stage and what it computed.
         against, before: The stage before and what that computed.
-        may_negate: A channel's sums may have changed sign, all of them together.
+        moves_scales: A channel's sums may have changed sign, all of them together, and the scores
+            their scale and offset.
 
     Raises:
         StageMismatch: a tensor differs, or there is one more or less; the first of the stream is named.
@@ -107,11 +109,35 @@ def compare(
     compared = []
     for point in observed.points:
         partner = partners[id(point)]
-        wrong = _differences(point, partner, may_negate=may_negate and point.kind == "sums")
+        wrong = _differences(point, partner, may_negate=moves_scales and point.kind == "sums")
         if wrong is not None:
             raise _mismatch(stage, point, against, partner, wrong)
         compared.append(Compared(point.kind, point.layer, partner.layer, point.values.shape[1]))
+    _check_scores(stage, observed.scores, against, before.scores, moves_scales=moves_scales)
     return Proof(stage, against, len(observed.points[0].values), tuple(compared), observed.scores)
+
+
+def _check_scores(
+    stage: str, ours: Scores | None, against: str, theirs: Scores | None, *, moves_scales: bool
+) -> None:
+    if theirs is None or (ours is not None and (moves_scales or _alike(ours, theirs))):
+        return
+    now = "no such function of them" if ours is None else f"{ours.scale:g} * logit {ours.offset:+g}"
+    raise StageMismatch(
+        f"stage {stage} computes something else than stage {against}: the scores were "
+        f"{theirs.scale:g} * logit {theirs.offset:+g} and are {now}",
+        fix=f"compare what follows the last matrix product in the ONNX files of {against} and {stage}",
+        stage=stage,
+        against=against,
+        layer=theirs.tensor if ours is None else ours.tensor,
+        kind="scores",
+    )
+
+
+def _alike(ours: Scores, theirs: Scores) -> bool:
+    return math.isclose(ours.scale, theirs.scale, rel_tol=1e-6) and math.isclose(
+        ours.offset, theirs.offset, rel_tol=1e-6, abs_tol=1e-6
+    )
 
 
 def _differences(

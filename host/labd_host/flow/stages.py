@@ -35,14 +35,15 @@ class Stage:
         name: As commands and errors call it.
         title: What it does, for people.
         steps: In order.
-        may_negate: The stage may turn the sign of a whole output channel (weights, sums and
-            thresholds together), as streamlining does with a negative batch-norm scale.
+        moves_scales: The stage may turn the sign of a whole output channel (weights, sums and
+            thresholds together), as streamlining does with a negative batch-norm scale, and give
+            the scores another positive scale and offset, which no class notices.
     """
 
     name: str
     title: str
     steps: tuple[Step, ...]
-    may_negate: bool = False
+    moves_scales: bool = False
 
 
 _TIDY = (
@@ -95,7 +96,7 @@ STREAMLINED = Stage(
         Step("qonnx.transformation.general:GiveUniqueNodeNames"),
         Step("qonnx.transformation.general:GiveReadableTensorNames"),
     ),
-    may_negate=True,
+    moves_scales=True,
 )
 
 _TO_HARDWARE = "finn.transformation.fpgadataflow.convert_to_hw"
