@@ -29,7 +29,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 ROOT = os.path.join(os.path.expanduser("~"), "labd")
 SILENCE_S = 10.0  # longer than the host's own limit, so that it never works on without its lock
-LOCK_WAIT_S = 2.0  # for the last client's agent, which may be ending just now
+LOCK_WAIT_S = 1.0  # for the last client's agent, which may be ending just now
 KEEP_RELEASES = 3
 MAX_REQUEST_BYTES = 4 << 20
 CHUNK_BYTES = 1 << 20
@@ -59,6 +59,16 @@ def sha256_of(path: str) -> str:
 
 def is_whole(path: str, sha256: str, size: int) -> bool:
     return os.path.isfile(path) and os.path.getsize(path) == size and sha256_of(path) == sha256
+
+
+def flush(path: str) -> None:
+    """Bring a file or folder to the card before something is renamed: a power cut must not leave a name
+    without its bytes."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_text(path: str) -> str:
@@ -125,6 +135,7 @@ def point_current_at(release: str) -> None:
         return
     os.symlink(os.path.join("releases", release), at("current.new"))
     os.rename(at("current.new"), at("current"))
+    flush(ROOT)
 
 
 def history() -> List[Dict[str, Any]]:
@@ -170,6 +181,7 @@ def copy_in(sha256: str, target: str) -> None:
     """A copy, no hard link: whoever edits a release in place must not change the store."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     shutil.copyfile(at("store", sha256), target + ".new")
+    flush(target + ".new")
     os.rename(target + ".new", target)
 
 
@@ -292,10 +304,10 @@ class Agent(object):
     def do_adopt(self, files: Dict[str, Any]) -> Dict[str, Any]:
         """Take uploaded contents into the store; those that came damaged are thrown away and named."""
         damaged = []
-        os.sync()  # before the renames: a power cut must not leave a name without its bytes
         for sha256, size in sorted(set(checked_files(files).values())):
             part = at("store", "part", sha256)
             if is_whole(part, sha256, size):
+                flush(part)
                 os.chmod(part, 0o444)
                 os.rename(part, at("store", sha256))
             elif not is_whole(at("store", sha256), sha256, size):
@@ -333,8 +345,10 @@ class Agent(object):
                 os.path.join(making, "site"), quiet=2, force=False, ddir=os.path.join(folder, "site")
             )
             write_text(os.path.join(making, "release.json"), json.dumps({"files": wanted}, sort_keys=True))
-            os.sync()
+            for base, _, _ in os.walk(making):
+                flush(base)
             os.rename(making, folder)
+            flush(at("releases"))
         self._verify(release, wanted)
         return {"mended": mended}
 
@@ -359,9 +373,9 @@ class Agent(object):
         if self.lock is None:
             raise Refused("BoardBusy", "the board was not locked before a switch", "update labd on the host")
         previous = current()
+        previous = previous if os.path.isdir(at("releases", previous)) else ""
         write_text(at("pending"), json.dumps({"previous": previous}))
         point_current_at(checked("[0-9a-f]{16}", release))
-        os.sync()
         return {"previous": previous}
 
     def do_back(self) -> Dict[str, Any]:
@@ -414,7 +428,7 @@ class Agent(object):
         for path, (sha256, _) in wanted.items():
             # A link instead of a second copy: the store's name goes away below.
             os.link(at("store", sha256), os.path.join(making, os.path.basename(path)))
-        os.sync()
+        flush(making)
         if os.path.isdir(folder):
             os.rename(folder, old)
         os.rename(making, folder)

@@ -25,13 +25,15 @@ CHUNK_BYTES = 1 << 16
 LineHandler = Callable[[str], None]
 
 # The command gets no standard input: file 3 is the host's. Monitor mode (set -m) gives the command its
-# own process group, and everything left of that group dies with it.
+# own process group, and everything left of that group dies with it. bash's own words about jobs are no
+# part of the command's standard error.
 _GUARD = """exec 3<&0; set -m
 {command} </dev/null 3<&- & p=$!
+exec 2>/dev/null
 ( while IFS= read -r -t {silence} _ <&3; do :; done
-  kill -TERM -- -$p; sleep 1; kill -KILL -- -$p ) >/dev/null 2>&1 & g=$!
+  kill -TERM -- -$p; sleep 1; kill -KILL -- -$p ) >/dev/null & g=$!
 wait $p; r=$?
-kill -KILL -- -$g -$p 2>/dev/null
+kill -KILL -- -$g -$p
 exit $r"""
 
 

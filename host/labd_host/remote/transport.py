@@ -333,7 +333,8 @@ class Connection:
 
     def _beat(self) -> None:
         """Heart-beats for the board's guards, and a question that only a living link answers."""
-        while not self._closed.wait(1.0) and self._transport.is_active():
+        pause_s = min(1.0, self.deadlines.silence_s / 4)
+        while not self._closed.wait(pause_s) and self._transport.is_active():
             for channel in list(self._beating):
                 with contextlib.suppress(OSError, EOFError):  # it ended just now; its reader notices
                     channel.sendall(b"\n")

@@ -1,0 +1,149 @@
+"""The board's agent: the lock, what it takes back, what it refuses, and the Pythons it runs on."""
+
+import ast
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from labd_host.remote import agent
+from labd_host.remote.agent import Session, session
+from labd_shared.errors import BoardBusy, BoardError, BoardLost, ToolNotFound, UsageError
+
+SCRIPT = Path(agent.__file__).with_name("board_agent.py")
+
+
+def converse(python: str, home: Path, *requests: dict) -> list[dict]:
+    """The agent's answers, run without SSH."""
+    lines = "".join(json.dumps({"do": request.pop("do"), "with": request}) + "\n" for request in requests)
+    done = subprocess.run(
+        [python, "-c", SCRIPT.read_text()],
+        input=lines,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_agent_is_python_3_6_source():
+    ast.parse(SCRIPT.read_text(), feature_version=(3, 6))
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.8", "3.10"])
+def test_the_agent_runs_on_the_images_pythons(version, tmp_path, old_python):
+    python = old_python(version)
+    answers = converse(
+        python, tmp_path, {"do": "hello"}, {"do": "lock", "who": "me", "since": "now", "what": "test"}
+    )
+    assert answers[0]["answer"]["python"].startswith(version + ".")
+    assert answers[1] == {"answer": {"rolled_back": ""}}
+    assert not (tmp_path / "labd" / ".owner").exists()
+
+
+@pytest.fixture
+def old_python():
+    """Finds an interpreter of an image's version, or skips by name."""
+
+    def find(version: str) -> str:
+        candidates = [shutil.which(f"python{version}")]
+        candidates += sorted(
+            str(path) for path in Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
+        )
+        for candidate in candidates:
+            if candidate:
+                code = "import sys; print('%d.%d' % sys.version_info[:2])"
+                answer = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
+                if answer.stdout.strip() == version:
+                    return candidate
+        pytest.skip(f"needs Python {version}")
+
+    return find
+
+
+def test_hello_says_what_the_board_is_and_writes_nothing(lab):
+    with lab.connect() as connection, session(connection) as opened:
+        hello = opened.hello
+    assert hello["root"] == str(lab.servers["03"].labd)
+    assert (hello["release"], hello["history"], hello["owner"]) == ("", [], None)
+    assert not lab.servers["03"].labd.exists()
+
+
+def test_the_second_user_is_refused_with_the_owners_name(lab):
+    with lab.connect() as one, lab.connect() as two, session(one) as first, session(two) as second:
+        first.lock("validate")
+        with pytest.raises(BoardBusy, match=r"in use by .+@.+ since \d{4}-.+ UTC \(validate\)") as caught:
+            second.lock("deploy")
+        assert second.ask("hello")["owner"]["what"] == "validate"
+        first.close()
+        second.lock("deploy")
+    assert caught.value.facts["owner"]["who"] == agent.who()
+
+
+def test_the_lock_is_free_once_its_holders_link_is_gone(lab, proxy):
+    with lab.connect(port=proxy.port) as lost:
+        Session(lost).lock("deploy")
+        proxy.end()
+        with lab.connect() as connection, session(connection) as opened:
+            opened.lock("validate")
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/passwd", "bundle/../../out", "a//b", ".ssh/key", "a\nb"])
+def test_no_path_leads_out_of_a_release(lab, path):
+    digest = "0" * 64
+    with lab.connect() as connection, session(connection) as opened:
+        opened.lock("test")
+        with pytest.raises(UsageError, match="agent was given"):
+            opened.ask("release", release="0" * 16, files={path: [digest, 1]})
+
+
+@pytest.mark.parametrize(
+    "request_", [("switch", {"release": "../../x"}), ("dataset", {"name": "a/b", "split": "test"})]
+)
+def test_names_are_checked_on_the_board_too(lab, request_):
+    with lab.connect() as connection, session(connection) as opened:
+        opened.lock("test")
+        with pytest.raises(UsageError, match="agent was given"):
+            opened.ask(request_[0], **request_[1])
+
+
+def test_an_unknown_request_is_refused_and_the_session_goes_on(lab):
+    with lab.connect() as connection, session(connection) as opened:
+        with pytest.raises(UsageError, match="cannot fly"):
+            opened.ask("fly")
+        assert opened.ask("free")["free_bytes"] > 0
+
+
+def test_a_board_without_that_python_says_which_setting_to_change(lab):
+    lab.write_inventory(python="/opt/none/bin/python3")
+    with (
+        lab.connect() as connection,
+        pytest.raises(ToolNotFound, match="board 03 has no /opt/none/bin/python3"),
+    ):
+        Session(connection)
+
+
+def test_a_python_that_prints_at_start_is_named(lab):
+    loud = lab.servers["03"].bin / "loud"
+    loud.write_text('#!/bin/sh\necho welcome to this board\nexec python3 "$@"\n')
+    loud.chmod(0o755)
+    lab.write_inventory(python="loud")
+    with lab.connect() as connection, pytest.raises(BoardError, match="answered 'welcome to this board'"):
+        Session(connection)
+
+
+def test_an_agent_that_dies_is_a_lost_board(lab):
+    dying = lab.servers["03"].bin / "dying"
+    dying.write_text("#!/bin/sh\necho out of memory >&2\nexit 9\n")
+    dying.chmod(0o755)
+    lab.write_inventory(python="dying")
+    with (
+        lab.connect() as connection,
+        pytest.raises(BoardLost, match="agent on board 03 ended: out of memory"),
+    ):
+        Session(connection)
