@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from labd_board.device import Buffer, Device, Registers
-from labd_shared.bitfile import check_part, read_bit
+from labd_shared.bitfile import PYNQ_Z2_PART, check_part, read_bit
 from labd_shared.errors import (
     ArtifactError,
     BoardError,
@@ -31,7 +31,7 @@ from labd_shared.errors import (
 from labd_shared.hwh import read_hwh
 from labd_shared.tensors import count
 
-PART = "xc7z020clg400-1"  # PYNQ-Z1 and PYNQ-Z2
+PART = PYNQ_Z2_PART  # the PYNQ-Z1 has the same
 VENV_PYTHON = "/usr/local/share/pynq-venv/bin/python3"
 RIGHT_COMMAND = "sudo env XILINX_XRT=/usr BOARD=Pynq-Z2 {} -m labd_board.selftest".format(VENV_PYTHON)
 

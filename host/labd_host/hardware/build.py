@@ -1,0 +1,125 @@
+"""`labd build --target emu`: from a trained network to a bundle for virtual boards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labd_host import datasets, networks, places
+from labd_host.flow import Compiled, compile_network, load_folding
+from labd_host.hardware.bitfile_writer import write_bit
+from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
+from labd_host.hardware.golden_samples import golden_samples
+from labd_host.hardware.hwh_writer import write_hwh
+from labd_shared.arrays import save_npz
+from labd_shared.bitfile import PYNQ_Z2_PART
+from labd_shared.bundle import Bundle
+from labd_shared.datasets import dataset_spec
+from labd_shared.digest import file_sha256, image_digest
+from labd_shared.errors import UsageError
+from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest
+from labd_shared.tensors import count
+
+PROOF_IMAGES = 16
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A bundle and how it came about."""
+
+    bundle: Bundle
+    compiled: Compiled
+
+
+def build_emulation(network: str, folder: Path, *, folding: str, clock_mhz: float, say: Say) -> Built:
+    """Compile a network of the table, measure its golden model on the whole test split, write a bundle.
+
+    Args:
+        network: A name of the table with a trained export.
+        folder: The bundle's folder.
+        folding: A preset's name or FINN's folding JSON.
+        clock_mhz: What the accelerator is to run at.
+        say: Told what happens.
+
+    Raises:
+        UsageError: unknown names, or a clock the dividers do not reach.
+        DataMissing: the data set is not to be had.
+        BuildError: a stage failed or changed a result.
+    """
+    entry = networks.network(network)
+    spec = dataset_spec(entry.dataset)
+    chosen = load_folding(folding, entry.name)
+    images, labels = datasets.load(entry.dataset, "test")
+    work = places.cache() / "compiled" / entry.name
+    compiled = compile_network(
+        networks.trained_onnx(entry.name), folding=chosen, out=work, images=images[:PROOF_IMAGES], say=say
+    )
+    model = compiled.golden
+    if count(model.inputs[0].normal) != count(spec.image_shape):
+        raise UsageError(
+            f"{entry.name} takes {model.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
+            fix="correct the data set in the network's table entry",
+        )
+    say(f"golden model: {len(images)} images of {spec.name}")
+    predictions = predicted_classes(model.run(images).outputs[0], count(model.outputs[0].normal))
+    right = int((predictions == labels).sum())
+    samples, answers = golden_samples(model, spec.image_shape)
+    digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)
+    order = np.argsort(digests)
+
+    def fill(making: Path) -> Manifest:
+        shutil.copyfile(compiled.network_file, making / NETWORK_NAME)
+        write_bit(making / "accel.bit", network_sha256=file_sha256(making / NETWORK_NAME))
+        achieved_mhz = write_hwh(
+            making / "accel.hwh", clock_mhz=clock_mhz, inputs=compiled.inputs, outputs=compiled.outputs
+        )
+        save_npz(
+            making / "golden.npz",
+            {
+                "images": samples,
+                "outputs": answers,
+                "digests": digests[order],
+                "predictions": predictions[order].astype(np.uint16),
+            },
+        )
+        estimate = compiled.estimate
+        return Manifest(
+            network=entry.name,
+            dataset=spec.name,
+            class_names=spec.class_names,
+            target="emu",
+            part=PYNQ_Z2_PART,
+            board="Pynq-Z2",
+            clock_mhz=achieved_mhz,
+            slack_ns=None,
+            input_contract=InputContract("raw-uint8"),
+            inputs=compiled.inputs,
+            outputs=compiled.outputs,
+            folding={name: dict(values) for name, values in compiled.folding.items()},
+            expected=Expected(
+                estimate.cycles_per_frame,
+                estimate.latency_cycles,
+                estimate.frames_per_s(achieved_mhz),
+                estimate.bottleneck,
+            ),
+            accuracy=Accuracy(100.0 * right / len(labels), len(labels), "test", "golden model"),
+            tools=dict(compiled.tools),
+            files={},
+        )
+
+    return Built(write_bundle(folder, fill), compiled)
+
+
+def predicted_classes(answers: npt.NDArray[Any], values: int) -> npt.NDArray[np.int64]:
+    """The class of each answer: the label itself where there is one value, else the highest score's
+    place, the lower of two equal ones, as FINN's LabelSelect does."""
+    flat = answers.reshape(len(answers), -1)
+    return (flat[:, 0] if values == 1 else flat.argmax(axis=1)).astype(np.int64)

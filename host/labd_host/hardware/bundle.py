@@ -1,0 +1,101 @@
+"""Write a bundle: all or nothing, and the same bytes for the same input."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from labd_shared.arrays import FIXED_DATE
+from labd_shared.bundle import Bundle, open_bundle
+from labd_shared.digest import file_sha256
+from labd_shared.errors import UsageError, WrongTarget
+from labd_shared.manifest import MANIFEST_NAME, FileEntry, Manifest
+
+NETWORK_NAME = "network.npz"
+
+Fill = Callable[[Path], Manifest]
+
+
+def write_bundle(folder: Path, fill: Fill) -> Bundle:
+    """Make a bundle in *folder*.
+
+    Args:
+        folder: New, empty, or a bundle, which is replaced.
+        fill: Writes every file but the manifest into the folder it is given and returns the manifest,
+            whose list of files it leaves empty.
+
+    Raises:
+        UsageError: *folder* holds something else.
+    """
+    folder = folder.absolute()
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST_NAME).is_file():
+        raise UsageError(f"{folder} holds something else than a bundle", fix="choose another folder with -o DIR")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    try:
+        manifest = fill(making)
+        files = {
+            path.relative_to(making).as_posix(): FileEntry(file_sha256(path), path.stat().st_size)
+            for path in sorted(making.rglob("*"))
+            if path.is_file()
+        }
+        (making / MANIFEST_NAME).write_text(manifest._replace(files=files).to_json())
+        open_bundle(making)  # reads back what a board will read
+        making.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        making.rename(folder)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return open_bundle(folder)
+
+
+def zip_bundle(bundle: Bundle, archive: Path) -> Path:
+    """The bundle as one .zip: names in order, fixed dates, so that equal bundles give equal bytes."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in (MANIFEST_NAME, *sorted(bundle.manifest.files)):
+            entry = zipfile.ZipInfo(name, FIXED_DATE)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            packed.writestr(entry, bundle.path(name).read_bytes())
+    return archive
+
+
+def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
+    """The bundle with the golden model's file, so that a virtual board can run it.
+
+    Raises:
+        WrongTarget: the network has other tensors, or answers the golden samples differently.
+        UsageError: *folder* holds something else than a bundle.
+    """
+    from labd_host.emulation.golden import GoldenModel
+    from labd_shared.bundle import load_golden
+
+    model = GoldenModel.load(network)
+    manifest = bundle.manifest
+    for ours, theirs in ((model.inputs, manifest.inputs), (model.outputs, manifest.outputs)):
+        if [(each.datatype, each.normal) for each in ours] != [(each.datatype, each.normal) for each in theirs]:
+            raise WrongTarget(
+                f"{network.name} computes {ours[0].datatype.name} {ours[0].normal}, "
+                f"the bundle moves {theirs[0].datatype.name} {theirs[0].normal}",
+                fix="compile the network this bundle was built from: labd compile NETWORK -o DIR",
+            )
+    golden = load_golden(bundle)
+    wrong = (model.run(golden.images).outputs[0] != golden.outputs).reshape(len(golden.images), -1).any(axis=1)
+    if wrong.any():
+        raise WrongTarget(
+            f"{network.name} answers {int(wrong.sum())} of {len(wrong)} golden samples differently",
+            fix="compile the network this bundle was built from: labd compile NETWORK -o DIR",
+        )
+
+    def fill(making: Path) -> Manifest:
+        for name in manifest.files:
+            (making / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path(name), making / name)
+        shutil.copyfile(network, making / NETWORK_NAME)
+        return manifest._replace(files={})
+
+    return write_bundle(folder, fill)

@@ -1,0 +1,63 @@
+"""Golden samples: images drawn by labd, with the golden model's exact answers to them.
+
+They are drawn, not photographed, so that a bundle holds no picture of any data set. Pen strokes are
+drawn until every class the network can name has been named, as far as it can be reached: a board
+that always answers the same is found out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labd_host.emulation.golden import GoldenModel
+from labd_shared.tensors import count
+
+PER_CLASS = 2
+CANDIDATES = 4000
+SEED = 20  # of the strokes: the same network gives the same samples
+STROKE_POINTS = 24
+PIXELS = npt.NDArray[np.uint8]
+
+
+def draw_strokes(rng: np.random.RandomState, height: int, width: int, channels: int) -> PIXELS:
+    """One image of one to three curved pen strokes: uint8 (height, width, channels)."""
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    canvas = np.zeros((height, width, channels), np.float32)
+    for _ in range(rng.randint(1, 4)):
+        # A quadratic Bezier curve through three random points, in pixels, a little off the edge.
+        start, middle, end = rng.uniform(0.15, 0.85, (3, 2)) * (height, width)
+        t = np.linspace(0, 1, STROKE_POINTS)[:, None]
+        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
+        distance = np.hypot(rows[..., None] - curve[:, 0], columns[..., None] - curve[:, 1]).min(axis=-1)
+        ink = np.clip(rng.uniform(1.2, 2.4) - distance, 0, 1)[..., None] * rng.uniform(0.5, 1.0, channels)
+        canvas = np.maximum(canvas, ink)
+    return (canvas * 255).astype(np.uint8)
+
+
+def golden_samples(
+    model: GoldenModel, image_shape: tuple[int, int, int]
+) -> tuple[PIXELS, npt.NDArray[np.integer[Any]]]:
+    """Samples and the model's answers to them.
+
+    Args:
+        model: With one uint8 input.
+        image_shape: Height, width, channels of what the network looks at.
+
+    Returns:
+        Images uint8 ``(n,) + input.normal[1:]`` and answers ``(n,) + output.normal[1:]``: an empty
+        and a full image, noise, and `PER_CLASS` strokes of each class that was reached.
+    """
+    rng = np.random.RandomState(SEED)
+    normal = model.inputs[0].normal[1:]
+    edge = [np.zeros(image_shape, np.uint8), np.full(image_shape, 255, np.uint8)]
+    edge += [rng.randint(0, 256, image_shape).astype(np.uint8) for _ in range(2)]
+    strokes = np.array([draw_strokes(rng, *image_shape) for _ in range(CANDIDATES)])
+    result = model.run(strokes.reshape((CANDIDATES, *normal)))
+    answers = result.outputs[0].reshape(CANDIDATES, -1)
+    classes = answers[:, 0] if count(model.outputs[0].normal) == 1 else answers.argmax(axis=1)
+    chosen = [index for each in np.unique(classes) for index in np.flatnonzero(classes == each)[:PER_CLASS]]
+    images = np.concatenate([np.array(edge), strokes[chosen]]).reshape((-1, *normal))
+    return images, model.run(images).outputs[0]
