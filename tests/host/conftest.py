@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from labd_host import environments
@@ -32,3 +33,32 @@ def labd_home(tmp_path_factory):
 
         for board in state.known_boards():
             virtual_board.down(board)
+
+
+@pytest.fixture(scope="session")
+def proof_images():
+    """16 images uint8 (16, 28, 28, 1): real ones where MNIST is there, else noise of every density."""
+    from labd_shared.datasets import read_official
+
+    root = os.environ.get("LABD_DATASETS")
+    if root and (Path(root) / "mnist").is_dir():
+        return read_official(Path(root) / "mnist", "mnist", "test")[0][:16]
+    rng = np.random.default_rng(20261123)
+    density = np.linspace(0.05, 0.95, 16)[:, None, None, None]
+    bright = rng.random((16, 28, 28, 1)) < density
+    noise = np.where(bright, rng.integers(128, 256, bright.shape), rng.integers(0, 128, bright.shape))
+    return noise.astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory, proof_images):
+    """tfc-w1a1 as shipped, through FINN with the lab's folding."""
+    from labd_host.flow import compile_network, load_folding
+    from labd_host.networks import trained_onnx
+
+    return compile_network(
+        trained_onnx("tfc-w1a1"),
+        folding=load_folding("lab", "tfc-w1a1"),
+        out=tmp_path_factory.mktemp("compiled"),
+        images=proof_images,
+    )
