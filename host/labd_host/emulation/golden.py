@@ -168,13 +168,14 @@ class _Step:
         layer = self.layer
         if isinstance(layer, LabelSelect):
             return values.argmax(axis=1, keepdims=True).astype(np.int64), None
-        vectors = values.reshape(len(values), layer.vectors, -1)
+        vectors = values.reshape(len(values), layer.vectors, layer.in_values // layer.vectors)
+        flat = (len(values), layer.out_values)
         if isinstance(layer, Thresholding):
-            return self._reach(vectors, layer).reshape(len(values), -1), None
+            return self._reach(vectors, layer).reshape(flat), None
         sums = self._multiply(vectors)
         if self.thresholds is None:
-            return sums.reshape(len(values), -1), None
-        return self._reach(sums, layer).reshape(len(values), -1), sums.reshape(len(values), -1)
+            return sums.reshape(flat), None
+        return self._reach(sums, layer).reshape(flat), sums.reshape(flat)
 
     def _multiply(self, vectors: Array) -> Array:
         if self.matrix is None or self.constant is None:

@@ -68,9 +68,11 @@ def read_network(path: Path) -> Network:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive)
+    except ArtifactError:
+        raise
+    except LabdError as error:
+        raise ArtifactError(f"{path.name}: {error.what}", fix=_REBUILD) from error
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError, ValueError) as error:
-        if isinstance(error, LabdError):
-            raise
         raise ArtifactError(f"{path.name} is damaged: {error}", fix=_REBUILD) from error
 
 

@@ -1,0 +1,48 @@
+"""labd compile."""
+
+import pytest
+from click.testing import CliRunner
+
+from labd_host.cli.compile import compile_
+from labd_shared.errors import UnknownName, UsageError
+
+
+def run(*arguments, **environment):
+    return CliRunner().invoke(compile_, [str(argument) for argument in arguments], env=environment)
+
+
+def test_without_a_folding_the_fix_is_the_whole_command(tmp_path):
+    result = run("tfc-w1a1", "-o", tmp_path)
+    assert isinstance(result.exception, UsageError)
+    assert result.exception.what == "no folding was given for tfc-w1a1"
+    assert result.exception.fix == f"labd compile tfc-w1a1 --folding lab -o {tmp_path}"
+
+
+def test_an_unknown_network_offers_the_nearest(tmp_path):
+    result = run("tfc-w1a", "--folding", "lab", "-o", tmp_path)
+    assert isinstance(result.exception, UnknownName)
+    assert result.exception.fix == "did you mean 'tfc-w1a1'?"
+
+
+def test_a_model_that_is_not_in_the_table_needs_its_data_set_named(tmp_path):
+    folding = tmp_path / "folding.json"
+    folding.write_text("{}")
+    result = run(tmp_path / "mine.onnx", "--folding", folding, "-o", tmp_path)
+    assert isinstance(result.exception, UsageError)
+    assert "--dataset mnist" in result.exception.fix
+
+
+@pytest.mark.usefixtures("mnist_folder")
+def test_tfc_compiles_on_real_images_and_shows_proofs_and_the_dma_ceiling(tmp_path):
+    result = run("tfc-w1a1", "--folding", "lab", "-o", tmp_path)
+    assert result.exception is None, result.output
+    for words in (
+        "streamlined",
+        "18,864",
+        "on 16 images",
+        "98 cycles a frame, set by idma0: 1,020,408 frames/s at 100 MHz",
+        "the DMA is the ceiling: the layers alone would reach 1,562,500 frames/s",
+    ):
+        assert words in result.stdout, result.stdout
+    assert "golden: the golden model" in result.stderr, "talk goes to standard error"
+    assert (tmp_path / "network.npz").is_file()
