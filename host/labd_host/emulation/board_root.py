@@ -18,7 +18,7 @@ from labd_shared.errors import SetupError
 USER = "xilinx"
 VENV = Path("usr/local/share/pynq-venv")
 DEVICE_PACKAGE = Path(__file__).parent / "board_env" / "labd_virtual_board"
-PTH_LINE = f"import os; os.environ.get({VARIABLE!r}) and __import__('labd_virtual_board.hook')\n"
+PTH_LINE = f"import os; os.environ.get({VARIABLE!r}) and __import__('labd_virtual_board.hook')"
 SETUPTOOLS_PTH = "distutils-precedence.pth"
 SOURCE = "labd-made-from"  # in the board's site-packages: the Python its environment was made from
 VENV_TIMEOUT_S = 60
@@ -47,10 +47,9 @@ def prepare(root: Path, board_python: Path) -> Path:
     if not (python.exists() and own.is_dir() and _is_of(root / VENV, board_python)):
         shutil.rmtree(root / VENV, ignore_errors=True)
         _make_venv(root / VENV, board_python)
-    (own / "labd_shared_environment.pth").write_text(f"{shared}\n")
-    if (shared / SETUPTOOLS_PTH).is_file():  # .pth files are obeyed in one's own site-packages only
-        shutil.copyfile(shared / SETUPTOOLS_PTH, own / SETUPTOOLS_PTH)
-    (own / "labd_virtual_board.pth").write_text(PTH_LINE)
+    shim = shared / SETUPTOOLS_PTH  # .pth files are obeyed in one's own site-packages only
+    lines = [str(shared), *(shim.read_text().splitlines() if shim.is_file() else []), PTH_LINE]
+    (own / "labd_virtual_board.pth").write_text("\n".join(lines) + "\n")
     shutil.rmtree(own / DEVICE_PACKAGE.name, ignore_errors=True)
     shutil.copytree(DEVICE_PACKAGE, own / DEVICE_PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
     (own / SOURCE).write_text(str(board_python))

@@ -1,9 +1,10 @@
 """The process behind a virtual board: its SSH server, and its programmable logic as a child.
 
-    python -P -m labd_host.emulation.daemon BOARD [--idle-s N] [--fault NAME]
+    python -P -m labd_host.emulation.daemon BOARD --idle-s N [--fault NAME]
 
-Started detached by `labd_host.emulation.virtual_board.up`. It ends on SIGTERM, when its logic dies, or
-when nobody was logged in for --idle-s seconds; then nothing that ran on the board is left.
+`labd_host.emulation.virtual_board.up` starts it: the command forks, and returns when the board answers
+or has failed. The board ends on SIGTERM, when its logic dies, or when nobody was logged in for
+--idle-s seconds; then nothing that ran on it is left.
 """
 
 from __future__ import annotations
@@ -31,33 +32,46 @@ LOGIC_LOG = "logic.log"
 START_TIMEOUT_S = 20.0
 END_TIMEOUT_S = 5.0
 IDLE_CHECKS = 20  # in one idle period
-ALREADY_UP = 3  # exit code: another daemon holds the board
+ALREADY_UP = 3  # exit code: another process holds the board
 
 LOG = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one board until it ends; the exit code."""
+    """Start one board in the background; 0 when it answers, else the exit code it ended with."""
     parser = argparse.ArgumentParser(prog="python -m labd_host.emulation.daemon")
     parser.add_argument("board", type=state.checked)
     parser.add_argument("--idle-s", type=float, required=True)
     parser.add_argument("--fault", action="append", default=[])
     options = parser.parse_args(arguments)
+    reader, writer = os.pipe()
+    board = os.fork()
+    if board:
+        os.close(writer)
+        if os.read(reader, 1):
+            return 0
+        return os.waitstatus_to_exitcode(os.waitpid(board, 0)[1])
+    os.close(reader)
+    return _run(options.board, options.idle_s, options.fault, writer)
+
+
+def _run(board: str, idle_s: float, faults: Sequence[str], ready: int) -> int:
+    """Be the board; a byte into the pipe *ready* says that it answers."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
-    where = state.folder(options.board)
+    where = state.folder(board)
     with state.locked(where / state.LOCK_NAME) as is_ours:
         if not is_ours:
             return ALREADY_UP
         os.umask(0o022)
         os.chdir(board_root.home(where / "root"))  # where SFTP begins, as a login does
-        sweep(options.board)  # what a killed daemon left
+        sweep(board)  # what a killed daemon left
         try:
-            with _logic(where, options.fault) as logic:
-                asyncio.run(_Board(options.board, options.idle_s, logic).run())
+            with _logic(where, faults) as logic:
+                asyncio.run(_Board(board, idle_s, logic).run(ready))
         finally:
-            state.forget(options.board)
-            sweep(options.board)
+            state.forget(board)
+            sweep(board)
     return 0
 
 
@@ -102,7 +116,7 @@ class _Board:
             keys.allowed_keys(),
         )
 
-    async def run(self) -> None:
+    async def run(self, ready: int) -> None:
         """Listen, prove that it works, say so, and serve until something ends it."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -117,6 +131,8 @@ class _Board:
                 await self._prove_logic()
                 await self._prove_login(port)
             state.save(self._state(port))
+            os.write(ready, b"1")
+            os.close(ready)
             LOG.info("board %s answers at %s:%d", self._board, state.HOST, port)
             await self._until_end(stop)
         finally:

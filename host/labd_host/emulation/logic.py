@@ -15,8 +15,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from labd_host.emulation.blocks import DmaBlock, RegisterFile, Slcr
 from labd_host.emulation.contiguous_memory import ContiguousMemory
@@ -32,6 +35,17 @@ LAST_EVENTS = 50
 STATUS_PATIENCE_S = 0.1  # a status read waits so long for the emulator, and then says "running"
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class _Output:
+    """A running output transfer and the frames it has got so far."""
+
+    dma: DmaBlock
+    address: int
+    missing: int
+    start_s: float
+    frames: list[Frames] = field(default_factory=list)
 
 
 class ProgrammableLogic:
@@ -73,7 +87,7 @@ class ProgrammableLogic:
         self._streams: dict[str, Stream] = {}
         self._computations: deque[tuple[Overlay, DmaBlock, Frames, float, float]] = deque()
         self._inputs: list[tuple[DmaBlock, float]] = []  # fed, and when the last frame was taken in
-        self._outputs: dict[str, tuple[DmaBlock, int, int, float]] = {}  # waiting for frames
+        self._outputs: list[_Output] = []  # waiting for frames
         self._events: list[tuple[float, Callable[[], None]]] = []
 
     def close(self) -> None:
@@ -237,7 +251,7 @@ class ProgrammableLogic:
                 self._clock.freeze()
                 self._computations.append((overlay, dma, packed, now_s, interval_s))
         else:
-            self._outputs[dma.name] = (dma, address, frames, now_s)
+            self._outputs.append(_Output(dma, address, frames, now_s))
             self._move()
         self._changed.notify_all()
 
@@ -257,12 +271,13 @@ class ProgrammableLogic:
 
     def _move(self) -> None:
         """Let frames leave where an output DMA waits for them, and inputs end that found room."""
-        for name, (dma, address, count, start_s) in list(self._outputs.items()):
-            taken = self._streams[name].take(count, start_s)
-            if taken is not None:
-                del self._outputs[name]
-                frames, finish_s = taken
-                self._events.append((finish_s, functools.partial(self._deliver, dma, address, frames)))
+        for output in self._outputs:
+            frames, finish_s = self._streams[output.dma.name].take(output.missing, output.start_s)
+            output.frames.append(frames)
+            output.missing -= len(frames)
+            if not output.missing:
+                self._events.append((finish_s, functools.partial(self._deliver, output)))
+        self._outputs = [output for output in self._outputs if output.missing]
         room = self._overlay is not None and all(
             len(stream) <= self._overlay.depth_frames for stream in self._streams.values()
         )
@@ -271,12 +286,13 @@ class ProgrammableLogic:
             self._events += [(max(taken_s, now_s), dma.finish) for dma, taken_s in self._inputs]
             self._inputs = []
 
-    def _deliver(self, dma: DmaBlock, address: int, frames: Frames) -> None:
-        if self.memory.holds(address, frames.size):
-            self.memory.view(address, frames.size)[:] = frames.reshape(-1)
-        elif frames.size:
-            self._event(f"{dma.name} wrote to {address:#010x} after that memory was freed")
-        dma.finish()
+    def _deliver(self, output: _Output) -> None:
+        data = np.concatenate([frames.reshape(-1) for frames in output.frames])
+        if self.memory.holds(output.address, data.size):
+            self.memory.view(output.address, data.size)[:] = data
+        elif data.size:
+            self._event(f"{output.dma.name} wrote to {output.address:#010x} after that memory was freed")
+        output.dma.finish()
 
     def _settle(self) -> None:
         """Let everything happen that the device's clock has reached."""

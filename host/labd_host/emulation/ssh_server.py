@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ class _Command:
             asyncio.create_task(_copy(child.stderr, self._process.stderr)),
         ]
         feed = asyncio.create_task(self._feed(child))
-        ended = asyncio.create_task(child.wait())
+        ended = asyncio.create_task(_exit_code(child))
         try:
             await asyncio.wait({ended, channel_closed}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
@@ -140,8 +141,6 @@ class _Command:
             await end_session(child.pid)
             self._view.sessions.discard(child.pid)
             await asyncio.gather(feed, channel_closed, ended, *outputs, return_exceptions=True)
-            if child.returncode is None:
-                await child.wait()
 
     def _report(self, code: int) -> None:
         if code >= 0:
@@ -172,6 +171,26 @@ class _Command:
                 await child.stdin.drain()
             except (BrokenPipeError, ConnectionResetError):
                 return  # the command does not read (any more), as `true` or `head` do
+
+
+async def _exit_code(child: Any) -> int:
+    """How the command ended; unlike ``child.wait`` it does not wait for those who inherited its output."""
+    try:
+        handle = os.pidfd_open(child.pid)
+    except ProcessLookupError:
+        handle = -1  # it has ended already
+    if handle >= 0:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(handle, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(handle)
+            os.close(handle)
+    while child.returncode is None:  # asyncio collects it a moment later
+        await asyncio.sleep(0.001)
+    return int(child.returncode)
 
 
 async def _copy(source: Any, target: Any) -> None:

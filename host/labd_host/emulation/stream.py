@@ -1,7 +1,7 @@
 """The frames inside the accelerator, on their way from the input DMA to an output DMA.
 
 It is first in, first out, as on silicon: frames that no output transfer asked for stay inside and
-come out first next time, and an output transfer that asks for more than were put in waits for ever.
+come out first next time, and an output transfer that asks for more than were put in keeps waiting.
 """
 
 from __future__ import annotations
@@ -40,23 +40,21 @@ class Stream:
         if len(frames):
             self._runs.append(_Run(frames, first_s, interval_s))
 
-    def take(self, count: int, start_s: float) -> tuple[Frames, float] | None:
-        """Let *count* frames leave, from *start_s* on at the earliest.
+    def take(self, most: int, start_s: float) -> tuple[Frames, float]:
+        """Let at most *most* frames leave, from *start_s* on at the earliest.
 
         Returns:
-            The frames and when the last of them has left, s; None while there are not as many.
+            The frames, fewer where not as many are inside, and when the last of them has left, s.
         """
-        if count > len(self):
-            return None
         pieces: list[Frames] = []
         finish_s = start_s
-        while count:
+        while most and self._runs:
             run = self._runs[0]
-            taken = run.frames[:count]
+            taken = run.frames[:most]
             begin_s = max(run.first_s, start_s, self._last_s + run.interval_s)
             self._last_s = finish_s = begin_s + (len(taken) - 1) * run.interval_s
             pieces.append(taken)
-            count -= len(taken)
+            most -= len(taken)
             run.frames = run.frames[len(taken) :]
             run.first_s += len(taken) * run.interval_s
             if not len(run.frames):

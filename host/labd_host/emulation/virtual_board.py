@@ -67,36 +67,35 @@ def _start(board: str, faults: list[str], idle_s: float) -> State:
     for fault in faults:
         command += ["--fault", fault]
     log = where / LOG_NAME
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            start_new_session=True,
+    try:
+        with log.open("wb") as output:
+            code = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+                timeout=START_TIMEOUT_S,
+                check=False,
+            ).returncode
+    except subprocess.TimeoutExpired:
+        code = -1
+        down(board)
+    started = state.load(board) if code == 0 else None
+    if started is None or not _answers(started):
+        lines = log.read_text(errors="replace").strip().splitlines()
+        raise BoardError(
+            f"virtual board {board} did not start (exit {code}): {lines[-1] if lines else 'no output'}",
+            fix=f"read {log}, then again: labd board up {board}",
         )
-    deadline_s = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline_s:
-        ready = state.load(board)
-        if ready is not None and _answers(ready):
-            return ready
-        if process.poll() is not None and process.returncode != daemon.ALREADY_UP:
-            break
-        time.sleep(0.02)
-    if process.poll() is None:
-        process.terminate()
-    lines = log.read_text(errors="replace").strip().splitlines()
-    raise BoardError(
-        f"virtual board {board} did not start within {START_TIMEOUT_S:g} s: {lines[-1] if lines else 'no output'}",
-        fix=f"read {log}, then again: labd board up {board}",
-    )
+    return started
 
 
 def _answers(board: State) -> bool:
     """Whether an SSH server answers where the board says."""
     try:
-        with socket.create_connection((board.host, board.port), timeout=2.0) as connection:
+        with socket.create_connection((board.host, board.port), timeout=5.0) as connection:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False

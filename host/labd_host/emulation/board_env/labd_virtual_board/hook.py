@@ -5,8 +5,13 @@ finder waits for ``pynq.pl_server``, where pynq's own devices register themselve
 `device` right after it.
 """
 
+from __future__ import annotations
+
 import sys
-from typing import Any
+
+TYPE_CHECKING = False  # importing typing would take longer than the rest of Python's start
+if TYPE_CHECKING:
+    from typing import Any
 
 TRIGGER = "pynq.pl_server"
 
@@ -20,7 +25,6 @@ class _Finder:
             return None
         from importlib.machinery import PathFinder
 
-        sys.meta_path.remove(_Finder)
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
             _follow(spec.loader)
