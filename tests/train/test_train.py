@@ -216,6 +216,19 @@ def test_a_convolutional_network_is_exported_too(tmp_path):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
 
 
+def test_a_reader_that_is_gone_means_stop():
+    from labd_host.networks.train_process import Teller
+
+    reading, writing = os.pipe()
+    teller = Teller(writing)
+    teller.note("heard")
+    assert (os.read(reading, 100), teller.stop) == (b'{"note":"heard"}\n', False)
+    os.close(reading)
+    teller.note("not heard")
+    assert teller.stop
+    os.close(writing)
+
+
 def test_an_interrupted_process_goes_on_where_it_stopped(tmp_path, mnist_folder):
     """The whole process on the real training set: SIGTERM in the first epoch, then to the end."""
     environment = {

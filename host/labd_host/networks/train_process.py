@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -46,19 +45,16 @@ Images = npt.NDArray[np.uint8]
 class Teller:
     """Writes lines for the launcher, and notices when nobody reads them."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._told_at_s = -TELL_EVERY_S
         self.stop = False
 
     def line(self, message: str) -> None:
         """One line; a reader that is gone means stop."""
-        if self.stop and self._stream.closed:
-            return
         try:
-            self._stream.write(message + "\n")
-            self._stream.flush()
-        except (BrokenPipeError, ValueError):
+            os.write(self._descriptor, message.encode("ascii") + b"\n")
+        except BrokenPipeError:
             self.stop = True
 
     def progress(self, progress: Progress) -> None:
@@ -172,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, required=True)
     wanted = parser.parse_args(arguments)
     # What libraries print goes to standard error; standard output is the launcher's alone.
-    teller = Teller(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    teller = Teller(os.dup(1))
     os.dup2(2, 1)
 
     def stop(number: int, frame: object) -> None:
