@@ -93,12 +93,13 @@ class Accelerator(object):
             ClockRefused: the achieved clock is above the one timing was met for.
             BoardError, ArtifactError: as the device raises them.
         """
+        self.device.open()
         if self.manifest.target == "emu" and self.device.target == "hw":
             raise WrongTarget(
                 "the bundle of {} was built for emulation (target emu), this is a real board".format(
                     self.manifest.network
                 ),
-                fix="build it for hardware: labd build {} --target hw -o DIR".format(self.manifest.network),
+                fix="deploy it to a virtual board: labd board up 03, then fab deploy --board 03",
             )
         self.device.program(str(self.bundle.path("accel.bit")))
         self.clock_mhz = self.device.set_clock_mhz(self.manifest.clock_mhz)

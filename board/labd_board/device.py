@@ -63,6 +63,15 @@ class Device(abc.ABC):
     timing = "measured on the board"
 
     @abc.abstractmethod
+    def open(self) -> None:
+        """Find the board and check that this process may use it; programs nothing. `target` and
+        `timing` hold from here on. Twice is harmless.
+
+        Raises:
+            SetupError: a library, a permission or an environment is missing.
+        """
+
+    @abc.abstractmethod
     def program(self, bitfile: str) -> None:
         """Load *bitfile* (its .hwh lies beside it under the same name) into the logic.
 

@@ -150,6 +150,9 @@ class FakeDevice(Device):
         self._buffers: Dict[int, FakeBuffer] = {}
         self._blocks: Dict[str, FakeDma] = {}
 
+    def open(self) -> None:
+        """Nothing is needed."""
+
     def program(self, bitfile: str) -> None:
         self.programmed = bitfile
         self._blocks = {tensor.dma: FakeDma(self, tensor.dma) for tensor in (self._source, self._sink)}

@@ -85,18 +85,20 @@ class PynqDevice(Device):
         self._overlay: Any = None
         self._buffers: List[PynqBufferOf] = []
 
-    def open(self) -> Any:
-        """Import pynq and check that this process may use the hardware; the library.
+    def open(self) -> None:
+        """Import pynq and check that this process may use the hardware.
 
         Raises:
             SetupError: pynq cannot be imported.
             WrongVersion: pynq 4 on a Zynq-7000.
             PermissionMissing: not root, or the XRT environment is missing.
         """
+        self._library()
+
+    def _library(self) -> Any:
         if self._pynq is None:
-            self._pynq = _import_pynq()
-            active = _active_device(self._pynq)
-            if getattr(active, "emulated", False):
+            pynq = _import_pynq()
+            if getattr(_active_device(pynq), "emulated", False):
                 self.target = "emu"
                 self.timing = "modelled by the virtual board"
             elif os.geteuid() != 0:
@@ -104,12 +106,13 @@ class PynqDevice(Device):
                     "this process runs as user id {}, programming the logic needs root".format(os.geteuid()),
                     fix=RIGHT_COMMAND,
                 )
+            self._pynq = pynq
         return self._pynq
 
     def program(self, bitfile: str) -> None:
         check_part(read_bit(bitfile), PART)
         hwh = read_hwh(Path(bitfile).with_suffix(".hwh"))
-        pynq = self.open()
+        pynq = self._library()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # pynq warns of its own deprecations
@@ -134,7 +137,7 @@ class PynqDevice(Device):
         return PynqRegisters(block, getattr(self._overlay, block))
 
     def allocate(self, shape: Tuple[int, ...]) -> PynqBufferOf:
-        pynq = self.open()
+        pynq = self._library()
         try:
             buffer = PynqBufferOf(pynq.allocate(shape=shape, dtype="u1", cacheable=True))
         except (MemoryError, RuntimeError, OSError) as error:
@@ -167,7 +170,7 @@ class PynqDevice(Device):
         return time.perf_counter()
 
     def facts(self) -> Dict[str, Any]:
-        pynq = self.open()
+        pynq = self._library()
         active = _active_device(pynq)
         from pynq.ps import Clocks
 
