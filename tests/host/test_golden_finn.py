@@ -1,0 +1,161 @@
+"""The golden model against FINN's own executor: live on a few frames, recorded on a hundred images."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labd_host.emulation.golden import GoldenModel
+from labd_host.flow.describe import describe
+from labd_host.flow.finn_door import Finn
+from labd_host.networks import trained_onnx
+from labd_shared.digest import file_sha256
+
+sys.path.append(str(Path(__file__).parent))
+
+from record_finn import FILE, digests_of, tensors_of  # noqa: E402
+
+RECORDING = Path(__file__).parent / "recordings" / FILE
+RECORD_AGAIN = "run tests/host/record_finn.py again"
+
+
+@pytest.fixture(scope="module")
+def recording():
+    with np.load(RECORDING, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+@pytest.fixture(scope="module")
+def recorded_images(recording, mnist_test):
+    """The images of the recording, found by their digests."""
+    images = mnist_test[0]
+    rows = {int(digest): row for row, digest in enumerate(digests_of(images.reshape(len(images), -1)))}
+    return images[[rows[int(digest)] for digest in recording["images"]]]
+
+
+@pytest.fixture(scope="module")
+def finn():
+    with Finn() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def folded(finn, compiled):
+    return finn.load(next(stage.path for stage in compiled.stages if stage.name == "folded"))
+
+
+def assert_equal_tensors(ours, theirs):
+    assert list(ours) == list(theirs), "the same tensors in the same order"
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+def test_the_recording_is_of_the_shipped_network_and_holds_no_image(recording):
+    assert str(recording["onnx_sha256"]) == file_sha256(trained_onnx("tfc-w1a1")), RECORD_AGAIN
+    assert len(recording["images"]) >= 100
+    widths = {name: value.shape[1] for name, value in recording.items() if value.ndim == 2}
+    assert max(widths.values()) == 64, "nothing as wide as an image of 784 pixels"
+
+
+def test_every_tensor_of_the_recording_equals_the_golden_model(recording, recorded_images, compiled):
+    found = compiled.golden.run(recorded_images, intermediates=True)
+    first = compiled.golden.network.layers[0].name
+    names = [name for name, value in recording.items() if value.ndim == 2]
+    assert set(names) == set(found.intermediates) - {first}
+    for name in names:
+        np.testing.assert_array_equal(found.intermediates[name], recording[name], err_msg=name)
+    np.testing.assert_array_equal(digests_of(found.intermediates[first]), recording[f"{first}.digests"])
+    np.testing.assert_array_equal(found.logits, recording["MVAU_hls_3"])
+    np.testing.assert_array_equal(found.outputs[0], recording["LabelSelect_hls_0"])
+
+
+def test_finn_computes_today_what_was_recorded(recording, recorded_images, finn, folded):
+    few = slice(0, 100, 25)
+    found = tensors_of(finn, folded, recorded_images[few].reshape(4, -1))
+    for name, value in recording.items():
+        if value.ndim == 2:
+            np.testing.assert_array_equal(found[name], value[few], err_msg=f"{name}: {RECORD_AGAIN}")
+
+
+def test_every_tensor_of_noise_equals_finn_s(finn, folded, compiled):
+    rng = np.random.default_rng(7)
+    frames = rng.integers(0, 256, (6, 784), dtype=np.uint8)
+    frames[0], frames[1], frames[2, ::2] = 0, 255, 128
+    ours = compiled.golden.run(frames, intermediates=True)
+    assert_equal_tensors(ours.intermediates, tensors_of(finn, folded, frames))
+
+
+@pytest.mark.parametrize(
+    ("xnor", "kind", "weight", "out", "steps", "offset"),
+    [
+        (True, "BINARY", "BINARY", "BINARY", 1, 0),
+        (True, "BINARY", "BINARY", "UINT2", 3, 0),
+        (True, "BINARY", "BINARY", "UINT32", 0, 0),
+        (False, "UINT8", "BIPOLAR", "BINARY", 1, 0),
+        (False, "UINT2", "INT4", "INT2", 3, -2),
+        (False, "INT8", "INT8", "INT32", 0, 0),
+        (False, "UINT4", "BIPOLAR", "BIPOLAR", 1, 0),
+    ],
+)
+def test_a_layer_of_any_datatypes_equals_finn_s(finn, tmp_path, xnor, kind, weight, out, steps, offset):
+    rng = np.random.default_rng(11)
+    path = tmp_path / "layer.onnx"
+    path.write_bytes(one_layer(rng, 13, 7, xnor, kind, weight, out, steps, offset))
+    model = finn.load(path)
+    network = describe(finn.graph(model), "layer", finn.edges(model))
+    frames = random_values(rng, kind, (20, 13))
+    ours = GoldenModel(network).run(frames, intermediates=True)
+    assert_equal_tensors(ours.intermediates, tensors_of(finn, model, frames))
+    np.testing.assert_array_equal(ours.outputs[0], ours.intermediates["MVAU_0"])
+
+
+def random_values(rng, kind, shape):
+    from labd_shared.datatypes import parse_datatype
+
+    datatype = parse_datatype(kind)
+    if kind == "BIPOLAR":
+        return 2 * rng.integers(0, 2, shape) - 1
+    return rng.integers(datatype.low, datatype.high + 1, shape)
+
+
+def one_layer(rng, mw, mh, xnor, kind, weight, out, steps, offset):
+    """The bytes of a model with a single MVAU."""
+    from onnx import TensorProto, helper
+    from qonnx.core.datatype import DataType
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    names = ["x", "w", "t"] if steps else ["x", "w"]
+    node = helper.make_node(
+        "MVAU",
+        names,
+        ["y"],
+        name="MVAU_0",
+        domain="finn.custom_op.fpgadataflow",
+        backend="fpgadataflow",
+        MW=mw,
+        MH=mh,
+        SIMD=1,
+        PE=1,
+        inputDataType=kind,
+        weightDataType=weight,
+        outputDataType=out,
+        ActVal=offset,
+        binaryXnorMode=int(xnor),
+        noActivation=int(steps == 0),
+    )
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, mw])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, mh])
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("finn.custom_op.fpgadataflow", 1)]
+    model = ModelWrapper(
+        helper.make_model(helper.make_graph([node], "layer", [x], [y]), opset_imports=opsets)
+    )
+    model.set_tensor_datatype("x", DataType[kind])
+    model.set_tensor_datatype("y", DataType[out])
+    model.set_initializer("w", random_values(rng, weight, (mw, mh)).astype(np.float32))
+    if steps:
+        spread = mw // 2 if xnor else 40
+        low = 0 if xnor else -spread
+        thresholds = np.sort(rng.integers(low, mw if xnor else spread, (mh, steps)), axis=1)
+        model.set_initializer("t", thresholds.astype(np.float32))
+    return model.model.SerializeToString()
