@@ -19,6 +19,7 @@ from labd_host.remote.tasks import DeployedWithData, Ran, SetUp
 from labd_shared.errors import INTERRUPTED, LabdError
 
 JSON_VERSION = 1
+TABLE_WIDTH = 160  # where no terminal says how wide it is: in a pipe nothing is folded
 _writing = threading.Lock()
 
 
@@ -157,4 +158,10 @@ def _table(report: Report) -> None:
         row: Seen = outcome.result
         free = "" if row.free_mb is None else f"{row.free_mb} MB"
         table.add_row(row.number, row.kind, row.address, row.state, row.release, row.network, row.owner, free)
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=TABLE_WIDTH)
+    console.print(table)
+    for outcome in report.outcomes:
+        if outcome.result.problem:
+            _say(f"{outcome.board}: {outcome.result.problem}")

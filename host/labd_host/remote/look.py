@@ -8,7 +8,7 @@ from labd_host.remote.agent import session
 from labd_host.remote.fleet import Outcome, Report, Talk, on_each
 from labd_host.remote.inventory import Board, Inventory
 from labd_host.remote.transport import Connection, Deadlines
-from labd_shared.errors import BoardUnreachable, LabdError
+from labd_shared.errors import BoardUnreachable, HostKeyChanged, HostKeyUnknown, LabdError, LoginRefused
 
 LOOK_S = 6.0  # for each board, all at once
 LOOK_DEADLINES = Deadlines(connect_s=3, banner_s=3, auth_s=4, channel_s=3, silence_s=3, transfer_s=3)
@@ -16,7 +16,7 @@ LOOK_DEADLINES = Deadlines(connect_s=3, banner_s=3, auth_s=4, channel_s=3, silen
 
 @dataclass(frozen=True)
 class Seen:
-    """One row of `boards`."""
+    """One row of `boards`: *state* in a word, *problem* as a sentence with its fix where it is not "up"."""
 
     number: str
     kind: str
@@ -27,6 +27,7 @@ class Seen:
     owner: str = ""
     python: str = ""
     free_mb: int | None = None
+    problem: str = ""
 
 
 def look(boards: Sequence[str] = (), *, talk: Talk) -> Report:
@@ -42,7 +43,7 @@ def look(boards: Sequence[str] = (), *, talk: Talk) -> Report:
             with Connection(reached, LOOK_DEADLINES) as connection, session(connection) as agent:
                 hello = agent.hello
         except LabdError as error:
-            return Seen(board.number, board.kind, address, f"{type(error).__name__}: {error.what}")
+            return Seen(board.number, board.kind, address, _state(error), problem=str(error))
         owner = hello["owner"]
         return Seen(
             board.number,
@@ -73,7 +74,20 @@ def _worth_a_look(board: Board) -> bool:
 
 def _late_row(taken: Inventory, outcome: Outcome) -> Outcome:
     board = taken.board(outcome.board)
-    row = Seen(
-        board.number, board.kind, f"{board.host}:{board.port}", str(outcome.error and outcome.error.what)
-    )
-    return Outcome(outcome.board, row)
+    address = f"{board.host}:{board.port}"
+    return Outcome(board.number, Seen(board.number, board.kind, address, "down", problem=str(outcome.error)))
+
+
+def _state(error: LabdError) -> str:
+    for kind, state in _STATES.items():
+        if isinstance(error, kind):
+            return state
+    return "trouble"
+
+
+_STATES: dict[type[LabdError], str] = {
+    BoardUnreachable: "down",
+    HostKeyUnknown: "not enrolled",
+    HostKeyChanged: "other host key",
+    LoginRefused: "no login",
+}

@@ -127,7 +127,7 @@ def _pip_wheel(project: Path, out: Path) -> None:
             f"building the labd-board wheel took over {BUILD_TIMEOUT_S} s", fix="try again"
         ) from error
     if done.returncode:
-        tail = (done.stdout + done.stderr).strip().splitlines()[-8:]
+        tail = (done.stdout + done.stderr).strip().splitlines()[-40:]
         raise SetupError(
             f"building the labd-board wheel failed: {tail[-1] if tail else 'no output'}",
             fix=f"see why: {sys.executable} -m pip wheel --no-deps --no-build-isolation ./board",

@@ -263,19 +263,19 @@ def test_rollback_goes_back_one_release_and_proves_it(lab, deploy, make_bundle, 
 
 def test_rollback_without_an_earlier_release_says_what_to_do(lab, deploy, make_bundle):
     deploy(make_bundle("only"))
-    with lab.connect() as connection, session(connection) as opened:
-        with pytest.raises(ArtifactError, match="board 03 has no release before"):
-            releases.roll_back(opened, say=lab.said.append)
+    nothing = pytest.raises(ArtifactError, match="board 03 has no release before")
+    with lab.connect() as connection, session(connection) as opened, nothing:
+        releases.roll_back(opened, say=lab.said.append)
 
 
 def test_rollback_to_a_damaged_release_is_refused(lab, deploy, make_bundle, verified):
     one, two = deploy(make_bundle("one")), deploy(make_bundle("two"))
     (lab.servers["03"].labd / "releases" / one.release / "bundle" / "accel.hwh").write_text("<other/>")
-    with lab.connect() as connection, session(connection) as opened:
-        with pytest.raises(
-            ArtifactError, match=f"release {one.release} on the board is damaged: bundle/accel.hwh"
-        ):
-            releases.roll_back(opened, say=lab.said.append)
+    damaged = pytest.raises(
+        ArtifactError, match=f"release {one.release} on the board is damaged: bundle/accel.hwh"
+    )
+    with lab.connect() as connection, session(connection) as opened, damaged:
+        releases.roll_back(opened, say=lab.said.append)
     assert verified(lab.servers["03"]) == two.release
 
 
