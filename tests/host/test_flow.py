@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from labd_host.flow import compile_network, load_folding
 from labd_host.flow.finn_door import Finn
 from labd_host.networks import trained_onnx
+from labd_host.networks.exported import Exported
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, ShapeError, StageFailed
 
@@ -100,6 +104,27 @@ def test_the_same_input_gives_the_same_bytes_in_another_process(compiled, tmp_pa
             assert (out / path.name).read_bytes() == path.read_bytes(), f"{path.name} differs between runs"
 
 
+def test_negative_batch_norm_scales_turn_signs_and_change_no_result(tmp_path, proof_images):
+    model = onnx.load(str(trained_onnx("tfc-w1a1")))
+    for initializer in model.graph.initializer:
+        if initializer.name in ("features.3.weight", "features.11.weight"):
+            value = numpy_helper.to_array(initializer).copy()
+            value[::3] *= -1
+            initializer.CopyFrom(numpy_helper.from_array(value, initializer.name))
+    path = tmp_path / "turned.onnx"
+    path.write_bytes(model.SerializeToString())
+    made = compile_network(
+        path, folding=load_folding("lab", "tfc-w1a1"), out=tmp_path / "out", images=proof_images[:4]
+    )
+    rng = np.random.default_rng(5)
+    frames = (rng.random((300, 28, 28, 1)) < rng.random((300, 1, 1, 1))).astype(np.uint8) * 255
+    scores, result = Exported(path).run(frames), made.golden.run(frames)
+    affine = made.stages[0].proof.scores
+    np.testing.assert_allclose(affine.scale * (2 * result.logits - 64) + affine.offset, scores, atol=1e-4)
+    shipped = Exported(trained_onnx("tfc-w1a1")).run(frames)
+    assert not np.allclose(shipped, scores), "the variant is another network"
+
+
 def test_the_environment_is_left_as_it_was(compiled):
     before = dict(os.environ)
     with Finn() as finn:
@@ -118,9 +143,12 @@ def test_a_file_that_is_no_network_is_refused(tmp_path, proof_images):
         )
 
 
-def test_images_of_another_size_are_refused_with_both_shapes(tmp_path):
-    images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
-    with pytest.raises(ShapeError, match=r"\(2, 32, 32, 3\), the network takes one of \(1, 1, 28, 28\)"):
+@pytest.mark.parametrize("shape", [(2, 32, 32, 3), (0, 28, 28, 1), (2, 784)])
+def test_images_of_another_size_or_none_are_refused_with_both_shapes(tmp_path, shape):
+    images = np.zeros(shape, dtype=np.uint8)
+    with pytest.raises(
+        ShapeError, match=rf"{re.escape(str(shape))}, the network takes one of \(1, 1, 28, 28\)"
+    ):
         compile_network(
             trained_onnx("tfc-w1a1"),
             folding=load_folding("lab", "tfc-w1a1"),

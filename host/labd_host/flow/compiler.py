@@ -30,7 +30,7 @@ from labd_host.flow.stages import (
     Stage,
 )
 from labd_shared.digest import file_sha256
-from labd_shared.errors import ShapeError, StageFailed, StageMismatch
+from labd_shared.errors import ShapeError, StageFailed, StageMismatch, UsageError
 from labd_shared.tensors import Tensor
 
 NETWORK_FILE = "network.npz"
@@ -117,12 +117,17 @@ def compile_network(
 
     Raises:
         ArtifactError: *onnx* is no network.
-        ShapeError: the images do not fit the network.
+        ShapeError: the images do not fit the network, or there are none.
         StageFailed: FINN gave up, or the network holds something that labd does not know.
         StageMismatch: a stage computes something else than the stage before it.
         IllegalFolding, UnknownName: the folding does not fit the network.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{out} cannot be made: {error.strerror}", fix="choose another folder with -o"
+        ) from error
     with Finn() as finn:
         run = _Run(finn, out, say, images)
         try:
@@ -275,7 +280,7 @@ class _Run:
         """The images in the form *graph* takes: pixels where its input is declared UINT8, else pixels / 255."""
         shape = graph.shapes[graph.input]
         channels_first = self._images.transpose(0, 3, 1, 2) if self._images.ndim == 4 else self._images
-        if self._images.dtype != np.uint8 or channels_first.shape[1:] != shape[1:]:
+        if not len(self._images) or self._images.dtype != np.uint8 or channels_first.shape[1:] != shape[1:]:
             raise ShapeError(
                 f"the images are {self._images.dtype} {self._images.shape}, the network takes one of {shape}",
                 fix="choose the data set the network was trained on; images are uint8 (N, height, width, channels)",
