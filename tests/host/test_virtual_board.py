@@ -133,7 +133,7 @@ STUBBORN = "set -m; (trap '' TERM HUP INT; sleep 613.41) & sleep 613.41; wait"
 def stubborn_ones():
     """The processes of `STUBBORN` in this test's boards."""
     found = []
-    for entry in processes.with_variable(VARIABLE, str(state.logic_folder("41"))):
+    for entry in processes.with_variables({VARIABLE: str(state.logic_folder("41"))}):
         try:
             command = Path(f"/proc/{entry}/cmdline").read_bytes()
         except OSError:
@@ -255,12 +255,12 @@ def test_two_boards_run_at_once_with_keys_of_their_own(board):
 def test_down_ends_daemons_that_left_their_session(labd_home):
     board = up("43")
     run(board, "setsid sleep 613.43 </dev/null >/dev/null 2>&1 & sleep 0.2")
-    here = (VARIABLE, str(state.logic_folder("43")))
-    assert processes.with_variable(*here), "the daemon did not start"
+    here = {VARIABLE: str(state.logic_folder("43"))}
+    assert processes.with_variables(here), "the daemon did not start"
     start_s = time.monotonic()
     assert virtual_board.down("43")
     assert time.monotonic() - start_s < 5.0
-    assert not [each for each in processes.with_variable(*here) if processes.is_alive(each)]
+    assert not [each for each in processes.with_variables(here) if processes.is_alive(each)]
     eventually("its process ended", lambda: not processes.is_alive(board.pid))
     assert not virtual_board.down("43"), "it is down already"
 

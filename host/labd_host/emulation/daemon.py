@@ -76,8 +76,9 @@ def _run(board: str, idle_s: float, faults: Sequence[str], ready: int) -> int:
 
 
 def sweep(board: str) -> None:
-    """End every process that runs on the board."""
-    processes.end(processes.with_variable(VARIABLE, str(state.logic_folder(board))))
+    """End every process that runs on the board: those with its home and its logic in their environment."""
+    environment = board_root.environment(state.folder(board) / "root", state.logic_folder(board))
+    processes.end(processes.with_variables({name: environment[name] for name in ("HOME", VARIABLE)}))
 
 
 @contextlib.contextmanager

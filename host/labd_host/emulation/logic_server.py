@@ -28,7 +28,7 @@ from labd_host.emulation.logic_faults import FAULTS
 from labd_shared.errors import LabdError, UsageError
 
 MAX_REQUEST_BYTES = 64 << 10
-MAX_PEEK_WORDS = 1 << 14
+MAX_PEEK_WORDS = 1 << 16  # as JSON just below the longest reply a program takes
 GREETING = b'{"hello": "labd virtual board", "version": 1}\n'
 
 
@@ -56,7 +56,7 @@ class _Session(socketserver.StreamRequestHandler):
                 raise UsageError("a request is one JSON object on one line")
             number = request.get("id")
             reply = {"id": number, "value": self._do(request)}
-        except (ValueError, TypeError, KeyError, LabdError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, LabdError) as error:
             refused = error if isinstance(error, LabdError) else UsageError(f"not a request: {error!r}")
             reply = {"id": number, "labd_error": refused.to_wire()}
         return json.dumps(reply, default=str).encode() + b"\n"
@@ -71,7 +71,10 @@ class _Session(socketserver.StreamRequestHandler):
             case "now":
                 return logic.now_s()
             case "peek":
-                return logic.peek(int(request["address"]), min(int(request["words"]), MAX_PEEK_WORDS))
+                words = int(request["words"])
+                if not 0 < words <= MAX_PEEK_WORDS:
+                    raise UsageError(f"{words} registers at once, 1 to {MAX_PEEK_WORDS} can be read")
+                return logic.peek(int(request["address"]), words)
             case "allocate":
                 return logic.allocate(int(request["bytes"]), self)
             case "free":
@@ -123,9 +126,9 @@ def serving(folder: Path, logic: ProgrammableLogic) -> Iterator[LogicServer]:
         logic.close()
 
 
-def wait_for_end(stream: Any = sys.stdin.buffer) -> None:
+def wait_for_end() -> None:
     """Return when whoever started this process has gone."""
-    while stream.read(4096):
+    while sys.stdin.buffer.read(4096):
         pass
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 GRACE_S = 1.0  # between asking and killing
@@ -24,13 +25,13 @@ def in_session(session: int) -> list[int]:
     return found
 
 
-def with_variable(name: str, value: str) -> list[int]:
-    """Every process of ours that was started with this environment variable."""
-    wanted = b"\0" + f"{name}={value}".encode() + b"\0"
+def with_variables(variables: Mapping[str, str]) -> list[int]:
+    """Every process of ours that was started with all these environment variables."""
+    wanted = {f"{name}={value}".encode() for name, value in variables.items()}
     found = []
     for entry in _all():
         try:
-            if wanted in b"\0" + (entry / "environ").read_bytes():
+            if wanted <= set((entry / "environ").read_bytes().split(b"\0")):
                 found.append(int(entry.name))
         except OSError:
             continue  # it ended, or belongs to somebody else

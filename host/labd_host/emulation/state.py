@@ -144,6 +144,19 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def holder(path: Path) -> int | None:
+    """The process that holds the lock *path*, None where nobody does or it has not said so yet."""
+    if not is_locked(path):
+        return None
+    try:
+        process = int(path.read_text())
+        # The number may be one of an earlier holder: only a process that has the file open is believed.
+        open_files = [entry.readlink() for entry in Path(f"/proc/{process}/fd").iterdir()]
+    except (OSError, ValueError):
+        return None
+    return process if path.resolve() in open_files else None
+
+
 @contextlib.contextmanager
 def locked(path: Path, patience_s: float = LOCK_PATIENCE_S) -> Iterator[bool]:
     """Hold the lock *path*; whether it was to be had within *patience_s*."""
@@ -159,6 +172,8 @@ def _take(handle: int, deadline_s: float) -> bool:
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
             return True
         except BlockingIOError:
             if time.monotonic() > deadline_s:

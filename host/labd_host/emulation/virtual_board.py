@@ -6,6 +6,7 @@ run in a Python of the board's own, and a second process is the programmable log
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -16,14 +17,14 @@ from pathlib import Path
 
 from labd_host import environments
 from labd_host.emulation import board_root, daemon, processes, state
-from labd_host.emulation.board_env.labd_virtual_board.link import Link, VirtualBoardError
+from labd_host.emulation.board_env.labd_virtual_board.link import VARIABLE, Link, VirtualBoardError
 from labd_host.emulation.logic_faults import check_faults
 from labd_host.emulation.state import State
 from labd_shared.errors import BoardError, from_wire
 
 IDLE_S = 2 * 3600.0
 START_TIMEOUT_S = 30.0
-END_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 8.0
 LOG_NAME = "board.log"
 
 
@@ -75,13 +76,17 @@ def _start(board: str, faults: list[str], idle_s: float) -> State:
                 stdout=output,
                 stderr=output,
                 cwd="/",
+                env={name: value for name, value in os.environ.items() if name != VARIABLE},
                 start_new_session=True,
                 timeout=START_TIMEOUT_S,
                 check=False,
             ).returncode
     except subprocess.TimeoutExpired:
-        code = -1
         down(board)
+        code = -1
+    except KeyboardInterrupt:
+        down(board)
+        raise
     started = state.load(board) if code == 0 else None
     if started is None or not _answers(started):
         lines = log.read_text(errors="replace").strip().splitlines()
@@ -111,26 +116,33 @@ def down(board: str) -> bool:
     where = state.folder(board)
     lock = where / state.LOCK_NAME
     was_up = state.is_locked(lock)
-    deadline_s = time.monotonic() + END_TIMEOUT_S
-    asked = killed = False
-    while state.is_locked(lock):
-        running = state.load(board)
-        if running is not None and not asked:
-            processes.send([running.pid], signal.SIGTERM)
-            asked = True
-        if time.monotonic() > deadline_s:
-            if killed or running is None:
-                raise BoardError(
-                    f"virtual board {board} does not end within {END_TIMEOUT_S:g} s",
-                    fix=f"read {where / LOG_NAME}, then end its process yourself",
-                )
-            processes.send([running.pid], signal.SIGKILL)
-            killed, deadline_s = True, time.monotonic() + 2.0
-        time.sleep(0.02)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if _ends(lock, number):
+            break
+    else:
+        raise BoardError(
+            f"virtual board {board} does not end within {2 * END_TIMEOUT_S:g} s",
+            fix=f"read {where / LOG_NAME}, then end its process yourself",
+        )
     if where.is_dir():
         daemon.sweep(board)
         state.forget(board)
     return was_up
+
+
+def _ends(lock: Path, number: signal.Signals) -> bool:
+    """Send a signal to whoever holds *lock*, once; whether the lock is free in time."""
+    deadline_s = time.monotonic() + END_TIMEOUT_S
+    told = None
+    while state.is_locked(lock):
+        holder = state.holder(lock)
+        if holder is not None and holder != told:
+            processes.send([holder], number)
+            told = holder
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def running() -> list[State]:

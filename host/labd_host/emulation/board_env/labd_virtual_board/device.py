@@ -38,6 +38,14 @@ _LIBC.mmap.argtypes = (
 _LIBC.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
+_NOTHING_LOADED = {
+    "error": "BoardError",
+    "what": "Overlay is not downloaded: pynq on a board allocates nothing before",
+    "fix": "load a bitfile before the first allocate",
+    "facts": {},
+}
+
+
 class Allocation:
     """Contiguous memory of this process: what XRT calls a buffer object.
 
@@ -184,6 +192,8 @@ class VirtualDevice(Device):  # type: ignore[misc]
         """A buffer that processor and accelerator share, as pynq's XRT device makes it."""
         if kwargs:
             raise TypeError("allocate does not take {}".format(", ".join(sorted(kwargs))))
+        if not hasattr(self, "mem_dict") and self.facts()["bitfile"] is None:
+            raise VirtualBoardError(_NOTHING_LOADED)
         size_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         try:
             allocation = Allocation(self, max(size_bytes, 1), bool(cacheable))

@@ -53,7 +53,7 @@ class Window(np.ndarray):
         start, stop, step = index.indices(len(self))
         if step == 1 and stop - start > 1:
             held = self._link.ask("peek", address=self._address(start), words=stop - start)
-            super().__setitem__(index, np.array(held, np.uint32))
+            self.view(np.ndarray)[index] = held  # numpy's own assignment would slice this window again
         return super().__getitem__(index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
