@@ -52,13 +52,6 @@ def pin(host: str, port: int, key: str) -> None:
         _write([entry for entry in _entries() if entry[0] != wanted] + [(wanted, text)])
 
 
-def unpin(host: str, port: int) -> None:
-    """Forget a server's keys. Forgetting an unknown one is harmless."""
-    wanted = host_name(host, port)
-    with _locked():
-        _write([entry for entry in _entries() if entry[0] != wanted])
-
-
 def fingerprint(key: str) -> str:
     """``SHA256:...`` of a public key, as ssh-keygen -l prints it."""
     blob = base64.b64decode(_normal(key).split()[1])

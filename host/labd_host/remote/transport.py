@@ -5,6 +5,7 @@ is noticed within seconds, every step has a deadline, and every fault is one of 
 """
 
 import contextlib
+import logging
 import shlex
 import socket
 import threading
@@ -20,6 +21,7 @@ from labd_host.remote import hostkeys
 from labd_host.remote.inventory import Board
 from labd_host.remote.passwords import Password, sudo_password
 from labd_host.remote.process import SUDO, Finished, LineHandler, Process, guarded
+from labd_host.remote.transfer import send
 from labd_shared.errors import (
     BoardDiskFull,
     BoardError,
@@ -32,8 +34,8 @@ from labd_shared.errors import (
 )
 from labd_shared.wire import ERRORS_VARIABLE
 
-SMALLEST_BURST_BYTES, LARGEST_BURST_BYTES = 32 << 10, 1 << 20
-SFTP_REQUEST_BYTES = 32 << 10  # what paramiko sends in one request
+# paramiko logs each failed handshake with its traceback; our errors say it.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -262,38 +264,10 @@ class Connection:
             BoardDiskFull: no room is left there.
             BoardError: the board refuses to write.
         """
-        content = local if isinstance(local, bytes) else local.read_bytes()
-        what = f"the transfer of {Path(remote).name[:12]}"
-        sent, burst = offset, SMALLEST_BURST_BYTES
-        with self._on_the_link(what), self._writing(remote), self._sftp(remote, offset) as target:
-            while sent < len(content):
-                started_s = time.monotonic()
-                chunk = content[sent : sent + burst]
-                # Pipelined but for the last request, which waits for the answers to all of them: a burst is
-                # then known to have arrived, and the link's queue never holds more than one.
-                head, tail = chunk[:-SFTP_REQUEST_BYTES], chunk[-SFTP_REQUEST_BYTES:]
-                target.set_pipelined(True)
-                if head:
-                    target.write(head)
-                target.set_pipelined(False)
-                target.write(tail)
-                sent += len(chunk)
-                if on_bytes:
-                    on_bytes(len(chunk))
-                took_s = time.monotonic() - started_s
-                if took_s < 0.2:
-                    burst = min(burst * 2, LARGEST_BURST_BYTES)
-                elif took_s > 1.0:
-                    burst = max(burst // 2, SMALLEST_BURST_BYTES)
-        return sent - offset
-
-    @contextlib.contextmanager
-    def _sftp(self, remote: str, offset: int) -> Iterator[Any]:
-        client = self._fabric.sftp()
-        client.get_channel().settimeout(self.deadlines.transfer_s)
-        with client.open(remote, "r+b" if offset else "wb") as target:
-            target.seek(offset)
-            yield target
+        with self._on_the_link(f"the transfer of {Path(remote).name[:12]}"), self._writing(remote):
+            client = self._fabric.sftp()
+            client.get_channel().settimeout(self.deadlines.transfer_s)
+            return send(client, local, remote, offset=offset, on_bytes=on_bytes)
 
     @contextlib.contextmanager
     def _writing(self, remote: str) -> Iterator[None]:

@@ -30,9 +30,6 @@ def test_pinning_again_replaces_and_leaves_the_others(places):
     hostkeys.pin("127.0.0.1", 20300, new)
     assert hostkeys.lookup("127.0.0.1", 20300) == (new,)
     assert hostkeys.lookup("a.example.org", 22) == (other,)
-    hostkeys.unpin("127.0.0.1", 20300)
-    hostkeys.unpin("127.0.0.1", 20300)
-    assert hostkeys.lookup("127.0.0.1", 20300) == ()
 
 
 def test_many_at_once_lose_no_key(places):

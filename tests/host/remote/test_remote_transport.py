@@ -121,8 +121,7 @@ def test_a_silent_command_on_a_healthy_link_is_left_alone(lab):
 
 
 def test_an_unknown_host_key_is_refused_with_its_fingerprint(lab):
-    port = lab.servers["03"].port
-    hostkeys.unpin("127.0.0.1", port)
+    hostkeys.path().unlink()
     shown = hostkeys.fingerprint(lab.servers["03"].public_key)
     with pytest.raises(HostKeyUnknown, match=re.escape(shown)) as caught:
         lab.connect()
@@ -153,7 +152,7 @@ def test_the_users_own_known_hosts_are_not_believed(lab, monkeypatch, tmp_path):
     port = lab.servers["03"].port
     (tmp_path / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {lab.servers['03'].public_key}\n")
     monkeypatch.setenv("HOME", str(tmp_path))
-    hostkeys.unpin("127.0.0.1", port)
+    hostkeys.path().unlink()
     with pytest.raises(HostKeyUnknown):
         lab.connect()
 
