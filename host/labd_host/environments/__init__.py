@@ -103,7 +103,9 @@ def find_python(wanted: Environment) -> Path:
         ToolNotFound: there is none.
     """
     for version in wanted.pythons:
-        candidates = [Path(sys.executable)] if f"{sys.version_info[0]}.{sys.version_info[1]}" == version else []
+        candidates = (
+            [Path(sys.executable)] if f"{sys.version_info[0]}.{sys.version_info[1]}" == version else []
+        )
         on_path = shutil.which(f"python{version}")
         candidates += [Path(on_path)] if on_path else []
         candidates += [Path("/usr/bin") / f"python{version}"]
@@ -133,9 +135,7 @@ def _version(python: Path) -> str:
     return answer.stdout.strip()
 
 
-def ensure(
-    name: str, *, where: Path | None = None, say: Callable[[str], None] = lambda line: None
-) -> Path:
+def ensure(name: str, *, where: Path | None = None, say: Callable[[str], None] = lambda line: None) -> Path:
     """The Python of a finished environment, made first where it is missing.
 
     Args:
@@ -183,7 +183,11 @@ def _run(command: list[str], log: Path, wanted: Environment) -> None:
         handle.flush()
         try:
             result = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, timeout=PIP_TIMEOUT_S,
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                timeout=PIP_TIMEOUT_S,
                 check=False,
             )
             code = result.returncode

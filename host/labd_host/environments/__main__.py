@@ -16,13 +16,22 @@ def main() -> int:
     ensure = actions.add_parser("ensure", help="make it where it is missing; print its Python")
     ensure.add_argument("name")
     ensure.add_argument("--where", type=Path, help="its folder (default: the user's data folder)")
-    ensure.add_argument("--optional", action="store_true", help="no such Python here: say so, print nothing, succeed")
+    ensure.add_argument(
+        "--optional", action="store_true", help="no such Python here: say so, print nothing, succeed"
+    )
+    python = actions.add_parser("python", help="print its Python where it is ready, nothing where not")
+    python.add_argument("name")
     actions.add_parser("list", help="which are there")
     actions.add_parser("remove", help="delete all of them in the user's data folder")
     wanted = parser.parse_args()
     try:
         if wanted.action == "ensure":
             return _ensure(wanted.name, wanted.where, optional=wanted.optional)
+        if wanted.action == "python":
+            chosen = environments.environment(wanted.name)
+            if environments.is_ready(chosen, where := environments.folder(chosen)):
+                sys.stdout.write(f"{where / 'bin' / 'python'}\n")
+            return 0
         if wanted.action == "remove":
             shutil.rmtree(places.home() / "environments", ignore_errors=True)
             return 0

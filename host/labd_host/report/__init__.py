@@ -1,0 +1,1 @@
+"""What labd shows a person about a run."""

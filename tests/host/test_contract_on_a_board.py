@@ -1,0 +1,49 @@
+"""The contract suite of tests/contract with the real pynq library, on a virtual board over SSH.
+
+With ``--board NN`` it runs on that board of the inventory instead, which must have a release: the
+same file, sent there and run by the board's own Python.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from labd_host.emulation import virtual_board
+from labd_host.remote import inventory, tasks
+from labd_host.remote.fleet import Talk
+from labd_host.remote.transport import Connection
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SUITE = ROOT / "tests" / "contract" / "test_device_contract.py"
+DEADLINE_S = 120.0
+
+
+def silent():
+    return Talk(say=lambda line: None, line=lambda line: None)
+
+
+@pytest.fixture
+def deployed_board(request, board_python, labd_home):
+    """A board with the shipped bundle deployed, or the one that was asked for."""
+    number = request.config.getoption("--board")
+    if number:
+        return inventory.endpoint(inventory.load().board(number))
+    virtual_board.up("51", python=board_python)
+    report = tasks.deploy(["51"], bundle=str(ROOT / "bitfiles" / "tfc-w1a1-emu"), talk=silent())
+    assert report.exit_code == 0, report
+    return inventory.endpoint(inventory.load().board("51"))
+
+
+def test_the_contract_holds_with_the_real_pynq_library(deployed_board):
+    python = deployed_board.python or "python3"
+    with Connection(deployed_board) as connection:
+        connection.upload(SUITE, "test_device_contract.py")
+        ended = connection.run(
+            [python, "-m", "unittest", "-v", "test_device_contract"],
+            deadline_s=DEADLINE_S,
+            env={"LABD_CONTRACT_DEVICE": "pynq", "LABD_CONTRACT_BUNDLE": "labd/current/bundle"},
+            root=True,
+        )
+    said = ended.stderr
+    assert "OK" in said.splitlines()[-1], said
+    assert said.count(" ... ok") >= 13, said
