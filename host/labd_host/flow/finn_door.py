@@ -154,14 +154,13 @@ class Finn:
             for frame in frames:
                 feed = {graph.input: frame[np.newaxis].astype(np.float32)}
                 context = execute_onnx(model, feed, return_full_exec_context=True)
-                for name, value in context.items():
-                    if name and name not in graph.constants and np.ndim(value) and len(value) == 1:
-                        values.setdefault(name, []).append(value[0])
+                for name in graph.dependent:
+                    values.setdefault(name, []).append(context[name][0])
                 for node in model.graph.node:
                     if node.op_type.startswith("MVAU"):
                         sums.setdefault(node.name, []).append(_sums(node, context)[0])
         return Trace(
-            values={name: np.stack(value) for name, value in values.items() if len(value) == len(frames)},
+            values={name: np.stack(value) for name, value in values.items()},
             sums={name: np.stack(value) for name, value in sums.items()},
         )
 

@@ -52,6 +52,15 @@ class Graph:
     input: str
     output: str
 
+    @property
+    def dependent(self) -> list[str]:
+        """The tensors that depend on the input, the input first."""
+        found = [self.input]
+        for node in self.nodes:
+            if not set(found).isdisjoint(node.inputs):
+                found += [name for name in node.outputs if name]
+        return found
+
     def producer(self, tensor: str) -> Node | None:
         """The node that makes *tensor*, or None for inputs and constants."""
         return next((node for node in self.nodes if tensor in node.outputs), None)

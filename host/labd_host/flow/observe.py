@@ -32,6 +32,7 @@ _QUANTISERS = ("BipolarQuant", "Quant", "MultiThreshold")
 _PRODUCTS = ("MatMul", "Gemm", "XnorPopcountMatMul")
 _SHAPES_ONLY = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 FLOAT_ROUNDINGS = 32  # roundings of float32 allowed between a score and its exact value
+NOISE = 0.05  # how far a rescaled value may lie from its integer; a wrong scale is off by far more
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,12 +99,12 @@ def observe_golden(network: Network, result: GoldenResult) -> Observation:
     points = []
     scores = None
     for layer in network.layers:
-        output = found[layer.name]
+        output = found[layer.name].astype(np.int64)
         if isinstance(layer, LabelSelect):
             points.append(_point("label", layer.name, output))
             continue
         if isinstance(layer, Mvau):
-            sums = found.get(f"{layer.name}.accumulators", output).astype(np.int64)
+            sums = found.get(f"{layer.name}.accumulators", output)
             scores = Scores(layer.name, 0.5, layer.mw / 2) if layer.xnor else Scores(layer.name, 1.0, 0.0)
             points.append(_point("sums", layer.name, 2 * sums - layer.mw if layer.xnor else sums))
         if isinstance(layer, Thresholding) or layer.steps:
@@ -138,13 +139,14 @@ def _points(graph: Graph, trace: Trace) -> Iterator[Point]:
 
 
 def _point(kind: str, layer: str, values: Values) -> Point:
-    """*values* as integers; float32 noise of a scale that is no power of two is taken off."""
+    """*values* as integers; the float32 noise of a long sum of scaled values is taken off."""
     flat = values.reshape(len(values), -1)
     nearest = np.rint(flat)
-    if flat.size and float(np.abs(flat - nearest).max()) > 1e-3:
+    away = np.abs(flat - nearest) > NOISE
+    if away.any():
         raise StageFailed(
-            f"{kind} of {layer} are no integers: {flat[np.abs(flat - nearest) > 1e-3][0]} is one",
-            fix="labd's proof knows quantised networks only; is every layer quantised?",
+            f"{kind} of {layer} are no integers: {flat[away][0]} is one of them",
+            fix="labd's proof follows quantised networks only; is every layer quantised, input included?",
         )
     return Point(kind, layer, nearest.astype(np.int64))
 
@@ -184,13 +186,13 @@ def _scale(graph: Graph, tensor: str) -> Values:
         return _flat(_constant(graph, node, 1))
     if node.op in _SHAPES_ONLY or node.op == "Transpose":
         return _scale(graph, node.inputs[0])
-    if node.op == "Mul":
-        factor, other = _constant_operand(graph, node)
-        if factor is not None:
-            return _flat(factor) * _scale(graph, other)
+    if node.op in ("Mul", "Add"):
+        constant, other = _constant_operand(graph, node)
+        if constant is not None:  # an offset is a whole number of steps, or the sums will be no integers
+            return _scale(graph, other) * (_flat(constant) if node.op == "Mul" else 1.0)
     raise StageFailed(
         f"the operand {tensor} of a matrix product comes from {node.name} ({node.op}), no quantiser",
-        fix="labd's proof knows quantised networks only; is every layer quantised?",
+        fix="labd's proof follows quantised networks only; is every layer quantised, input included?",
     )
 
 
