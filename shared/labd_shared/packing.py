@@ -18,6 +18,7 @@ from labd_shared.tensors import Tensor
 
 # packbits(bitorder=) came with numpy 1.17; PYNQ 2.5 and 2.6 have 1.16. A table reverses each byte there.
 _HAS_BITORDER = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (1, 17)
+_BYTES = np.dtype(np.uint8)
 _REVERSED = np.array([int("{:08b}".format(byte)[::-1], 2) for byte in range(256)], np.uint8)
 
 
@@ -109,9 +110,11 @@ class PackingPlan(object):
         self.datatype = datatype
         self.inner = inner
         self.row_bytes = (inner * datatype.bits + 7) // 8
-        self._scratch = np.zeros(0, np.uint8)
+        self._scratch = np.zeros((0, 0), np.uint8)
+        self._container = container(datatype)
+        self._is_native = self._container.itemsize * 8 == datatype.bits
         bits = datatype.bits
-        if bits in (8, 16, 32):
+        if self._is_native:
             self._pack: Callable[[np.ndarray, np.ndarray], None] = self._pack_native
             self._unpack: Callable[[np.ndarray], np.ndarray] = self._unpack_native
         elif bits == 1:
@@ -143,13 +146,15 @@ class PackingPlan(object):
         shape = values.shape[:-1] + (self.row_bytes,)
         if out is None:
             out = np.empty(shape, np.uint8)
-        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+        elif out.shape != shape or out.dtype != _BYTES or not out.flags.c_contiguous:
             raise ShapeError(
                 "the buffer is {} {}, packing needs contiguous uint8 {}".format(out.dtype, out.shape, shape),
                 fix="allocate it with the tensor's packed shape",
             )
-        checked = check_values(values, self.datatype)
-        self._pack(checked.reshape(-1, self.inner), out.reshape(-1, self.row_bytes))
+        # Bytes for UINT8 cannot be wrong: then not even a look at the type's bounds is paid for.
+        if not self._is_native or values.dtype != self._container:
+            values = check_values(values, self.datatype)
+        self._pack(values, out)
         return out
 
     def unpack(self, packed: np.ndarray) -> np.ndarray:
@@ -172,10 +177,10 @@ class PackingPlan(object):
     # Whole containers: the bytes are the values.
 
     def _pack_native(self, values: np.ndarray, out: np.ndarray) -> None:
-        np.copyto(out.view(container(self.datatype)), values, casting="unsafe")
+        np.copyto(out.view(self._container), values, casting="unsafe")
 
     def _unpack_native(self, rows: np.ndarray) -> np.ndarray:
-        return rows.view(container(self.datatype)).copy()
+        return rows.view(self._container).copy()
 
     # One bit. packbits costs per row and per call, so rows are laid flat, padded to whole bytes first.
 
@@ -183,9 +188,7 @@ class PackingPlan(object):
         if self.datatype.low < 0:
             values = values > 0  # BIPOLAR: -1 is bit 0
         if self.inner % 8:
-            padded = self._rows_of(len(values), self.row_bytes * 8)
-            padded[:, : self.inner] = values
-            values = padded
+            values = self._padded(values, self.row_bytes * 8)
         out.reshape(-1)[...] = _pack_bits(values.reshape(-1))
 
     def _unpack_single_bits(self, rows: np.ndarray) -> np.ndarray:
@@ -198,8 +201,7 @@ class PackingPlan(object):
 
     def _pack_nibbles(self, values: np.ndarray, out: np.ndarray) -> None:
         bits = self.datatype.bits
-        padded = self._rows_of(len(values), self.row_bytes * (8 // bits))
-        np.copyto(padded[:, : self.inner], values, casting="unsafe")
+        padded = self._padded(values, self.row_bytes * (8 // bits))
         np.bitwise_and(padded, (1 << bits) - 1, out=padded)
         if bits == 4:
             words = padded.reshape(-1).view("<u2")
@@ -216,7 +218,8 @@ class PackingPlan(object):
     def _pack_irregular(self, values: np.ndarray, out: np.ndarray) -> None:
         bits = self.datatype.bits
         mask = np.uint64((1 << bits) - 1)
-        wide = values.astype(np.int64).view(np.uint64) & mask
+        wide = values.reshape(-1, self.inner).astype(np.int64).view(np.uint64) & mask
+        out = out.reshape(-1, self.row_bytes)
         out[...] = 0
         period = _period(bits)
         for place in range(min(period, self.inner)):
@@ -243,14 +246,17 @@ class PackingPlan(object):
         if self.datatype.signed:
             sign = 1 << (bits - 1)
             values = (values ^ sign) - sign
-        return values.astype(container(self.datatype))
+        return values.astype(self._container)
 
-    def _rows_of(self, rows: int, columns: int) -> np.ndarray:
-        """Scratch of ``(rows, columns)`` bytes; the padding columns are and stay zero."""
+    def _padded(self, values: np.ndarray, columns: int) -> np.ndarray:
+        """*values* as rows of *columns* bytes, in scratch memory; the padding behind them is zero.
+
+        It is written once, when the scratch is made: the shifts above move bits downwards only, so it stays.
+        """
+        rows = values.size // self.inner
         if self._scratch.size != rows * columns or len(self._scratch) != rows:
             self._scratch = np.zeros((rows, columns), np.uint8)
-        elif columns > self.inner:
-            self._scratch[:, self.inner :] = 0
+        np.copyto(self._scratch[:, : self.inner], values.reshape(rows, self.inner), casting="unsafe")
         return self._scratch
 
 
