@@ -26,7 +26,7 @@ from typing import Any
 from labd_host.emulation import board_root, keys, processes, ssh_server, state
 from labd_host.emulation.board_env.labd_virtual_board.link import VARIABLE, Link, VirtualBoardError
 from labd_host.remote import hostkeys
-from labd_shared.errors import BoardError
+from labd_shared.errors import BoardError, LabdError
 
 LOGIC_LOG = "logic.log"
 START_TIMEOUT_S = 20.0
@@ -69,6 +69,9 @@ def _run(board: str, idle_s: float, faults: Sequence[str], ready: int) -> int:
         try:
             with _logic(where, faults) as logic:
                 asyncio.run(_Board(board, idle_s, logic).run(ready))
+        except LabdError as error:
+            LOG.error("%s", error.what)  # a bug shows its traceback, this is none
+            return error.exit_code
         finally:
             state.forget(board)
             sweep(board)
@@ -128,9 +131,15 @@ class _Board:
         try:
             port = int(acceptor.get_port())
             hostkeys.pin(state.HOST, port, keys.public_half(host_key))
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await self._prove_logic()
-                await self._prove_login(port)
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    await self._prove_logic()
+                    await self._prove_login(port)
+            except TimeoutError as error:
+                raise BoardError(
+                    f"board {self._board} did not answer within {START_TIMEOUT_S:g} s",
+                    fix=f"read {state.folder(self._board) / LOGIC_LOG}",
+                ) from error
             state.save(self._state(port))
             os.write(ready, b"1")
             os.close(ready)

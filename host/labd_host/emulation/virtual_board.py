@@ -7,6 +7,7 @@ run in a Python of the board's own, and a second process is the programmable log
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -89,9 +90,10 @@ def _start(board: str, faults: list[str], idle_s: float) -> State:
         raise
     started = state.load(board) if code == 0 else None
     if started is None or not _answers(started):
-        lines = log.read_text(errors="replace").strip().splitlines()
+        lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+        last = re.sub(r"^[0-9-]{10} [0-9:,]+ ", "", lines[-1])  # without the time of day
         raise BoardError(
-            f"virtual board {board} did not start (exit {code}): {lines[-1] if lines else 'no output'}",
+            f"virtual board {board} did not start (exit {code}): {last}",
             fix=f"read {log}, then again: labd board up {board}",
         )
     return started
