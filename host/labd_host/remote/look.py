@@ -30,7 +30,7 @@ class Seen:
     problem: str = ""
 
 
-def look(boards: Sequence[str] = (), *, talk: Talk) -> Report:
+def look(boards: Sequence[str] = (), *, deadlines: Deadlines = LOOK_DEADLINES, talk: Talk) -> Report:
     """What each board is doing; without numbers: every real board, and the virtual ones that are up."""
     taken = inventory.load()
     numbers = list(boards) or [number for number in taken.numbers() if _worth_a_look(taken.board(number))]
@@ -40,7 +40,7 @@ def look(boards: Sequence[str] = (), *, talk: Talk) -> Report:
         try:
             reached = inventory.endpoint(board)
             address = f"{reached.host}:{reached.port}"
-            with Connection(reached, LOOK_DEADLINES) as connection, session(connection) as agent:
+            with Connection(reached, deadlines) as connection, session(connection) as agent:
                 hello = agent.hello
         except LabdError as error:
             return Seen(board.number, board.kind, address, _state(error), problem=str(error))

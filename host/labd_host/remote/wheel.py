@@ -95,29 +95,23 @@ def _built(tree: Path) -> Path:
             target = copy / "tree" / path.relative_to(tree)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        _pip_wheel(copy / "tree" / "board", copy)
+        _build(copy / "tree" / "board", copy)
         made = next(copy.glob("labd_board-*.whl"))
         shutil.copyfile(made, folder / (made.name + ".new"))
         (folder / (made.name + ".new")).replace(folder / made.name)
         return folder / made.name
 
 
-def _pip_wheel(project: Path, out: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
-        "wheel",
-        "--no-index",
-    ]
-    command += ["--no-deps", "--no-build-isolation", "--wheel-dir", str(out), str(project)]
+def _build(project: Path, out: Path) -> None:
+    """Run the wheel builder that pip would run, in a process of its own: it works on its own folder."""
+    command = [sys.executable, "-c", _BUILDER, str(out)]
     try:
         done = subprocess.run(
             command,
+            cwd=project,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=BUILD_TIMEOUT_S,
             check=False,
@@ -127,9 +121,12 @@ def _pip_wheel(project: Path, out: Path) -> None:
             f"building the labd-board wheel took over {BUILD_TIMEOUT_S} s", fix="try again"
         ) from error
     if done.returncode:
-        tail = (done.stdout + done.stderr).strip().splitlines()[-40:]
+        tail = done.stdout.strip().splitlines()[-12:]
         raise SetupError(
             f"building the labd-board wheel failed: {tail[-1] if tail else 'no output'}",
             fix=f"see why: {sys.executable} -m pip wheel --no-deps --no-build-isolation ./board",
             log_tail=tail,
         )
+
+
+_BUILDER = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"

@@ -34,16 +34,11 @@ def test_validate_shows_the_boards_lines_on_stdout_and_the_talk_on_stderr(deploy
     assert done.stderr.startswith("inventory: ")
 
 
-def test_json_is_the_only_thing_on_stdout(deployed, fab):
-    done = fab("validate", "--board", "03", "--json")
-    record = json.loads(done.stdout)
-    assert (record["labd"], record["task"], record["boards"][0]["board"]) == (1, "validate", "03")
-    assert record["boards"][0]["result"]["report"]["accuracy_percent"] == 75.0
-
-
-def test_a_failure_with_json_is_json_too_and_keeps_its_exit_code(deployed, fab):
+def test_json_is_the_only_thing_on_stdout_also_when_it_fails_and_the_exit_code_stays(deployed, fab):
     done = fab("validate", "--board", "03", "--json", "--batchsize", "666")
-    record = json.loads(done.stdout)["boards"][0]
+    whole = json.loads(done.stdout)
+    record = whole["boards"][0]
+    assert (whole["labd"], whole["task"], record["board"]) == (1, "validate", "03")
     assert (record["ok"], record["error"]["error"], record["error"]["exit_code"]) == (
         False,
         "CommandFailed",
@@ -80,7 +75,6 @@ def test_a_changed_host_key_ends_with_six_and_the_command_to_type(lab, fab):
     assert (
         f"fix: if the board was really replaced: fab enroll --board 03 --fingerprint {after}" in done.stderr
     )
-    assert fab("enroll", "--board", "03").returncode == 6
     assert fab("enroll", "--board", "03", "--fingerprint", after).returncode == 0
     assert hostkeys.lookup("127.0.0.1", lab.servers["03"].port) == (lab.servers["03"].public_key,)
 
@@ -88,12 +82,8 @@ def test_a_changed_host_key_ends_with_six_and_the_command_to_type(lab, fab):
 def test_boards_prints_a_table_and_exits_well_although_one_is_down(deployed, fab):
     with (deployed.folder / "boards.toml").open("a") as text:
         text.write('[boards.09]\nkind = "real"\nhost = "127.0.0.1"\nport = 1\nuser = "xilinx"\n')
-    done = fab("boards", "--json")
-    rows = {row["board"]: row["result"] for row in json.loads(done.stdout)["boards"]}
-    assert done.returncode == 0
-    assert (rows["03"]["state"], rows["03"]["network"]) == ("up", "tfc-w1a1")
-    assert rows["09"]["state"] == "down"
     table = fab("boards")
+    assert table.returncode == 0
     row = next(line.split() for line in table.stdout.splitlines() if line.strip().startswith("03"))
     assert (row[1], row[3], row[5]) == ("real", "up", "tfc-w1a1")
     assert "09: board 09 at 127.0.0.1:1 does not answer" in table.stderr
