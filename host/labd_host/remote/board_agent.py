@@ -454,12 +454,17 @@ class Agent(object):
         return {"path": path, "state": "written"}
 
 
-def requests() -> Iterator[str]:
-    """Lines of standard input; ends when the host is gone, or silent for too long."""
+def requests(parent: int) -> Iterator[str]:
+    """Lines of standard input; ends when the host is gone, silent for too long, or the SSH server ended
+    the process it started (*parent*)."""
     waiting = b""
-    while True:
-        ready, _, _ = select.select([0], [], [], SILENCE_S)
-        chunk = os.read(0, 1 << 16) if ready else b""
+    heard_s = time.monotonic()
+    while os.getppid() == parent and time.monotonic() - heard_s < SILENCE_S:
+        ready, _, _ = select.select([0], [], [], 0.5)
+        if not ready:
+            continue
+        chunk = os.read(0, 1 << 16)
+        heard_s = time.monotonic()
         if not chunk or len(waiting) > MAX_REQUEST_BYTES:
             return
         waiting += chunk
@@ -467,6 +472,7 @@ def requests() -> Iterator[str]:
             line, waiting = waiting.split(b"\n", 1)
             if line.strip():
                 yield line.decode("utf-8")
+        heard_s = time.monotonic()  # answering may have taken long, and heart-beats waited
 
 
 def answer(agent: Agent, line: str) -> Dict[str, Any]:
@@ -493,7 +499,7 @@ def answer(agent: Agent, line: str) -> Dict[str, Any]:
         }
 
 
-def serve() -> None:
+def serve(parent: int) -> None:
     """Answer until the host is done or gone."""
 
     def stop(number: int, frame: Any) -> None:
@@ -503,7 +509,7 @@ def serve() -> None:
         signal.signal(number, stop)
     agent = Agent()
     try:
-        for line in requests():
+        for line in requests(parent):
             os.write(1, json.dumps(answer(agent, line)).encode("ascii") + b"\n")
     except BrokenPipeError:
         pass  # the host is gone, as at the end of its input
@@ -516,11 +522,12 @@ def serve() -> None:
 def main() -> None:
     """Serve in a session of its own: where the SSH server kills a lost client's processes at once, this
     one still takes back what was not confirmed."""
+    parent = os.getpid()
     child = os.fork()
     if child:
         sys.exit(1 if os.waitpid(child, 0)[1] else 0)
     os.setsid()
-    serve()
+    serve(parent)
 
 
 if __name__ == "__main__":

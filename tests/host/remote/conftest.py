@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -65,6 +66,7 @@ class BoardServer:
         self.path = f"{self.bin}:{python_bin}:/usr/bin:/bin"
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
         self.full_after_bytes: int | None = None
+        self.kills_at_once = False  # what a command started, when its channel closes
         self.port = 0
         self._client_key = client_key
         self._connections: set[Any] = set()
@@ -167,7 +169,14 @@ class BoardServer:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
+
+        async def kill() -> None:
+            await process.channel.wait_closed()
+            if self.kills_at_once:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
 
         async def copy(source: Any, target: Any) -> None:
             with contextlib.suppress(OSError, asyncssh.Error):
@@ -182,7 +191,7 @@ class BoardServer:
                     await child.stdin.drain()
             child.stdin.close()
 
-        feeding = asyncio.ensure_future(feed())
+        feeding = asyncio.ensure_future(asyncio.gather(feed(), kill()))
         await asyncio.gather(copy(child.stdout, process.stdout), copy(child.stderr, process.stderr))
         process.exit(await child.wait())
         await feeding
@@ -460,6 +469,20 @@ def verified() -> Callable[[BoardServer], str]:
 
 
 @pytest.fixture
-def needs_bash() -> None:
-    if not shutil.which("bash"):
-        pytest.skip("bash is not on PATH")
+def old_python() -> Callable[[str], str]:
+    """Finds an interpreter of an image's version, or skips by name."""
+
+    def find(version: str) -> str:
+        candidates = [shutil.which(f"python{version}")]
+        candidates += sorted(
+            str(path) for path in Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
+        )
+        for candidate in candidates:
+            if candidate:
+                code = "import sys; print('%d.%d' % sys.version_info[:2])"
+                answer = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
+                if answer.stdout.strip() == version:
+                    return candidate
+        pytest.skip(f"needs Python {version}")
+
+    return find

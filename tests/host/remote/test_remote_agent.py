@@ -2,7 +2,6 @@
 
 import ast
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -44,26 +43,6 @@ def test_the_agent_runs_on_the_images_pythons(version, tmp_path, old_python):
     assert answers[0]["answer"]["python"].startswith(version + ".")
     assert answers[1] == {"answer": {"rolled_back": ""}}
     assert not (tmp_path / "labd" / ".owner").exists()
-
-
-@pytest.fixture
-def old_python():
-    """Finds an interpreter of an image's version, or skips by name."""
-
-    def find(version: str) -> str:
-        candidates = [shutil.which(f"python{version}")]
-        candidates += sorted(
-            str(path) for path in Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
-        )
-        for candidate in candidates:
-            if candidate:
-                code = "import sys; print('%d.%d' % sys.version_info[:2])"
-                answer = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
-                if answer.stdout.strip() == version:
-                    return candidate
-        pytest.skip(f"needs Python {version}")
-
-    return find
 
 
 def test_hello_says_what_the_board_is_and_writes_nothing(lab):

@@ -83,11 +83,13 @@ def test_a_first_release_that_fails_leaves_none(lab, deploy, make_bundle):
     assert not (lab.servers["03"].labd / "current").exists()
 
 
+@pytest.mark.parametrize("kills_at_once", [False, True], ids=["as sshd", "a server that kills"])
 def test_the_board_takes_a_release_back_when_the_host_vanishes(
-    lab, deploy, make_bundle, make_wheel, verified, wait_until
+    kills_at_once, lab, deploy, make_bundle, make_wheel, verified, wait_until
 ):
     good = deploy(make_bundle("good"))
     board = lab.servers["03"]
+    board.kills_at_once = kills_at_once
     wanted = releases.plan(open_bundle(make_bundle("next")), make_wheel())
     connection = lab.connect()
     opened = Session(connection)
@@ -103,6 +105,13 @@ def test_the_board_takes_a_release_back_when_the_host_vanishes(
     connection.abandon("the test cuts it")
     assert wait_until(lambda: verified(board) == good.release)
     connection.close()
+
+
+def test_a_whole_deploy_works_on_python_3_6(lab, deploy, make_bundle, verified, old_python):
+    lab.write_inventory(python=old_python("3.6"))
+    done = deploy(make_bundle("a"))
+    assert verified(lab.servers["03"]) == done.release
+    assert deploy(make_bundle("b")).previous == done.release
 
 
 def test_a_power_cut_after_the_switch_is_repaired_by_the_next_lock(lab, deploy, make_bundle, verified):
