@@ -10,11 +10,12 @@ clock that the SLCR registers give. While the network is being computed the devi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from labd_shared.errors import BoardError, BusFault, DmaBusy
 from labd_shared.registers import Iodma
 
 LAST_EVENTS = 50
+SPINNING = 8  # so many status reads with no write between them are a processor that only waits
+STUCK_STEP_S = 0.002  # time then passes in steps of this, where nothing is going to happen
 STATUS_PATIENCE_S = 0.1  # a status read waits so long for the emulator, and then says "running"
 
 LOG = logging.getLogger(__name__)
@@ -74,6 +77,8 @@ class ProgrammableLogic:
         self._log: deque[str] = deque(maxlen=LAST_EVENTS)
         self._changed = threading.Condition()
         self._closed = False
+        self._spins = 0
+        self._computing = 0  # batches that are or will be computed
         self._broken: BoardError | None = None
         self._unplug()
         self._thread = threading.Thread(target=self._work, name="programmable-logic", daemon=True)
@@ -108,6 +113,7 @@ class ProgrammableLogic:
             with self._changed:
                 for _ in self._computations:  # each of them holds the clock, and none will run now
                     self._clock.thaw()
+                    self._computing -= 1
                 self._unplug()
                 self._broken = None
                 self._overlay = overlay
@@ -138,11 +144,34 @@ class ProgrammableLogic:
             block, offset = self._at(address)
             if isinstance(block, DmaBlock) and offset == Iodma.CONTROL:
                 # A poll during a computation would only slow it down: no time passes on the board.
-                self._changed.wait_for(lambda: not self._clock.is_frozen, STATUS_PATIENCE_S)
+                self._changed.wait_for(lambda: not self._computing, STATUS_PATIENCE_S)
                 self._settle()
+                if block.running and not self._computing:
+                    self._skip_what_is_only_waited_for()
                 if self._broken is not None:
                     raise self._broken
             return block.read(offset)
+
+    def _skip_what_is_only_waited_for(self) -> None:
+        """Let a processor that spins see the next event now, or a stuck DMA run into its deadline."""
+        self._spins += 1
+        if self._spins <= SPINNING:
+            return
+        moments = [moment_s for moment_s, _ in self._events]
+        self._clock.skip_to(min(moments) if moments else self._clock.now_s() + STUCK_STEP_S)
+        self._settle()
+
+    @contextlib.contextmanager
+    def no_time_passes(self, lost_s: float = 0.0) -> Iterator[None]:
+        """While a request is served; *lost_s* of the time since the last one is taken back, too."""
+        with self._changed:
+            self._clock.lose(lost_s)
+            self._clock.freeze()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._clock.thaw()
 
     def peek(self, address: int, words: int) -> list[int]:
         """Neighbouring registers without the side effects of reading them."""
@@ -160,6 +189,7 @@ class ProgrammableLogic:
         """
         with self._changed:
             block, offset = self._at(address)
+            self._spins = 0
             self._settle()
             try:
                 started = block.write(offset, value)
@@ -249,6 +279,7 @@ class ProgrammableLogic:
                 self._events.append((now_s, dma.finish))
             else:
                 self._clock.freeze()
+                self._computing += 1
                 self._computations.append((overlay, dma, packed, now_s, interval_s))
         else:
             self._outputs.append(_Output(dma, address, frames, now_s))
@@ -312,7 +343,7 @@ class ProgrammableLogic:
                     continue
                 self._settle()
                 wait_s = None
-                if self._events and not self._clock.is_frozen:
+                if self._events:
                     wait_s = max(min(event[0] for event in self._events) - self._clock.now_s(), 0.0)
                 self._changed.wait(wait_s)
 
@@ -330,6 +361,7 @@ class ProgrammableLogic:
         finally:
             self._changed.acquire()
         self._clock.thaw()
+        self._computing -= 1
         if overlay is self._overlay:
             if outputs is not None:
                 self._fed(dma, outputs, start_s, interval_s)

@@ -17,6 +17,7 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class _Session(socketserver.StreamRequestHandler):
     """One connected program. What it allocated is freed when it hangs up."""
 
     server: LogicServer
+    _replied_s = 0.0
 
     def handle(self) -> None:
         logic = self.server.logic
@@ -50,16 +52,29 @@ class _Session(socketserver.StreamRequestHandler):
 
     def _answer(self, line: bytes) -> bytes:
         number = None
+        arrived_s = time.monotonic()
         try:
             request = json.loads(line)
             if not isinstance(request, dict) or not line.endswith(b"\n"):
                 raise UsageError("a request is one JSON object on one line")
             number = request.get("id")
-            reply = {"id": number, "value": self._do(request)}
+            with self.server.logic.no_time_passes(self._lost_s(request, arrived_s)):
+                reply = {"id": number, "value": self._do(request)}
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, LabdError) as error:
             refused = error if isinstance(error, LabdError) else UsageError(f"not a request: {error!r}")
             reply = {"id": number, "labd_error": refused.to_wire()}
+        self._replied_s = time.monotonic()
         return json.dumps(reply, default=str).encode() + b"\n"
+
+    def _lost_s(self, request: dict[str, Any], arrived_s: float) -> float:
+        """What passed since our last reply, less what the program had of it for itself.
+
+        The program stamps its requests with the machine's one monotonic clock: when it sent this one,
+        and when the reply before had reached it. The rest was the wire's, and the emulator's threads'.
+        """
+        since_s = arrived_s - self._replied_s if self._replied_s else 0.0
+        own_s = float(request.get("sent_s", arrived_s)) - float(request.get("received_s", self._replied_s))
+        return max(0.0, since_s - max(0.0, own_s))
 
     def _do(self, request: dict[str, Any]) -> Any:
         logic = self.server.logic

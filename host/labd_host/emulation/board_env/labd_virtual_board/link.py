@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import threading
+import time
 from typing import Any
 
 VARIABLE = "LABD_VIRTUAL_BOARD"
@@ -56,6 +57,7 @@ class Link:
         self._received = b""
         self._last = 0
         self._memory = -1
+        self._received_s = 0.0
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Send a request and wait for its answer.
@@ -67,11 +69,15 @@ class Link:
             try:
                 self._connect()
                 self._last += 1
-                line = json.dumps(dict(arguments, do=do, id=self._last)) + "\n"
-                self._get_socket().sendall(line.encode())
+                # The stamps tell the logic which time was this program's own (see `logic_server`).
+                stamps = {"sent_s": time.monotonic(), "received_s": self._received_s}
+                self._get_socket().sendall(
+                    (json.dumps(dict(arguments, do=do, id=self._last, **stamps)) + "\n").encode()
+                )
                 reply = self._receive()
                 while reply.get("id") != self._last:  # of a request that Ctrl-C interrupted
                     reply = self._receive()
+                self._received_s = time.monotonic()
             except (OSError, ValueError) as error:
                 self._hang_up()
                 raise dead(str(error) or type(error).__name__) from error
