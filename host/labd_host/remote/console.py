@@ -4,6 +4,7 @@ With ``--json`` standard output is one JSON document and nothing else, also when
 """
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -73,8 +74,11 @@ def _say(text: str) -> None:
 
 def _line(text: str) -> None:
     with _writing:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # "| head" has seen enough; the work goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sentence(error: LabdError) -> str:

@@ -337,18 +337,15 @@ def _send(session: Session, content: Content, part: str, have: int, progress: "_
     board = session.connection.board
     try:
         return session.connection.upload(content.source, part, offset=have, on_bytes=progress.add)
-    except BoardDiskFull:
-        free = session.ask("drop", sha256=content.sha256)["free_bytes"]
-        raise _no_room(board, free, content.size_bytes) from None
-    except BoardError:
-        # SFTP says "Failure" for a full disk too; the agent knows.
+    except BoardError as error:
         if session.connection.lost():
             raise
+        # SFTP may say no more than "Failure" of a full disk; the agent knows.
         left = session.ask("free")["free_bytes"]
-        if left > content.size_bytes - have:
+        if left > content.size_bytes - have and not isinstance(error, BoardDiskFull):
             raise
-        session.ask("drop", sha256=content.sha256)
-        raise _no_room(board, left, content.size_bytes) from None
+        session.ask("drop", sha256=content.sha256)  # the board needs the room more than we the torso
+        raise _no_room(board, left, content.size_bytes) from error
 
 
 def _no_room(board: Board, free: int, need: int) -> BoardDiskFull:

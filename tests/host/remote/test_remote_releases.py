@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 
@@ -210,7 +211,36 @@ def test_a_disk_that_fills_up_meanwhile_leaves_the_old_release_and_no_torso(
     assert verified(board) != deploy(bundle).release == verified(board)
 
 
-def test_a_folder_that_root_took_over_is_named(lab, deploy, make_bundle, monkeypatch):
+@pytest.fixture
+def small_disk(lab):
+    """Board 03's labd folder on a disk of its own, 4 MB."""
+    folder = lab.servers["03"].labd
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "labd-test", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_real_disk_that_fills_up_meanwhile_ends_the_same_way(
+    small_disk, lab, make_bundle, make_wheel, verified
+):
+    def fill_when_sending(text):
+        if text.startswith("sending 1."):
+            (small_disk / "filler").write_bytes(bytes(2_600_000))
+
+    good = releases.plan(open_bundle(make_bundle("good")), make_wheel())
+    wanted = releases.plan(open_bundle(make_bundle("next", size=1_500_000)), make_wheel())
+    with lab.connect() as connection, session(connection) as opened:
+        releases.deploy(opened, good, say=lab.said.append, reserve_bytes=0)
+    full = pytest.raises(BoardDiskFull, match=r"board 03 has 0\.\d MB free")
+    with lab.connect() as connection, session(connection) as opened, full:
+        releases.deploy(opened, wanted, say=fill_when_sending, reserve_bytes=0)
+    assert verified(lab.servers["03"]) == good.release
+
+
+def test_a_path_on_the_board_that_cannot_be_used_is_named(lab, deploy, make_bundle):
     deploy(make_bundle("good"))
     store = lab.servers["03"].labd / "store"
     shutil.rmtree(store)
