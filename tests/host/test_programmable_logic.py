@@ -17,7 +17,7 @@ from support.emulated import (
 
 from labd_host.emulation.contiguous_memory import CMA_BASE, CMA_BYTES, ContiguousMemory
 from labd_host.emulation.device_clock import DeviceClock
-from labd_host.emulation.logic import ProgrammableLogic
+from labd_host.emulation.logic import SPINNING, STUCK_STEP_S, ProgrammableLogic
 from labd_shared.errors import (
     ArtifactError,
     BoardError,
@@ -434,3 +434,35 @@ def test_only_the_owner_frees_a_buffer(blank):
 def test_fresh_memory_holds_no_zeros(blank):
     view = blank.memory.view(blank.allocate(INPUT.frame_bytes, OWNER), INPUT.frame_bytes)
     assert (view == 0x5A).all()
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def test_a_processor_that_only_spins_need_not_wait_in_real_time(board):
+    images = random_images(8)
+    board.put(images)
+    board.start_both(8)
+    began_s = board.logic.now_s()
+    polls = next(count for count in range(1, 100) if board.status(ODMA) & Control.DONE)
+    assert polls > SPINNING, "the first polls see the transfer running"
+    assert board.logic.now_s() - began_s == pytest.approx(BATCH_S), "and the board's time is the model's"
+    assert np.array_equal(board.got(8), brightest(images))
+
+
+def test_a_processor_that_spins_on_a_stuck_dma_runs_into_its_deadline(board):
+    board.logic.set_faults(["stuck-odma"])
+    board.start_both(8)
+    began_s = board.logic.now_s()
+    for _ in range(1000):
+        assert not board.status(ODMA) & Control.DONE
+    assert board.logic.now_s() - began_s == pytest.approx((1000 - SPINNING) * STUCK_STEP_S)
+
+
+def test_no_time_passes_while_a_request_is_served_or_on_its_way(board):
+    began_s = board.logic.now_s()
+    board.wall.seconds += 2.0
+    with board.logic.no_time_passes(lost_s=1.5):
+        board.wall.seconds += 5.0
+        assert board.logic.now_s() - began_s == pytest.approx(0.5)
+    assert board.logic.now_s() - began_s == pytest.approx(0.5)

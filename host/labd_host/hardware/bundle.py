@@ -32,7 +32,9 @@ def write_bundle(folder: Path, fill: Fill) -> Bundle:
     """
     folder = folder.absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST_NAME).is_file():
-        raise UsageError(f"{folder} holds something else than a bundle", fix="choose another folder with -o DIR")
+        raise UsageError(
+            f"{folder} holds something else than a bundle", fix="choose another folder with -o DIR"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     try:
@@ -77,14 +79,18 @@ def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
     model = GoldenModel.load(network)
     manifest = bundle.manifest
     for ours, theirs in ((model.inputs, manifest.inputs), (model.outputs, manifest.outputs)):
-        if [(each.datatype, each.normal) for each in ours] != [(each.datatype, each.normal) for each in theirs]:
+        if [(each.datatype, each.normal) for each in ours] != [
+            (each.datatype, each.normal) for each in theirs
+        ]:
             raise WrongTarget(
                 f"{network.name} computes {ours[0].datatype.name} {ours[0].normal}, "
                 f"the bundle moves {theirs[0].datatype.name} {theirs[0].normal}",
                 fix="compile the network this bundle was built from: labd compile NETWORK -o DIR",
             )
     golden = load_golden(bundle)
-    wrong = (model.run(golden.images).outputs[0] != golden.outputs).reshape(len(golden.images), -1).any(axis=1)
+    wrong = (
+        (model.run(golden.images).outputs[0] != golden.outputs).reshape(len(golden.images), -1).any(axis=1)
+    )
     if wrong.any():
         raise WrongTarget(
             f"{network.name} answers {int(wrong.sum())} of {len(wrong)} golden samples differently",
