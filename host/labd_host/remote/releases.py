@@ -24,6 +24,7 @@ from labd_shared.errors import (
     ArtifactError,
     BoardDiskFull,
     BoardError,
+    BoardLost,
     DigestMismatch,
     LabdError,
     WrongPart,
@@ -338,7 +339,7 @@ def _send(session: Session, content: Content, part: str, have: int, progress: "_
     try:
         return session.connection.upload(content.source, part, offset=have, on_bytes=progress.add)
     except BoardError as error:
-        if session.connection.lost():
+        if session.connection.lost() or isinstance(error, BoardLost):
             raise
         # SFTP may say no more than "Failure" of a full disk; the agent knows.
         left = session.ask("free")["free_bytes"]
