@@ -21,12 +21,17 @@ def peak_kb():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 """
-BARE = PEAK + """
+BARE = (
+    PEAK
+    + """
 import json
 import numpy as np
 print(json.dumps({"kb": peak_kb()}))
 """
-STREAMING = PEAK + """
+)
+STREAMING = (
+    PEAK
+    + """
 import json, sys, time
 import numpy as np
 from labd_shared.datasets import open_packed
@@ -38,6 +43,7 @@ with open_packed(sys.argv[1], "mnist", "test") as dataset:
 spent_s = time.process_time() - began_s
 print(json.dumps({"kb": peak_kb(), "ms": 1e3 * spent_s}))
 """
+)
 RUNS = 7
 
 

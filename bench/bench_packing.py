@@ -62,8 +62,15 @@ def copying(shape: tuple[int, ...], pairs: int) -> float:
 def main() -> int:
     reached = [
         figure("packing UINT8 (1000,16,49), in copies", copying((16, 49), 301), "x memcpy", "<= 1.2"),
-        figure("packing BINARY SIMD 8 (1000,98,8)", packing("BINARY", (98, 8), 41), "x finn-plus-driver", ">= 25"),
-        figure("packing BINARY SIMD 49 (1000,16,49)", packing("BINARY", (16, 49), 21), "x finn-plus-driver", ">= 40"),
+        figure(
+            "packing BINARY SIMD 8 (1000,98,8)", packing("BINARY", (98, 8), 41), "x finn-plus-driver", ">= 25"
+        ),
+        figure(
+            "packing BINARY SIMD 49 (1000,16,49)",
+            packing("BINARY", (16, 49), 21),
+            "x finn-plus-driver",
+            ">= 40",
+        ),
         figure("unpacking INT24 (1000,10,1)", unpacking("INT24", (10, 1), 101), "x finn-plus-driver", ">= 5"),
     ]
     return 0 if all(reached) else 1

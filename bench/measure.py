@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 
 
-def paired_ratio(theirs: Callable[[], object], ours: Callable[[], object], *, pairs: int, inner: int = 1) -> float:
+def paired_ratio(
+    theirs: Callable[[], object], ours: Callable[[], object], *, pairs: int, inner: int = 1
+) -> float:
     """Median of time(theirs) / time(ours) over *pairs* interleaved pairs; *inner* calls of ours a pair."""
     theirs()
     ours()

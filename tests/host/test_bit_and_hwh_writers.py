@@ -1,13 +1,13 @@
 """The .bit and .hwh of a bundle for virtual boards."""
 
 import pytest
-from support.emulated import INPUT, OUTPUT
 
 from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.hwh_writer import fclk_divisors, write_hwh
 from labd_shared.bitfile import check_part, read_bit
 from labd_shared.errors import UnknownName, UsageError, WrongPart
 from labd_shared.hwh import read_hwh
+from support.emulated import INPUT, OUTPUT
 
 DIGEST = "0123456789abcdef" * 4
 

@@ -33,7 +33,9 @@ def without_network(shipped, tmp_path):
     return write_bundle(tmp_path / "hw", fill)
 
 
-def test_build_writes_a_bundle_that_boards_read_and_the_same_one_again(mnist_test, tmp_path, monkeypatch, capsys):
+def test_build_writes_a_bundle_that_boards_read_and_the_same_one_again(
+    mnist_test, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
     first = ["build", "tfc-w1a1", "--target", "emu", "--zip", "-o", str(tmp_path / "one")]
     assert run(first) == 0

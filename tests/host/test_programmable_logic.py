@@ -5,15 +5,6 @@ import time
 
 import numpy as np
 import pytest
-from support.emulated import (
-    CYCLES_PER_FRAME,
-    INPUT,
-    LATENCY_CYCLES,
-    PIXELS,
-    brightest,
-    random_images,
-    write_emulated_bundle,
-)
 
 from labd_host.emulation.contiguous_memory import CMA_BASE, CMA_BYTES, ContiguousMemory
 from labd_host.emulation.device_clock import DeviceClock
@@ -30,6 +21,15 @@ from labd_shared.errors import (
     WrongTarget,
 )
 from labd_shared.registers import Control, Iodma
+from support.emulated import (
+    CYCLES_PER_FRAME,
+    INPUT,
+    LATENCY_CYCLES,
+    PIXELS,
+    brightest,
+    random_images,
+    write_emulated_bundle,
+)
 
 IDMA, ODMA = 0x40000000, 0x40001000
 FPGA0_CLOCK = 0xF8000170

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+
 from support.emulated import write_emulated_bundle
 
 READ = """

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from support.board_programs import board_without_ssh
-from support.emulated import write_emulated_bundle
 
 from labd_host.emulation import virtual_board
 from labd_host.emulation.contiguous_memory import CMA_BYTES
 from labd_host.remote import hostkeys
+from support.board_programs import board_without_ssh
+from support.emulated import write_emulated_bundle
 
 ORDINARY = Path(__file__).parent.parent / "support" / "ordinary_board_script.py"
 

@@ -30,7 +30,7 @@ class DeviceClock:
     def now_s(self) -> float:
         """The board's time, s."""
         if not self._holders:
-            self._seen_s = self._wall_s() - self._lost_s
+            self._seen_s = max(self._seen_s, self._wall_s() - self._lost_s)  # rounding must not turn it back
         return self._seen_s
 
     def freeze(self) -> None:
