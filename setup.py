@@ -4,7 +4,26 @@ finn-plus is not declared: its pins cannot be resolved beside ours (DESIGN.md, E
 `labd_host.environments` installs it in two steps.
 """
 
+import subprocess
+import sys
+from pathlib import Path
+
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+HERE = Path(__file__).resolve().parent
+
+
+class BuildWithBoardWheel(build_py):
+    """Puts the wheel that `fab deploy` sends to boards into the package; a checkout makes its own."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "labd_host" / "remote" / "wheel"
+            pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+            subprocess.run([*pip, "--wheel-dir", str(target), str(HERE / "board")], check=True, timeout=300)
+
 
 setup(
     name="labd",
@@ -12,13 +31,14 @@ setup(
     description="From a quantized neural network to a proven FINN accelerator on a PYNQ-Z2",
     license="BSD-3-Clause",
     python_requires=">=3.11",
+    cmdclass={"build_py": BuildWithBoardWheel},
     packages=find_packages("host"),
     package_dir={"": "host"},
     package_data={
         "labd_host": ["py.typed"],
         "labd_host.environments": ["*.txt"],
         "labd_host.networks": ["*.toml", "trained/*"],
-        "labd_host.remote": ["wheel/*.whl", "*.toml"],
+        "labd_host.remote": ["*.toml"],
     },
     install_requires=[
         "labd-board==0.1.0",  # labd_shared, which both ends speak
@@ -32,7 +52,6 @@ setup(
         "paramiko>=5.0.1,<6",  # CVE-2026-44405 below 5
         "asyncssh>=2.24,<3",  # the virtual board's SSH server
         "pooch>=1.9",  # downloads with a pinned checksum
-        "platformdirs>=4",  # where the user's cache is
     ],
     extras_require={"train": ["torch==2.13.0", "brevitas==0.13.4"]},
     entry_points={"console_scripts": ["labd = labd_host.cli.main:main"]},

@@ -55,8 +55,8 @@ class Device(abc.ABC):
 
     Attributes:
         target: "hw" on silicon, "emu" where the accelerator is emulated.
-        timing: Where this device's times come from: "measured on the board", "modelled by the
-            virtual board", "made up by the fake".
+        timing: Where this device's times come from: "measured on the board", "virtual board's
+            clock: cycle model plus driver calls", "made up by the fake".
     """
 
     target = "hw"

@@ -100,7 +100,7 @@ class PynqDevice(Device):
             pynq = _import_pynq()
             if getattr(_active_device(pynq), "emulated", False):
                 self.target = "emu"
-                self.timing = "modelled by the virtual board"
+                self.timing = "virtual board's clock: cycle model plus driver calls"
             elif os.geteuid() != 0:
                 raise PermissionMissing(
                     "this process runs as user id {}, programming the logic needs root".format(os.geteuid()),

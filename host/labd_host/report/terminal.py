@@ -41,7 +41,15 @@ def report(
 
 
 def _plain(title: str, *columns: str) -> Table:
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    return Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        show_header=any(columns),
+    )
 
 
 def _accuracy(manifest: Manifest, validation: dict[str, Any]) -> Table:
@@ -78,13 +86,13 @@ def _speed(throughput: dict[str, Any], validation: dict[str, Any]) -> Table:
         (
             throughput["expected_frames_per_s"],
             f"accelerator, batch {batch}",
-            "cycle model, pipeline fill counted",
+            "cycle model, with the pipeline's fill",
         ),
         (throughput["accelerator_frames_per_s"], f"accelerator, batch {batch}", throughput["timing"]),
         (throughput["end_to_end_frames_per_s"], f"end to end, batch {batch}", _wall(throughput)),
         (
             validation["samples"] / validation["wall_s"],
-            f"validation, batch {validation['batchsize']}, end to end",
+            f"validate, batch {validation['batchsize']}",
             _wall(validation),
         ),
     )
@@ -94,11 +102,7 @@ def _speed(throughput: dict[str, Any], validation: dict[str, Any]) -> Table:
 
 
 def _wall(measured: dict[str, Any]) -> str:
-    return (
-        "wall clock of the board"
-        if measured["target"] == "hw"
-        else "wall clock of the emulator, not of a board"
-    )
+    return "wall clock of the board" if measured["target"] == "hw" else "emulator's wall clock, no board's"
 
 
 def _steps(steps: list[Step]) -> Table:
