@@ -8,7 +8,7 @@ BOOT := PYTHONPATH=host:shared $(PYTHON) -m labd_host.environments
 export PYTHONPATH := $(CURDIR)/host:$(CURDIR)/board:$(CURDIR)/shared
 WORKERS ?= 2
 BOARD_TESTS := tests/shared tests/board tests/contract
-HOST_TESTS := tests/test_architecture.py $(BOARD_TESTS) tests/host tests/end_to_end
+HOST_TESTS := tests/test_architecture.py tests/test_documents.py $(BOARD_TESTS) tests/host tests/end_to_end
 
 .PHONY: help setup demo test test-host test-images test-train lint bench train-env clean clean-all
 

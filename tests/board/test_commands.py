@@ -118,6 +118,15 @@ def test_missing_data_says_where_it_was_looked_for(options, tmp_path, capsys):
     assert "fab data --board NN --dataset mnist" in captured.err
 
 
+def test_images_of_another_size_than_the_network_s_are_refused(options, tmp_path, capsys):
+    smaller = write_bundle(tmp_path / "smaller", normal=(1, 400), folded=(1, 8, 50))
+    board = fake_board(manifest=session.find_bundle(str(smaller)).manifest)
+    assert validate.main(["--bundle", str(smaller)] + options[2:], board) == 2
+    captured = capsys.readouterr()
+    assert "mnist has images of 784 values, tiny takes 400" in captured.err
+    assert "--dataset mnist" in captured.err
+
+
 def test_a_damaged_bundle_is_refused_before_the_board_is_touched(options, tmp_path, capsys):
     (tmp_path / "tiny" / "accel.bit").write_bytes(b"x")
     board = fake_board()

@@ -23,7 +23,7 @@ def golden_images():
     return np.array([np.clip(ramp + 12 * index, 0, 255) for index in range(20)], np.uint8)
 
 
-def make_manifest(files, target="emu", datatype="UINT8", network="tiny"):
+def make_manifest(files, target="emu", datatype="UINT8", network="tiny", normal=(1, 784), folded=(1, 16, 49)):
     return Manifest(
         network=network,
         dataset="mnist",
@@ -34,7 +34,7 @@ def make_manifest(files, target="emu", datatype="UINT8", network="tiny"):
         clock_mhz=100.0,
         slack_ns=None,
         input_contract=InputContract("raw-uint8"),
-        inputs=(make_tensor("in0", datatype, (1, 784), (1, 16, 49), "NC", "idma0"),),
+        inputs=(make_tensor("in0", datatype, normal, folded, "NC", "idma0"),),
         outputs=(make_tensor("out0", "UINT8", (1, 1), (1, 1, 1), "NC", "odma0"),),
         folding={"MVAU_hls_0": {"PE": 16, "SIMD": 49}},
         expected=Expected(98, 300, 1e8 / 98, "idma0"),
