@@ -14,6 +14,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+import numpy as np
+
 from labd_board.device import Buffer, Device, Registers
 from labd_shared.bitfile import PYNQ_Z2_PART, check_part, read_bit
 from labd_shared.errors import (
@@ -53,6 +55,7 @@ class PynqBufferOf(Buffer):
 
     def free(self) -> None:
         if self._buffer is not None:
+            self.array = np.empty(0, np.uint8)  # what it was is unmapped: touching it would end the process
             self._buffer.freebuffer()
             self._buffer = None
 

@@ -12,6 +12,7 @@ from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
 from labd_board.statistics import wilson_interval
+from labd_shared.answers import predicted_classes
 from labd_shared.bundle import Golden, load_golden
 from labd_shared.datasets import PackedDataset
 from labd_shared.digest import image_digest
@@ -45,7 +46,7 @@ def validate(
         ArtifactError: *golden* holds no predictions.
     """
     manifest = accelerator.manifest
-    source, sink = manifest.inputs[0], manifest.outputs[0]
+    source = manifest.inputs[0]
     if count(source.normal) != dataset.frame_bytes:
         raise UsageError(
             "{} has images of {} values, {} takes {}".format(
@@ -66,7 +67,7 @@ def validate(
     predictions = np.empty(frames, np.int64)
     began_s = monotonic_s()
     for batch, (start, answers, times) in enumerate(accelerator.stream(dataset, frames)):
-        classes = predicted_classes(answers, sink.normal)
+        classes = predicted_classes(answers)
         predictions[start : start + len(classes)] = classes
         right += int((classes == dataset.labels[start : start + len(classes)]).sum())
         seen = start + len(classes)
@@ -99,14 +100,6 @@ def validate(
         report["agreement"] = compare(dataset, predictions, golden)
     say("Final accuracy: {:f}".format(report["accuracy_percent"]))
     return report
-
-
-def predicted_classes(answers: np.ndarray, normal: Any) -> np.ndarray:
-    """The class of each answer: the label itself, or the first of the highest scores (lower index wins)."""
-    flat = answers.reshape(len(answers), -1)
-    if count(normal) == 1:
-        return flat[:, 0].astype(np.int64)
-    return np.asarray(flat.argmax(axis=1))
 
 
 def compare(dataset: PackedDataset, predictions: np.ndarray, golden: Golden) -> Dict[str, Any]:

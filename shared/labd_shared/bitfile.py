@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Dict, NamedTuple, Optional, Tuple, Union
 
 from labd_shared.errors import ArtifactError, WrongPart
+from labd_shared.files import read_bounded
 
 MAX_BIT_BYTES = 64 << 20  # the largest Zynq-7000 bitstream has 17 MB
 SYNC = 0xAA995566
@@ -75,19 +76,7 @@ def read_bit(path: Union[str, Path]) -> Bit:
         ArtifactError: no such file, larger than any, cut short, longer than it says, or a stream
             without a sync word.
     """
-    file = Path(str(path))
-    try:
-        size = file.stat().st_size
-        if size > MAX_BIT_BYTES:
-            raise ArtifactError(
-                "{} is {} bytes, no bitfile is over {}".format(file, size, MAX_BIT_BYTES), fix=_REBUILD
-            )
-        content = file.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            "{} cannot be read: {}".format(file, error.strerror or error), fix=_REBUILD
-        ) from error
-    return parse_bit(content, str(file))
+    return parse_bit(read_bounded(path, MAX_BIT_BYTES, _REBUILD), str(path))
 
 
 def parse_bit(content: bytes, name: str = "the bitfile") -> Bit:

@@ -12,6 +12,7 @@ import numpy as np
 from labd_shared.arrays import load_npz
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch
+from labd_shared.files import read_bounded
 from labd_shared.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 
 MAX_FILE_BYTES = 512 << 20
@@ -87,7 +88,9 @@ def _verified(folder: Path) -> Manifest:
             "{} is no bundle: it has no {}".format(folder, MANIFEST_NAME),
             fix="build one: labd build NETWORK --target emu -o DIR",
         )
-    manifest = _read_manifest(folder / MANIFEST_NAME)
+    manifest = parse_manifest(
+        read_bounded(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES, "copy the whole bundle again")
+    )
     for name, entry in sorted(manifest.files.items()):
         file = folder / name
         if not file.is_file():
@@ -108,11 +111,6 @@ def _verified(folder: Path) -> Manifest:
                 fix="copy or build the bundle again; this one is damaged or mixed from two builds",
             )
     return manifest
-
-
-def _read_manifest(path: Path) -> Manifest:
-    with open(str(path), "rb") as handle:
-        return parse_manifest(handle.read(MAX_MANIFEST_BYTES + 1))
 
 
 def _unzip(archive_path: Path, folder: Path) -> None:

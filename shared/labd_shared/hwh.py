@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Dict, NamedTuple, Union
 
 from labd_shared.errors import ArtifactError
+from labd_shared.files import read_bounded
 
 MAX_HWH_BYTES = 32 << 20
 PLL_MHZ = {"IO PLL": 1000.0, "ARM PLL": 1300.0, "DDR PLL": 1050.0}
@@ -61,19 +62,7 @@ def read_hwh(path: Union[str, Path]) -> Hwh:
         ArtifactError: no such file, too large, not XML, with a document type, or without a Zynq-7000
             processing system.
     """
-    file = Path(str(path))
-    try:
-        size = file.stat().st_size
-        if size > MAX_HWH_BYTES:
-            raise ArtifactError(
-                "{} is {} bytes, no .hwh is over {}".format(file, size, MAX_HWH_BYTES), fix=_REBUILD
-            )
-        content = file.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            "{} cannot be read: {}".format(file, error.strerror or error), fix=_REBUILD
-        ) from error
-    return parse_hwh(content, str(file))
+    return parse_hwh(read_bounded(path, MAX_HWH_BYTES, _REBUILD), str(path))
 
 
 def parse_hwh(content: bytes, name: str = "the .hwh") -> Hwh:

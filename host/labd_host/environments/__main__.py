@@ -1,5 +1,7 @@
 """``python3 -m labd_host.environments``: make or list environments, before anything is installed."""
 
+from __future__ import annotations  # an older python3 may start this; it looks for a newer one
+
 import argparse
 import shutil
 import sys

@@ -6,10 +6,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from labd_host import datasets, networks, places
 from labd_host.flow import Compiled, compile_network, load_folding
@@ -17,6 +15,7 @@ from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
 from labd_host.hardware.golden_samples import golden_samples
 from labd_host.hardware.hwh_writer import write_hwh
+from labd_shared.answers import predicted_classes
 from labd_shared.arrays import save_npz
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.bundle import Bundle
@@ -69,7 +68,7 @@ def build_emulation(network: str, folder: Path, *, folding: str, clock_mhz: floa
             fix="correct the data set in the network's table entry",
         )
     say(f"golden model: {len(images)} images of {spec.name}")
-    predictions = predicted_classes(model.run(images).outputs[0], count(model.outputs[0].normal))
+    predictions = predicted_classes(model.run(images).outputs[0])
     right = int((predictions == labels).sum())
     samples, answers = golden_samples(model, spec.image_shape)
     digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)
@@ -116,10 +115,3 @@ def build_emulation(network: str, folder: Path, *, folding: str, clock_mhz: floa
         )
 
     return Built(write_bundle(folder, fill), compiled)
-
-
-def predicted_classes(answers: npt.NDArray[Any], values: int) -> npt.NDArray[np.int64]:
-    """The class of each answer: the label itself where there is one value, else the highest score's
-    place, the lower of two equal ones, as FINN's LabelSelect does."""
-    flat = answers.reshape(len(answers), -1)
-    return (flat[:, 0] if values == 1 else flat.argmax(axis=1)).astype(np.int64)

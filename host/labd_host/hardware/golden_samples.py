@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host.emulation.golden import GoldenModel
-from labd_shared.tensors import count
+from labd_shared.answers import predicted_classes
 
 PER_CLASS = 2
 CANDIDATES = 4000
@@ -55,9 +55,7 @@ def golden_samples(
     edge = [np.zeros(image_shape, np.uint8), np.full(image_shape, 255, np.uint8)]
     edge += [rng.randint(0, 256, image_shape).astype(np.uint8) for _ in range(2)]
     strokes = np.array([draw_strokes(rng, *image_shape) for _ in range(CANDIDATES)])
-    result = model.run(strokes.reshape((CANDIDATES, *normal)))
-    answers = result.outputs[0].reshape(CANDIDATES, -1)
-    classes = answers[:, 0] if count(model.outputs[0].normal) == 1 else answers.argmax(axis=1)
+    classes = predicted_classes(model.run(strokes.reshape((CANDIDATES, *normal))).outputs[0])
     chosen = [index for each in np.unique(classes) for index in np.flatnonzero(classes == each)[:PER_CLASS]]
     images = np.concatenate([np.array(edge), strokes[chosen]]).reshape((-1, *normal))
     return images, model.run(images).outputs[0]
