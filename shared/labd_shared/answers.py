@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from labd_shared.tensors import count
+
 
 def predicted_classes(answers: np.ndarray) -> np.ndarray:
     """The class of each frame, int64 ``(n,)``.
@@ -13,5 +15,5 @@ def predicted_classes(answers: np.ndarray) -> np.ndarray:
     >>> predicted_classes(np.array([[1, 5, 5], [9, 0, 0]])).tolist()
     [1, 0]
     """
-    flat = answers.reshape(len(answers), -1)
+    flat = answers.reshape(len(answers), count(answers.shape[1:]))
     return np.asarray(flat[:, 0] if flat.shape[1] == 1 else flat.argmax(axis=1), np.int64)
