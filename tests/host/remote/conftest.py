@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,9 +23,11 @@ from typing import Any
 import asyncssh
 import pytest
 
+from labd_host import environments
 from labd_host.remote import hostkeys, inventory
 from labd_host.remote.fleet import Talk
 from labd_host.remote.transport import Connection, Deadlines
+from labd_shared.errors import ToolNotFound
 from labd_shared.manifest import Expected, FileEntry, InputContract, Manifest
 from labd_shared.tensors import make_tensor
 
@@ -473,16 +474,9 @@ def old_python() -> Callable[[str], str]:
     """Finds an interpreter of an image's version, or skips by name."""
 
     def find(version: str) -> str:
-        candidates = [shutil.which(f"python{version}")]
-        candidates += sorted(
-            str(path) for path in Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
-        )
-        for candidate in candidates:
-            if candidate:
-                code = "import sys; print('%d.%d' % sys.version_info[:2])"
-                answer = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
-                if answer.stdout.strip() == version:
-                    return candidate
-        pytest.skip(f"needs Python {version}")
+        try:
+            return str(environments.find_python(environments.environment("py" + version.replace(".", ""))))
+        except ToolNotFound:
+            pytest.skip(f"needs Python {version}")
 
     return find
