@@ -42,9 +42,6 @@ class Accelerator(object):
         device: A closed or fresh device.
         batch_size: Frames the DMA buffers hold. Any number of frames can be run with any batch size.
         monotonic_s: The wall clock, for tests.
-
-    >>> # with Accelerator(open_bundle("bundle"), PynqDevice()) as accelerator:
-    >>> #     classes = accelerator.run(images)
     """
 
     def __init__(
