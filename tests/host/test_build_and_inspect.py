@@ -11,6 +11,7 @@ from labd_host.cli.main import COMMANDS, labd, run
 from labd_host.emulation.golden import GoldenModel
 from labd_host.hardware.bundle import attach_network, write_bundle, zip_bundle
 from labd_host.hardware.golden_samples import draw_strokes, golden_samples
+from labd_host.networks import trained_onnx
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import DigestMismatch, UsageError, WrongTarget
 from support.paths import SHIPPED_BUNDLE
@@ -33,15 +34,13 @@ def without_network(shipped, tmp_path):
     return write_bundle(tmp_path / "hw", fill)
 
 
-def test_build_writes_a_bundle_that_boards_read_and_the_same_one_again(
-    mnist_test, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
+def test_build_writes_a_bundle_that_boards_read_and_the_same_one_again(mnist_test, tmp_path, capsys):
     first = ["build", "tfc-w1a1", "--target", "emu", "--zip", "-o", str(tmp_path / "one")]
     assert run(first) == 0
     said = capsys.readouterr().out
     assert "1,020,408 frames/s at 100 MHz (cycle model, bound by idma0); target emu" in said
-    assert run([*first[:-1], str(tmp_path / "two")]) == 0
+    again = ["--model", str(trained_onnx("tfc-w1a1")), "-o", str(tmp_path / "two")]
+    assert run([*first[:-2], *again]) == 0
     one, two = open_bundle(tmp_path / "one"), open_bundle(tmp_path / "two")
     assert one.manifest == two.manifest
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
@@ -52,8 +51,7 @@ def test_build_writes_a_bundle_that_boards_read_and_the_same_one_again(
     assert right == 10000 and len(np.unique(golden.outputs)) >= 8, "the samples must reach most classes"
 
 
-def test_the_shipped_bundle_is_the_one_that_is_built_now(mnist_test, tmp_path, monkeypatch):
-    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
+def test_the_shipped_bundle_is_the_one_that_is_built_now(mnist_test, tmp_path):
     assert run(["build", "tfc-w1a1", "--target", "emu", "-o", str(tmp_path / "now")]) == 0
     built = (tmp_path / "now" / "manifest.json").read_text()
     assert built == (SHIPPED_BUNDLE / "manifest.json").read_text(), "rebuild it: bitfiles/README.md"

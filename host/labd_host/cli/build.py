@@ -19,20 +19,30 @@ CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
               help="What it is for: emu, a virtual board.")  # fmt: skip
 @click.option("--folding", metavar="NAME|FILE", default="lab", show_default=True,
               help="PE and SIMD: a preset or FINN's folding JSON.")  # fmt: skip
+@click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE.onnx",
+              help="A trained export of NETWORK, from labd train (default: the one that ships).")  # fmt: skip
 @click.option("--clock-mhz", type=click.FloatRange(1.0, 250.0), default=CLOCK_MHZ, show_default=True,
               help="Clock of the accelerator.")  # fmt: skip
 @click.option("--zip", "as_zip", is_flag=True, help="Write the same as DIR.zip, too.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
-def build(network: str, target: str, folding: str, clock_mhz: float, as_zip: bool, out: Path) -> None:
+def build(
+    network: str, target: str, folding: str, model: Path | None, clock_mhz: float, as_zip: bool, out: Path
+) -> None:
     """Build a bundle of NETWORK, a name of the table (labd networks)."""
     from labd_host.hardware.build import build_emulation
     from labd_host.hardware.bundle import zip_bundle
 
     built = build_emulation(
-        network, out, folding=folding, clock_mhz=clock_mhz, say=lambda line: click.echo(line, err=True)
+        network,
+        out,
+        folding=folding,
+        clock_mhz=clock_mhz,
+        say=lambda line: click.echo(line, err=True),
+        model=model,
     )
     click.echo(one_line(built.bundle))
     click.echo(f"bundle: {built.bundle.folder}")
+    click.echo(f"stages: {built.compiled.folder}")
     if as_zip:
         click.echo(f"zip: {zip_bundle(built.bundle, out.with_name(out.name + '.zip'))}")
 

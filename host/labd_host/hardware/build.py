@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labd_host import datasets, networks, places
+from labd_host import datasets, networks
 from labd_host.flow import Compiled, compile_network, load_folding
 from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
@@ -38,15 +38,18 @@ class Built:
     compiled: Compiled
 
 
-def build_emulation(network: str, folder: Path, *, folding: str, clock_mhz: float, say: Say) -> Built:
+def build_emulation(
+    network: str, folder: Path, *, folding: str, clock_mhz: float, say: Say, model: Path | None = None
+) -> Built:
     """Compile a network of the table, measure its golden model on the whole test split, write a bundle.
 
     Args:
-        network: A name of the table with a trained export.
-        folder: The bundle's folder.
+        network: A name of the table.
+        folder: The bundle's folder; the compiled stages and their proofs go beside it, into FOLDER.stages.
         folding: A preset's name or FINN's folding JSON.
         clock_mhz: What the accelerator is to run at.
         say: Told what happens.
+        model: A trained export of that network, from `labd train`; the one that ships when None.
 
     Raises:
         UsageError: unknown names, or a clock the dividers do not reach.
@@ -57,20 +60,25 @@ def build_emulation(network: str, folder: Path, *, folding: str, clock_mhz: floa
     spec = dataset_spec(entry.dataset)
     chosen = load_folding(folding, entry.name)
     images, labels = datasets.load(entry.dataset, "test")
-    work = places.cache() / "compiled" / entry.name
+    folder = folder.absolute()
+    stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
     compiled = compile_network(
-        networks.trained_onnx(entry.name), folding=chosen, out=work, images=images[:PROOF_IMAGES], say=say
+        model or networks.trained_onnx(entry.name),
+        folding=chosen,
+        out=stages,
+        images=images[:PROOF_IMAGES],
+        say=say,
     )
-    model = compiled.golden
-    if count(model.inputs[0].normal) != count(spec.image_shape):
+    golden = compiled.golden
+    if count(golden.inputs[0].normal) != count(spec.image_shape):
         raise UsageError(
-            f"{entry.name} takes {model.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
+            f"{entry.name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
             fix="correct the data set in the network's table entry",
         )
     say(f"golden model: {len(images)} images of {spec.name}")
-    predictions = predicted_classes(model.run(images).outputs[0])
+    predictions = predicted_classes(golden.run(images).outputs[0])
     right = int((predictions == labels).sum())
-    samples, answers = golden_samples(model, spec.image_shape)
+    samples, answers = golden_samples(golden, spec.image_shape)
     digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)
     order = np.argsort(digests)
 
