@@ -97,7 +97,7 @@ def is_ready(wanted: Environment, where: Path) -> bool:
 
 
 def find_python(wanted: Environment) -> Path:
-    """An interpreter of a version *wanted* can have: this one, one on PATH, or one of pyenv's.
+    """An interpreter of a version *wanted* can have: this one, else one on PATH, or one of pyenv's.
 
     Raises:
         ToolNotFound: there is none.
