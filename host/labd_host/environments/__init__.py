@@ -102,10 +102,9 @@ def find_python(wanted: Environment) -> Path:
     Raises:
         ToolNotFound: there is none.
     """
-    for version in wanted.pythons:
-        candidates = (
-            [Path(sys.executable)] if f"{sys.version_info[0]}.{sys.version_info[1]}" == version else []
-        )
+    running = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    for version in sorted(wanted.pythons, key=lambda version: version != running):
+        candidates = [Path(sys.executable)] if version == running else []
         on_path = shutil.which(f"python{version}")
         candidates += [Path(on_path)] if on_path else []
         candidates += [Path("/usr/bin") / f"python{version}"]
