@@ -92,7 +92,7 @@ class BoardServer:
     def stop(self) -> None:
         async def close() -> None:
             self._acceptor.close()
-            await self._acceptor.wait_closed()
+            await asyncio.sleep(0)  # wait_closed waits for the connections, too, from Python 3.12 on
 
         self._call(close())
 
