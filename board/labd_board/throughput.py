@@ -11,7 +11,7 @@ from labd_board import session
 from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, positive, run
 from labd_board.device import Device
-from labd_board.statistics import percentile, spread
+from labd_shared.statistics import percentile, spread
 
 
 def throughput(

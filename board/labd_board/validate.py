@@ -11,12 +11,12 @@ from labd_board import session
 from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
-from labd_board.statistics import wilson_interval
 from labd_shared.answers import predicted_classes
 from labd_shared.bundle import Golden, load_golden
 from labd_shared.datasets import PackedDataset
 from labd_shared.digest import image_digest
 from labd_shared.errors import AccuracyTooLow, ArtifactError, GoldenMismatch, UsageError
+from labd_shared.statistics import wilson_interval
 from labd_shared.tensors import count
 
 

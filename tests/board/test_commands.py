@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from labd_board import info, selftest, session, throughput, validate
-from labd_board.statistics import percentile, wilson_interval
 from labd_shared.datasets import write_packed
 from labd_shared.errors import DmaTimeout, GoldenMismatch
+from labd_shared.statistics import percentile, wilson_interval
 from labd_shared.wire import find_error
 from support.bundles import darkness, fake_board, write_bundle
 

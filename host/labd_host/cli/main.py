@@ -17,6 +17,7 @@ COMMANDS = {
     "build": ("build", "build", "From a trained network to a bundle."),
     "compile": ("compile", "compile_", "A network through FINN, every stage proven."),
     "demo": ("demo", "demo", "The whole road once, ending on a virtual board."),
+    "evaluate": ("evaluate", "evaluate", "The accuracy of a network, export or bundle on this machine."),
     "inspect": ("inspect", "inspect", "Show a bundle, .bit, .hwh or network.npz."),
     "networks": ("networks", "networks", "The networks there are."),
     "train": ("train", "train", "Train a network of the table."),
