@@ -8,7 +8,7 @@ import pytest
 
 from labd_host import environments
 from labd_host.environments import ENVIRONMENTS, Environment
-from labd_shared.errors import ToolNotFound, UnknownName
+from labd_shared.errors import SetupError, ToolNotFound, UnknownName
 
 
 def test_every_environment_has_its_two_files_and_every_requirement_a_pinned_version():
@@ -54,6 +54,13 @@ def test_an_environment_without_its_stamp_is_not_ready(tmp_path):
     assert not environments.is_ready(wanted, tmp_path)
     (tmp_path / environments.STAMP).write_text(environments.digest(wanted))
     assert environments.is_ready(wanted, tmp_path)
+
+
+def test_a_folder_that_somebody_else_made_is_left_alone(tmp_path):
+    (tmp_path / "bin").mkdir()
+    with pytest.raises(SetupError, match="is there and was not made by labd, so it is left alone"):
+        environments.ensure("py36", where=tmp_path)
+    assert (tmp_path / "bin").is_dir()
 
 
 def test_the_folder_changes_with_what_is_in_it():

@@ -26,6 +26,7 @@ from labd_shared.errors import SetupError, ToolNotFound, unknown_name
 
 HERE = Path(__file__).parent
 STAMP = "labd-environment"
+UNFINISHED = "unfinished"
 PROBE_TIMEOUT_S = 20
 PIP_TIMEOUT_S = 3600
 
@@ -158,10 +159,17 @@ def ensure(name: str, *, where: Path | None = None, say: Callable[[str], None] =
 
 
 def _make(wanted: Environment, target: Path, say: Callable[[str], None]) -> None:
+    if target.exists() and any(target.iterdir()) and not (target / STAMP).is_file():
+        raise SetupError(
+            f"{target} is there and was not made by labd, so it is left alone",
+            fix="move it away, or choose another folder: make VENV=.venv-labd ...",
+        )
     base = find_python(wanted)
     say(f"making the environment {wanted.name!r} ({wanted.purpose}) in {target}; this takes a minute or more")
     if target.exists():
         shutil.rmtree(target)
+    target.mkdir()
+    (target / STAMP).write_text(UNFINISHED)  # ours from the first moment on, ready only at the end
     log = target.with_name(target.name + ".log")
     _run([str(base), "-m", "venv", str(target)], log, wanted)
     python = str(target / "bin" / "python")
