@@ -62,7 +62,7 @@ lint: $(VENV)/labd-installed
 	$$types/mypy
 
 bench: setup
-	@set -e; for script in bench/bench_*.py; do $(HOST) $$script; done
+	@status=0; for script in bench/bench_*.py; do $(HOST) $$script || status=1; done; exit $$status
 
 clean:
 	rm -rf $(VENV) build board/build .pytest_cache .mypy_cache .ruff_cache host/labd_host/remote/wheel
