@@ -35,6 +35,7 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int,
     """
     from labd_host import datasets
     from labd_host.flow import compile_network, load_folding
+    from labd_host.flow.gallery import write_gallery
 
     name, model, usual_dataset = _model(network)
     if folding is None:
@@ -52,7 +53,9 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int,
     compiled = compile_network(
         model, folding=chosen, out=out, images=images[:count], say=lambda line: click.echo(line, err=True)
     )
+    page = write_gallery(compiled, CLOCK_MHZ)
     _report(compiled)
+    click.echo(f"the stages as pictures, explained: {page}")
 
 
 def _model(network: str) -> tuple[str, Path, str | None]:

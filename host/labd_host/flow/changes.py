@@ -1,0 +1,143 @@
+"""What a transformation did to a graph: which nodes are the same, new, gone, and what differs.
+
+Every transformation may rename all nodes and tensors, so names say little. Two nodes are taken for
+the same when they do the same kind of thing and stand at the same place in the order; among several
+such readings the one that fits the proof, the shapes and the names best is chosen (a longest common
+subsequence with weights). The proof also knows what became of a node that was merged into another.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from labd_host.flow.graph import Graph, Node
+from labd_host.flow.node_facts import parameters, tensor
+from labd_host.flow.proof import Compared
+
+_SAME, _PROVEN, _SHAPE, _NAME = 4, 8, 2, 1  # what speaks for two nodes being the same
+
+
+@dataclass(frozen=True)
+class Changes:
+    """From one graph to the next.
+
+    Attributes:
+        partner: For each node now, the place of the same one before, or None for a new one.
+        differences: For each node now, what is different about it, a line each.
+        replaces: For each node now, the nodes of before that the proof says it computes for.
+        gone: Places of the nodes of before that are not there any more.
+        near: For each of those, the place now that it stood at.
+        into: For each of those, the node that computes its result now, "" if none does.
+    """
+
+    partner: tuple[int | None, ...]
+    differences: tuple[tuple[str, ...], ...]
+    replaces: tuple[tuple[str, ...], ...]
+    gone: tuple[int, ...]
+    near: tuple[int, ...]
+    into: tuple[str, ...]
+
+
+def compare_graphs(before: Graph, now: Graph, compared: Iterable[Compared]) -> Changes:
+    """What changed from *before* to *now*; *compared* is the proof of the stage."""
+    proven = {(entry.layer, entry.layer_before) for entry in compared}
+    pairs = _align(before, now, proven)
+    partner = dict(pairs)
+    kept = {old for _, old in pairs}
+    gone = tuple(index for index in range(len(before.nodes)) if index not in kept)
+    names = {before.nodes[index].name for index in gone}
+    replaces = tuple(
+        tuple(sorted(old for new, old in proven if new == node.name and old in names)) for node in now.nodes
+    )
+    heirs = {old: new for new, old in sorted(proven)}
+    return Changes(
+        partner=tuple(partner.get(index) for index in range(len(now.nodes))),
+        differences=tuple(
+            tuple(_differences(before, before.nodes[partner[index]], now, node)) if index in partner else ()
+            for index, node in enumerate(now.nodes)
+        ),
+        replaces=replaces,
+        gone=gone,
+        near=tuple(_near(index, pairs, len(now.nodes)) for index in gone),
+        into=tuple(heirs.get(before.nodes[index].name, "") for index in gone),
+    )
+
+
+def _align(before: Graph, now: Graph, proven: set[tuple[str, str]]) -> list[tuple[int, int]]:
+    """(now, before) of the nodes that are the same, in order."""
+    new, old = now.nodes, before.nodes
+    best = [[0] * (len(old) + 1) for _ in range(len(new) + 1)]
+    fits = [[_fit(now, a, before, b, proven) for b in old] for a in new]
+    for i in reversed(range(len(new))):
+        for j in reversed(range(len(old))):
+            match = fits[i][j] + best[i + 1][j + 1] if fits[i][j] else 0
+            best[i][j] = max(match, best[i + 1][j], best[i][j + 1])
+    pairs, i, j = [], 0, 0
+    while i < len(new) and j < len(old):
+        if fits[i][j] and best[i][j] == fits[i][j] + best[i + 1][j + 1]:
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            i += 1
+        else:
+            j += 1
+    return pairs
+
+
+def _fit(now: Graph, new: Node, before: Graph, old: Node, proven: set[tuple[str, str]]) -> int:
+    """What speaks for *new* being *old*; 0 where they do different things."""
+    if new.kind != old.kind:
+        return 0
+    shapes = [
+        graph.shapes.get(node.outputs[0]) if node.outputs else None
+        for graph, node in ((now, new), (before, old))
+    ]
+    return (
+        _SAME
+        + _PROVEN * ((new.name, old.name) in proven)
+        + _SHAPE * (shapes[0] == shapes[1])
+        + _NAME * (new.name == old.name)
+    )
+
+
+def _near(gone: int, pairs: list[tuple[int, int]], count: int) -> int:
+    """The place now at which what stood at *gone* would stand: behind the last one before it that is left."""
+    after = max((new + 1 for new, old in pairs if old < gone), default=0)
+    return min(after, count - 1)
+
+
+def _differences(before: Graph, old: Node, now: Graph, new: Node) -> Iterable[str]:
+    if old.op != new.op:
+        yield f"{old.op} → {new.op}"
+    for key in sorted({*old.attributes, *new.attributes}):
+        was, now_is = old.attributes.get(key), new.attributes.get(key)
+        if was != now_is:
+            yield f"{key} {_said(was)} → {_said(now_is)}"
+    if old.outputs and new.outputs:
+        was, now_is = tensor(before, old.outputs[0]), tensor(now, new.outputs[0])
+        if was != now_is:
+            yield f"gives {was} → {now_is}"
+    theirs, ours = parameters(before, old), parameters(now, new)
+    for role in sorted({*theirs, *ours}):
+        if theirs.get(role) != ours.get(role):
+            yield f"{role} {theirs.get(role, 'none')} → {ours.get(role, 'none')}"
+        elif not _equal(before, old, now, new, role):
+            yield f"{role}: new values"
+
+
+def _said(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _equal(before: Graph, old: Node, now: Graph, new: Node, role: str) -> bool:
+    """Do the constants of that role hold the same values?"""
+    place = list(parameters(now, new)).index(role)
+    theirs, ours = _constants(before, old), _constants(now, new)
+    return place >= len(theirs) or bool(np.array_equal(theirs[place], ours[place]))
+
+
+def _constants(graph: Graph, node: Node) -> list[np.ndarray]:
+    return [graph.constants[name] for name in node.inputs if name in graph.constants]

@@ -1,0 +1,88 @@
+"""What is worth saying of a node: its kind, its parameters, its folding, in a student's words."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from labd_host.flow.graph import Graph, Node
+
+_KINDS = {
+    "quantise": "Quant BipolarQuant BinaryQuant IntQuant Trunc MultiThreshold Thresholding Relu Sign Clip "
+    "HardTanh QuantizeLinear DequantizeLinear",
+    "product": "MatMul Gemm Conv XnorPopcountMatMul MVAU VVAU MatrixVectorActivation VectorVectorActivation "
+    "ConvTranspose",
+    "scale": "Mul Add Sub Div BatchNormalization Sum Neg AddStreams ChannelwiseOp ElementwiseAdd "
+    "ElementwiseMul ElementwiseSub ElementwiseDiv",
+    "move": "Reshape Flatten Transpose Squeeze Unsqueeze Im2Col ConvolutionInputGenerator Pad FMPadding "
+    "Concat Split Slice Identity DuplicateStreams StreamingDataWidthConverter StreamingFIFO "
+    "StreamingConcat StreamingSplit Lookup Gather",
+    "pool": "MaxPool MaxPoolNHWC AveragePool GlobalAveragePool QuantAvgPool2d Pool StreamingMaxPool "
+    "GlobalAccPool",
+    "class": "TopK ArgMax LabelSelect Softmax",
+}
+_KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops.split()}
+
+_ROLES = {
+    "product": {1: "weights", 2: "thresholds"},
+    "quantise": {1: "thresholds"},
+    "class": {1: "k"},
+    "Gemm": {1: "weights", 2: "bias"},
+    "Conv": {1: "weights", 2: "bias"},
+    "Quant": {1: "scale", 2: "zero point", 3: "bits"},
+    "IntQuant": {1: "scale", 2: "zero point", 3: "bits"},
+    "BipolarQuant": {1: "scale"},
+    "BatchNormalization": {1: "scale", 2: "bias", 3: "mean", 4: "variance"},
+    "Reshape": {1: "shape"},
+    "Mul": {0: "times", 1: "times"},
+    "Div": {1: "divided by"},
+    "Add": {0: "plus", 1: "plus"},
+    "Sub": {1: "minus"},
+}
+_SHOWN = 4  # numbers of a constant that are written out
+FOLDING = ("PE", "SIMD")
+
+
+def kind_of(node: Node) -> str:
+    """One of `labd_host.report.graph_colours.KINDS`."""
+    return _KIND_OF.get(node.kind, "other")
+
+
+def parameters(graph: Graph, node: Node) -> dict[str, str]:
+    """What the constants of *node* are: role -> value of a small one, shape and datatype of others."""
+    roles = {**_ROLES.get(kind_of(node), {}), **_ROLES.get(node.kind, {})}
+    found = {}
+    for index, tensor in enumerate(node.inputs):
+        if tensor in graph.constants:
+            found[roles.get(index, f"parameter {index}")] = _constant(graph, tensor)
+    return found
+
+
+def lines(graph: Graph, node: Node, cycles: Mapping[str, int]) -> list[str]:
+    """The lines of a node's box: parameters (those of one form in one line), then folding and cycles."""
+    forms: dict[str, list[str]] = {}
+    for role, said in parameters(graph, node).items():
+        forms.setdefault(said, []).append(role)
+    said_lines = [f"{', '.join(roles)} {said}" for said, roles in forms.items()]
+    fold = [f"{key} {node.attributes[key]}" for key in FOLDING if key in node.attributes]
+    if node.name in cycles:
+        fold.append(f"{cycles[node.name]:,} cycles")
+    return [*said_lines, *([" · ".join(fold)] if fold else [])]
+
+
+def tensor(graph: Graph, name: str) -> str:
+    """Shape and datatype of a tensor: "1x64 BINARY"."""
+    shape = graph.shapes.get(name)
+    size = "x".join(str(axis) for axis in shape) if shape else "scalar" if shape is not None else "?"
+    return f"{size} {graph.datatypes.get(name, 'FLOAT32')}"
+
+
+def facts(node: Node) -> list[str]:
+    """Everything else, a line each."""
+    return [f"{key}: {value}" for key, value in sorted(node.attributes.items())]
+
+
+def _constant(graph: Graph, name: str) -> str:
+    value = graph.constants[name]
+    if value.dtype.kind not in "iufb" or value.size > _SHOWN or not value.size:
+        return tensor(graph, name)
+    return ", ".join(f"{each:g}" for each in np.ravel(value).astype(np.float64))
