@@ -117,7 +117,10 @@ def _differences(before: Graph, old: Node, now: Graph, new: Node) -> Iterable[st
     if old.outputs and new.outputs:
         was, now_is = tensor(before, old.outputs[0]), tensor(now, new.outputs[0])
         if was != now_is:
-            yield f"gives {was} → {now_is}"
+            shape, _, datatype = was.partition(" ")
+            yield f"gives {datatype if now_is.startswith(shape + ' ') else was} → " + (
+                now_is.removeprefix(shape + " ")
+            )
     theirs, ours = parameters(before, old), parameters(now, new)
     for role in sorted({*theirs, *ours}):
         if theirs.get(role) != ours.get(role):

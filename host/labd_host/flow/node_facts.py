@@ -24,13 +24,13 @@ _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops.split()}
 
 _ROLES = {
     "product": {1: "weights", 2: "thresholds"},
-    "quantise": {1: "thresholds"},
+    "quantise": {0: "weights", 1: "thresholds"},
     "class": {1: "k"},
     "Gemm": {1: "weights", 2: "bias"},
     "Conv": {1: "weights", 2: "bias"},
-    "Quant": {1: "scale", 2: "zero point", 3: "bits"},
-    "IntQuant": {1: "scale", 2: "zero point", 3: "bits"},
-    "BipolarQuant": {1: "scale"},
+    "Quant": {0: "weights", 1: "scale", 2: "zero point", 3: "bits"},
+    "IntQuant": {0: "weights", 1: "scale", 2: "zero point", 3: "bits"},
+    "BipolarQuant": {0: "weights", 1: "scale"},
     "BatchNormalization": {1: "scale", 2: "bias", 3: "mean", 4: "variance"},
     "Reshape": {1: "shape"},
     "Mul": {0: "times", 1: "times"},
@@ -57,22 +57,33 @@ def parameters(graph: Graph, node: Node) -> dict[str, str]:
     return found
 
 
-def lines(graph: Graph, node: Node, cycles: Mapping[str, int]) -> list[str]:
-    """The lines of a node's box: parameters (those of one form in one line), then folding and cycles."""
+def said_cycles(cycles: int, *, slowest: bool) -> str:
+    """So many cycles, and whether nothing takes more."""
+    return f"{cycles:,} cycle{'s' * (cycles != 1)}{', the slowest' * slowest}"
+
+
+def lines(graph: Graph, node: Node, cycles: Mapping[str, int], slowest: str = "") -> list[str]:
+    """The lines of a node's box: parameters (those of one form in one line), then folding and cycles.
+
+    Args:
+        graph, node: What is described.
+        cycles: Node name -> cycles a frame.
+        slowest: The name of the slowest node.
+    """
     forms: dict[str, list[str]] = {}
     for role, said in parameters(graph, node).items():
         forms.setdefault(said, []).append(role)
     said_lines = [f"{', '.join(roles)} {said}" for said, roles in forms.items()]
     fold = [f"{key} {node.attributes[key]}" for key in FOLDING if key in node.attributes]
     if node.name in cycles:
-        fold.append(f"{cycles[node.name]:,} cycles")
+        fold.append(said_cycles(cycles[node.name], slowest=node.name == slowest))
     return [*said_lines, *([" · ".join(fold)] if fold else [])]
 
 
 def tensor(graph: Graph, name: str) -> str:
-    """Shape and datatype of a tensor: "1x64 BINARY"."""
+    """Shape and datatype of a tensor: "1×64 BINARY"."""
     shape = graph.shapes.get(name)
-    size = "x".join(str(axis) for axis in shape) if shape else "scalar" if shape is not None else "?"
+    size = "×".join(str(axis) for axis in shape) if shape else "scalar" if shape is not None else "?"
     return f"{size} {graph.datatypes.get(name, 'FLOAT32')}"
 
 

@@ -38,7 +38,7 @@ def read_graph(path: Path) -> Graph:
             if pair.key == _DATATYPE:
                 datatypes[note.tensor_name] = pair.value
     return Graph(
-        nodes=tuple(_node(node) for node in graph.node),
+        nodes=_in_reading_order([_node(node) for node in graph.node], inputs[0]),
         constants=constants,
         datatypes=datatypes,
         shapes=shapes,
@@ -73,6 +73,27 @@ def inline(graph: Graph, container: Node, inner: Graph) -> Graph:
         input=graph.input,
         output=graph.output,
     )
+
+
+def _in_reading_order(nodes: list[Node], source: str) -> tuple[Node, ...]:
+    """What does not depend on *source* (the quantisers of weights) directly before its first reader."""
+    fed = {source}
+    waiting: list[Node] = []
+    ordered: list[Node] = []
+    for node in nodes:
+        if fed.isdisjoint(node.inputs):
+            waiting.append(node)
+            continue
+        fed.update(name for name in node.outputs if name)
+        wanted = set(node.inputs)
+        ready = []
+        for other in reversed(waiting):
+            if not wanted.isdisjoint(other.outputs):
+                wanted.update(other.inputs)
+                ready.append(other)
+        waiting = [other for other in waiting if other not in ready]
+        ordered += [*reversed(ready), node]
+    return (*ordered, *waiting)
 
 
 def _node(node: Any) -> Node:

@@ -23,7 +23,6 @@ class StageGraph:
         stage, title: As in `labd_host.flow.stages`.
         graph: With the partition's inside in place of its container.
         inside: Places of the nodes that run on the FPGA.
-        container: The partition's name, "" where the stage has none.
         compared: The proof against the stage before.
     """
 
@@ -31,7 +30,6 @@ class StageGraph:
     title: str
     graph: Graph
     inside: frozenset[int] = field(default=frozenset())
-    container: str = ""
     compared: tuple[Compared, ...] = ()
 
 
@@ -54,7 +52,6 @@ def read_stage(
         title,
         inline(graph, containers[0], inner),
         frozenset(range(at, at + len(inner.nodes))),
-        containers[0].name or CONTAINER,
         tuple(compared),
     )
 
@@ -88,7 +85,7 @@ def _picture(stage: StageGraph, before: StageGraph | None, estimate: Estimate | 
         boxes=(first, *nodes, last),
         wires=_wires(graph),
         gone=tuple(_gone(stage, before, changes)) if before is not None and changes is not None else (),
-        frame=f"on the FPGA: {stage.container}" if stage.container else "",
+        frame="on the FPGA" if stage.inside else "",
     )
 
 
@@ -102,8 +99,8 @@ def _ends(graph: Graph, estimate: Estimate | None) -> tuple[Box, Box]:
     ):
         said = node_facts.tensor(graph, tensor)
         lines = [said] if op == "output" else []
-        lines += [f"{node.name} · {node.cycles:,} cycles" for node in dma]
         slowest = estimate is not None and any(node.name == estimate.bottleneck for node in dma)
+        lines += [f"{node.name} · {node_facts.said_cycles(node.cycles, slowest=slowest)}" for node in dma]
         ends.append(
             Box(tensor, op, "edge", tuple(lines), output=said if op == "input" else "", slowest=slowest)
         )
@@ -119,26 +116,29 @@ def _box(
     slowest: str,
 ) -> Box:
     graph, node = stage.graph, stage.graph.nodes[index]
-    state, said, was = KEPT, (), ""
+    state, was = KEPT, ""
+    said: list[str] = []
     if changes is not None and before is not None:
         partner = changes.partner[index]
-        said = changes.differences[index]
-        state = ADDED if partner is None else CHANGED if said else KEPT
-        if partner is not None:
+        said = list(changes.differences[index])
+        state = CHANGED if said else KEPT
+        if partner is None:
+            state = ADDED
+        else:
             was = before.graph.nodes[partner].name
-        if changes.replaces[index]:
-            said = (*said, *(f"in place of {name}" for name in changes.replaces[index]))
+        said += [f"in place of {name}" for name in changes.replaces[index]]
     return Box(
         name=node.name,
         op=node.op,
         kind=node_facts.kind_of(node),
-        lines=tuple(node_facts.lines(graph, node, cycles)),
+        lines=tuple(node_facts.lines(graph, node, cycles, slowest)),
         state=state,
-        changes=said,
+        changes=tuple(said),
         facts=(node.name, *([f"was {was}"] if was not in ("", node.name) else []), *node_facts.facts(node)),
         output=_output(graph, node),
         inside=index in stage.inside,
         slowest=bool(node.name) and node.name == slowest,
+        proven=any(entry.layer in (node.name, *node.outputs) for entry in stage.compared),
     )
 
 

@@ -146,15 +146,16 @@ def _opening(body: Element, gallery: Gallery) -> None:
         f"{wrong:,} of them differ.",
         class_="lead",
     )
-    rows = _table(body, "stage", "what it does", "nodes", "compared with", "tensors", "values", "differ")
+    rows = _table(body, "stage", "what it does", "compared with", "nodes", "tensors", "values", "differ")
     for number, stage in enumerate(gallery.stages, start=1):
         row = element(rows, "tr")
         link = element(element(row, "td"), "a", f"{number} {stage.name}", href=f"#stage-{number}")
         link.set("class", "stage-link")
         element(row, "td", stage.title)
         proof = stage.proof
-        shown = (proof.against, f"{proof.tensors:,}", f"{proof.values:,}", f"{proof.mismatches:,}")
-        for text in (f"{stage.nodes:,}", *(shown if proof.against else ("",) * 4)):
+        element(row, "td", proof.against)
+        shown = (f"{proof.tensors:,}", f"{proof.values:,}", f"{proof.mismatches:,}")
+        for text in (f"{stage.nodes:,}", *(shown if proof.against else ("",) * 3)):
             element(row, "td", text, class_="number")
 
 
@@ -164,11 +165,12 @@ def _stage(body: Element, number: int, stage: StageShown) -> None:
     element(words, "h2", f"{number} {stage.name}")
     element(words, "p", explanation(stage.name) or f"{stage.title}.")
     _proof(words, stage.proof)
-    if stage.picture is not None:
-        element(words, "p", f"What changed {stage.picture.summary}.", class_="change")
+    if stage.picture is not None and stage.picture.before:
+        element(words, "p", f"Operations {stage.picture.summary}.", class_="change")
     if stage.steps:
         more = element(words, "details")
-        element(more, "summary", f"{len(stage.steps)} transformations, in this order")
+        count = len(stage.steps)
+        element(more, "summary", f"{count} transformation{'s' * (count > 1)}, in this order")
         listed = element(more, "ol")
         for step in stage.steps:
             module, _, name = step.rpartition(":")

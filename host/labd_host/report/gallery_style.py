@@ -27,7 +27,7 @@ section { margin: 28px 0; padding: 22px; background: var(--card); border: 1px so
 .words table { font-size: 12px; }
 .words td, .words th { padding: 3px 6px; }
 figure { margin: 0; overflow-x: auto; }
-figure svg { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+figure svg { display: block; margin: 0 auto; }
 .proof { margin: 14px 0; padding: 10px 14px; border-left: 5px solid var(--line); border-radius: 4px; }
 .proof p { margin: 2px 0 6px; }
 .equal { border-color: var(--good); background: var(--good-fill); }

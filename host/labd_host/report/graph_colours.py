@@ -49,6 +49,7 @@ _RULES = f"""
 .labd-graph .badge-text {{ fill: var(--badge); font-weight: 700; }}
 .labd-graph .change {{ fill: var(--changed); }}
 .labd-graph .added .change {{ fill: var(--added); }}
+.labd-graph .proven {{ fill: var(--added); font-weight: 700; }}
 .labd-graph .slowest {{ fill: var(--gone); font-weight: 700; }}
 .labd-graph .gone .box {{ stroke: var(--gone); stroke-dasharray: 4 3; stroke-width: 1.2; }}
 .labd-graph .gone .op {{ text-decoration: line-through; font-size: 12px; }}

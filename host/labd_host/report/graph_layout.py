@@ -20,15 +20,18 @@ BADGE = 62  # width of the mark of a new or changed box
 MAX_LETTERS = 46  # of a line
 MAX_CHANGES = 6  # lines
 MIN_WIDTH = 210
+MIN_GONE_WIDTH = 150
 GAP = 34  # between rows, with room for the label of a wire
 TRACK = 9  # for each wire that runs sideways
 FRAME_ROOM = 30  # for the frame's edge and its name
 FRAME_MARGIN = 14
+FRAME_BELOW = 24  # the label of the wire that leaves stays inside
 COLUMN_GAP = 36
 MARGIN = 26
 GONE_HEIGHT = 40
 GONE_GAP = 7
 PORT = 18
+PROVEN = "  ✓ equal"
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,11 @@ def box_lines(box: Box) -> tuple[list[str], list[str]]:
     return [shorten(line, MAX_LETTERS) for line in said], [shorten(line, MAX_LETTERS) for line in changes]
 
 
+def wire_label(box: Box) -> str:
+    """What stands beside the wire that leaves a box."""
+    return shorten(box.output, MAX_LETTERS) + (PROVEN if box.proven else "")
+
+
 def gone_text(gone: Gone) -> tuple[str, str]:
     """The two lines of an operation that is gone."""
     below = f"{gone.name}, {gone.into}" if gone.into else gone.name
@@ -124,7 +132,7 @@ class _Grid:
 
     def _box_columns(self) -> list[int]:
         """A column for every box: the longest path first, then whatever is free."""
-        main = _longest_path(self._picture, self._rows)
+        main = _main_path(self._picture, self._rows)
         found = [0] * len(self._rows)
         self._taken.update((self._rows[box], 0) for box in main)
         for box, row in enumerate(self._rows):
@@ -174,10 +182,9 @@ class _Grid:
         used = [self._columns[0:], self._lanes]
         count = max((column for group in used for column in group), default=0) + 1
         boxes, room = [0.0] * count, [30.0] * count
-        for box, column, size in zip(self._picture.boxes, self._columns, sizes, strict=True):
+        for column, size in zip(self._columns, sizes, strict=True):
             boxes[column] = max(boxes[column], size[0])
-            label = 2 * (text_width(box.output, TEXT_SIZE) + 10)
-            room[column] = max(room[column], size[0], label)
+            room[column] = max(room[column], size[0])
         centres, left = [], float(MARGIN)
         for width in room:
             centres.append(left + width / 2)
@@ -229,7 +236,7 @@ class _Grid:
             top += FRAME_ROOM if edges and row == edges[0] else 0
             tops.append(top)
             below = top + height + GAP - 14
-            below += FRAME_MARGIN if edges and row == edges[1] else 0
+            below += FRAME_BELOW - 10 if edges and row == edges[1] else 0
             gaps.append(below)
             top = below + 14 + TRACK * self._tracks[row]
         return tops, heights, gaps
@@ -268,7 +275,7 @@ class _Grid:
             left - FRAME_MARGIN,
             top - FRAME_MARGIN,
             right - left + 2 * FRAME_MARGIN,
-            bottom - top + 2 * FRAME_MARGIN,
+            bottom - top + FRAME_MARGIN + FRAME_BELOW,
         )
         outside = [rect for rect, box in zip(boxes, self._picture.boxes, strict=True) if not box.inside]
         return None if any(frame.overlaps(rect) for rect in outside) else frame
@@ -276,11 +283,11 @@ class _Grid:
     def _gone(self, boxes: tuple[Rectangle, ...], right: float) -> tuple[tuple[Rectangle, ...], float]:
         """A column to the right of everything: each as near to where it stood as there is room."""
         texts = [gone_text(gone) for gone in self._picture.gone]
-        width = max(
-            (text_width(line, TITLE_SIZE) + 2 * PADDING for text in texts for line in text), default=0.0
-        )
-        width = max(width, MIN_WIDTH)
-        left, free = right + COLUMN_GAP + FRAME_MARGIN, MARGIN + LINE + GONE_GAP
+        widths = [
+            max(text_width(op, TITLE_SIZE), text_width(below, TEXT_SIZE)) + 2 * PADDING for op, below in texts
+        ]
+        width = max([MIN_GONE_WIDTH, *widths])
+        left, free = right + COLUMN_GAP + FRAME_MARGIN, float(MARGIN + LINE + GONE_GAP)
         placed = []
         for gone in self._picture.gone:
             top = max(free, boxes[gone.near].top)
@@ -293,7 +300,8 @@ def _size(box: Box) -> tuple[float, float]:
     said, changes = box_lines(box)
     title = text_width(shorten(box.op, MAX_LETTERS), TITLE_SIZE) + (BADGE if box.state != "kept" else 0)
     width = max([title, *(text_width(line, TEXT_SIZE) for line in said + changes)]) + 3 * PADDING
-    return max(width, MIN_WIDTH), LINE * (1 + len(said) + len(changes)) + 2 * PADDING - 4
+    label = 2 * (text_width(wire_label(box), TEXT_SIZE) + 8)  # it begins in the middle, below the box
+    return max(width, label, MIN_WIDTH), LINE * (1 + len(said) + len(changes)) + 2 * PADDING - 4
 
 
 def _rows(picture: GraphPicture) -> list[int]:
@@ -304,22 +312,31 @@ def _rows(picture: GraphPicture) -> list[int]:
     for wire in picture.wires:
         sources.setdefault(wire.target, []).append(wire.source)
         readers.setdefault(wire.source, []).append(wire.target)
-    fed = {0}
     for box in range(len(rows)):
         rows[box] = max((rows[source] + 1 for source in sources.get(box, [])), default=0)
-        if fed & set(sources.get(box, [])):
-            fed.add(box)
+    fed = _fed(picture)
     for box in reversed(range(len(rows))):
         if box not in fed and box in readers:
             rows[box] = max(min(rows[reader] for reader in readers[box]) - 1, 0)
     return rows
 
 
-def _longest_path(picture: GraphPicture, rows: list[int]) -> set[int]:
-    """The boxes of a longest path that ends in the last box."""
+def _fed(picture: GraphPicture) -> set[int]:
+    """The boxes that depend on the network's input, which is box 0."""
+    fed = {0}
+    for wire in sorted(picture.wires, key=lambda wire: wire.target):
+        if wire.source in fed:
+            fed.add(wire.target)
+    return fed
+
+
+def _main_path(picture: GraphPicture, rows: list[int]) -> set[int]:
+    """The boxes of a longest path from the input to the last box (what a frame passes, not its weights)."""
     sources: dict[int, list[int]] = {}
+    fed = _fed(picture)
     for wire in picture.wires:
-        sources.setdefault(wire.target, []).append(wire.source)
+        if wire.source in fed:
+            sources.setdefault(wire.target, []).append(wire.source)
     path, box = set(), len(rows) - 1
     while box >= 0:
         path.add(box)

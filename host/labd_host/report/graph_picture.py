@@ -20,6 +20,7 @@ class Box:
         output: Shape and datatype of what it gives ("1×64 BINARY"), "" for none.
         inside: It runs on the FPGA (drawn inside the partition's frame).
         slowest: It sets the frame rate.
+        proven: What it gives was compared with the stage before, and is equal.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Box:
     output: str = ""
     inside: bool = False
     slowest: bool = False
+    proven: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class GraphPicture:
             (sum(box.state == ADDED for box in self.boxes), "added"),
             (sum(box.state == CHANGED for box in self.boxes), "changed"),
             (len(self.gone), "removed"),
+            (sum(box.inside for box in self.boxes) if self.frame else 0, "cut out for the FPGA"),
         )
         said = ", ".join(f"{count} {what}" for count, what in counts if count) or "no operation differs"
         return f"since {self.before}: {said}"

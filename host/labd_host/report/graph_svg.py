@@ -11,6 +11,7 @@ from labd_host.report.graph_layout import (
     MARGIN,
     MAX_LETTERS,
     PADDING,
+    PROVEN,
     TEXT_SIZE,
     Layout,
     Rectangle,
@@ -62,7 +63,7 @@ def draw(picture: GraphPicture) -> Element:
     element(root, "text", shorten(picture.summary, 90), class_="quiet", x=MARGIN, y=46)
     body = element(root, "g", transform=f"translate(0 {HEADING})")
     if layout.frame is not None:
-        _draw_frame(body, layout.frame, picture.frame)
+        _draw_frame(body, layout.frame, picture.frame, layout.boxes[0].middle + 8)
     for route in layout.routes:
         _draw_route(body, route)
     _draw_labels(body, picture, layout)
@@ -91,7 +92,8 @@ def _description(picture: GraphPicture) -> str:
     return said
 
 
-def _draw_frame(parent: Element, frame: Rectangle, name: str) -> None:
+def _draw_frame(parent: Element, frame: Rectangle, name: str, left: float) -> None:
+    """The frame; its name stands to the right of the wire that enters it."""
     element(
         parent,
         "rect",
@@ -102,9 +104,7 @@ def _draw_frame(parent: Element, frame: Rectangle, name: str) -> None:
         height=frame.height,
         rx=10,
     )
-    element(
-        parent, "text", shorten(name, MAX_LETTERS), class_="frame-text", x=frame.left + 2, y=frame.top - 6
-    )
+    element(parent, "text", shorten(name, MAX_LETTERS), class_="frame-text", x=left, y=frame.top - 6)
 
 
 def _draw_route(parent: Element, route: tuple[tuple[float, float], ...]) -> None:
@@ -122,8 +122,10 @@ def _draw_labels(parent: Element, picture: GraphPicture, layout: Layout) -> None
     for index in sorted({wire.source for wire in picture.wires}):
         box, rect = picture.boxes[index], layout.boxes[index]
         if box.output:
-            label = shorten(box.output, MAX_LETTERS)
-            element(parent, "text", label, class_="quiet", x=rect.middle + 7, y=rect.bottom + 14)
+            at = {"x": rect.middle + 7, "y": rect.bottom + 14}
+            label = element(parent, "text", shorten(box.output, MAX_LETTERS), class_="quiet", **at)
+            if box.proven:
+                element(label, "tspan", PROVEN, class_="proven")
 
 
 def _draw_box(parent: Element, box: Box, rect: Rectangle) -> None:
@@ -189,6 +191,7 @@ def _legend_places(picture: GraphPicture, width: float) -> list[tuple[str, float
     wanted = [f"k-{kind}" for kind in KINDS if kind in kinds]
     wanted += [state for state in BADGES if any(box.state == state for box in picture.boxes)]
     wanted += ["gone"] if picture.gone else []
+    wanted += ["proven"] if any(box.proven for box in picture.boxes) else []
     entries, left, top = [], float(MARGIN), 0.0
     for name in wanted:
         needed = 22 + text_width(_legend_text(name), TEXT_SIZE) + 18
@@ -200,13 +203,22 @@ def _legend_places(picture: GraphPicture, width: float) -> list[tuple[str, float
 
 
 def _legend_text(name: str) -> str:
-    marks = {ADDED: "new in this stage", CHANGED: "changed in this stage", "gone": "not there any more"}
+    marks = {
+        ADDED: "new in this stage",
+        CHANGED: "changed in this stage",
+        "gone": "not there any more",
+        "proven": "compared with the stage before, value by value",
+    }
     return marks.get(name) or KINDS[name.removeprefix("k-")][0]
 
 
 def _draw_legend(parent: Element, entries: list[_Entry], top: float) -> None:
     group = element(parent, "g", class_="legend", transform=f"translate(0 {top:.1f})")
     for name, left, y in entries:
+        if name == "proven":
+            element(group, "text", "✓", class_="proven", x=left + 3, y=y + 10)
+            element(group, "text", _legend_text(name), x=left + 22, y=y + 10)
+            continue
         entry = element(group, "g", class_=name if name.startswith("k-") else f"k-other {name}")
         element(entry, "rect", class_="box", x=left, y=y, width=14, height=12, rx=2)
         if name.startswith("k-"):
