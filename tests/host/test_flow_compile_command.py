@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from labd_host.cli.compile import compile_
-from labd_shared.errors import UnknownName, UsageError
+from labd_shared.errors import IllegalFolding, UnknownName, UsageError
 
 
 def run(*arguments, **environment):
@@ -46,3 +46,15 @@ def test_tfc_compiles_on_real_images_and_shows_proofs_and_the_dma_ceiling(tmp_pa
         assert words in result.stdout, result.stdout
     assert "golden: the golden model" in result.stderr, "talk goes to standard error"
     assert (tmp_path / "network.npz").is_file()
+    assert f"every stage as a picture, explained: {tmp_path / 'gallery.html'}" in result.stdout
+    assert (tmp_path / "gallery.html").is_file() and len(list(tmp_path.glob("?-*.svg"))) == 7
+
+
+@pytest.mark.usefixtures("mnist_folder")
+def test_a_compilation_that_fails_leaves_no_gallery_of_an_earlier_one(tmp_path):
+    folding, out = tmp_path / "folding.json", tmp_path / "out"
+    folding.write_text('{"MVAU_hls_0": {"PE": 7}}')
+    out.mkdir()
+    (out / "gallery.html").write_text("an earlier network")
+    assert isinstance(run("tfc-w1a1", "--folding", folding, "-o", out).exception, IllegalFolding)
+    assert not (out / "gallery.html").exists()

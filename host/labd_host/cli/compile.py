@@ -25,7 +25,7 @@ PROOF_IMAGES = 16
 @click.option("--images", "count", type=click.IntRange(1, 1000), default=PROOF_IMAGES, show_default=True,
               help="How many images every stage is compared on.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="Where the stages, their proofs and network.npz go.")  # fmt: skip
+              help="Where the stages, their proofs and pictures, and network.npz go.")  # fmt: skip
 def compile_(network: str, folding: str | None, dataset: str | None, count: int, out: Path) -> None:
     """Compile NETWORK (a name of the table, or an exported model) to a folded dataflow graph.
 
@@ -35,7 +35,7 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int,
     """
     from labd_host import datasets
     from labd_host.flow import compile_network, load_folding
-    from labd_host.flow.gallery import write_gallery
+    from labd_host.flow.gallery import GALLERY_FILE, write_gallery
 
     name, model, usual_dataset = _model(network)
     if folding is None:
@@ -50,12 +50,14 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int,
             fix=f"labd compile {network} --folding {folding} --dataset mnist -o {out}",
         )
     images, _ = datasets.load(source, "test")
+    if (out / GALLERY_FILE).is_file():
+        (out / GALLERY_FILE).unlink()  # a page about an earlier run must not outlive it
     compiled = compile_network(
         model, folding=chosen, out=out, images=images[:count], say=lambda line: click.echo(line, err=True)
     )
     page = write_gallery(compiled, CLOCK_MHZ)
     _report(compiled)
-    click.echo(f"the stages as pictures, explained: {page}")
+    click.echo(f"every stage as a picture, explained: {page}")
 
 
 def _model(network: str) -> tuple[str, Path, str | None]:

@@ -17,6 +17,8 @@ from labd_host.flow.proof import Compared
 
 _SAME, _PROVEN, _SHAPE, _NAME = 4, 8, 2, 1  # what speaks for two nodes being the same
 
+_MADE = {"_hls": "made in C++ (HLS)", "_rtl": "made in Verilog (RTL)"}
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -46,11 +48,10 @@ def compare_graphs(before: Graph, now: Graph, compared: Iterable[Compared]) -> C
     partner = dict(pairs)
     kept = {old for _, old in pairs}
     gone = tuple(index for index in range(len(before.nodes)) if index not in kept)
-    names = {before.nodes[index].name for index in gone}
-    replaces = tuple(
-        tuple(sorted(old for new, old in proven if new == node.name and old in names)) for node in now.nodes
-    )
     heirs = {old: new for new, old in sorted(proven)}
+    into = tuple(heirs.get(before.nodes[index].name, "") for index in gone)
+    left = [before.nodes[index].name for index in gone]
+    replaces = tuple(tuple(old for old in left if (node.name, old) in proven) for node in now.nodes)
     return Changes(
         partner=tuple(partner.get(index) for index in range(len(now.nodes))),
         differences=tuple(
@@ -59,8 +60,8 @@ def compare_graphs(before: Graph, now: Graph, compared: Iterable[Compared]) -> C
         ),
         replaces=replaces,
         gone=gone,
-        near=tuple(_near(index, pairs, len(now.nodes)) for index in gone),
-        into=tuple(heirs.get(before.nodes[index].name, "") for index in gone),
+        near=_near(gone, into, pairs, now),
+        into=into,
     )
 
 
@@ -101,15 +102,22 @@ def _fit(now: Graph, new: Node, before: Graph, old: Node, proven: set[tuple[str,
     )
 
 
-def _near(gone: int, pairs: list[tuple[int, int]], count: int) -> int:
-    """The place now at which what stood at *gone* would stand: behind the last one before it that is left."""
-    after = max((new + 1 for new, old in pairs if old < gone), default=0)
-    return min(after, count - 1)
+def _near(
+    gone: tuple[int, ...], into: tuple[str, ...], pairs: list[tuple[int, int]], now: Graph
+) -> tuple[int, ...]:
+    """Where each of *gone* would stand now: at its heir, or behind what stood before it and is left."""
+    places = {node.name: place for place, node in enumerate(now.nodes)}
+    found: list[int] = []
+    for index, heir in zip(gone, into, strict=True):
+        after = max((new + 1 for new, old in pairs if old < index), default=0)
+        after = max([places.get(heir, after), after, *found[-1:]])
+        found.append(min(after, len(now.nodes) - 1))
+    return tuple(found)
 
 
 def _differences(before: Graph, old: Node, now: Graph, new: Node) -> Iterable[str]:
     if old.op != new.op:
-        yield f"{old.op} → {new.op}"
+        yield _MADE.get(new.op.removeprefix(new.kind), f"{old.op} → {new.op}")
     for key in sorted({*old.attributes, *new.attributes}):
         was, now_is = old.attributes.get(key), new.attributes.get(key)
         if was != now_is:

@@ -39,6 +39,10 @@ _ROLES = {
     "Sub": {1: "minus"},
 }
 _SHOWN = 4  # numbers of a constant that are written out
+_GEOMETRY = {
+    "kernel": ("kernel_shape", "kernel_size", "ConvKernelDim", "KernelSize", "PoolDim"),
+    "stride": ("strides", "stride", "Stride"),
+}
 FOLDING = ("PE", "SIMD")
 
 
@@ -74,10 +78,23 @@ def lines(graph: Graph, node: Node, cycles: Mapping[str, int], slowest: str = ""
     for role, said in parameters(graph, node).items():
         forms.setdefault(said, []).append(role)
     said_lines = [f"{', '.join(roles)} {said}" for said, roles in forms.items()]
+    said_lines += _geometry(node)
     fold = [f"{key} {node.attributes[key]}" for key in FOLDING if key in node.attributes]
     if node.name in cycles:
         fold.append(said_cycles(cycles[node.name], slowest=node.name == slowest))
     return [*said_lines, *([" · ".join(fold)] if fold else [])]
+
+
+def _geometry(node: Node) -> list[str]:
+    """Kernel, stride and order of axes of what has them."""
+    found = []
+    for said, keys in _GEOMETRY.items():
+        value = next((node.attributes[key] for key in keys if key in node.attributes), None)
+        if isinstance(value, list) and set(value) != {1}:
+            found.append(f"{said} {'×'.join(str(axis) for axis in value[:_SHOWN])}")
+    if isinstance(node.attributes.get("perm"), list):
+        found.append(f"axes {', '.join(str(axis) for axis in node.attributes['perm'][:8])}")
+    return [" · ".join(found)] if found else []
 
 
 def tensor(graph: Graph, name: str) -> str:

@@ -6,6 +6,7 @@ its content security policy forbids both.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
 from labd_host.report.explanations import explanation, operator
@@ -13,7 +14,7 @@ from labd_host.report.gallery_style import PAGE_STYLE
 from labd_host.report.graph_colours import style_sheet
 from labd_host.report.graph_picture import GraphPicture
 from labd_host.report.graph_svg import draw
-from labd_host.report.markup import element, html
+from labd_host.report.markup import clean, element, html
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 KINDS = {
@@ -146,6 +147,15 @@ def _opening(body: Element, gallery: Gallery) -> None:
         f"{wrong:,} of them differ.",
         class_="lead",
     )
+    element(
+        body,
+        "p",
+        "Compared is what means the same in both stages: what each quantiser gives, counted from its lowest level; "
+        "the integer sums of each matrix product, scales divided out (streamlining may turn the sign of a whole "
+        "channel, weights and thresholds together); and the class. A stage that differed in a single value would "
+        "have ended the compilation, and this page would not exist.",
+        class_="lead",
+    )
     rows = _table(body, "stage", "what it does", "compared with", "nodes", "tensors", "values", "differ")
     for number, stage in enumerate(gallery.stages, start=1):
         row = element(rows, "tr")
@@ -177,7 +187,7 @@ def _stage(body: Element, number: int, stage: StageShown) -> None:
             element(element(listed, "li"), "code", name, title=module)
     files = element(words, "p", class_="files")
     for name in stage.files:
-        element(files, "a", name, href=name)
+        _link(files, name)
     if stage.picture is not None:
         figure = element(section, "figure")
         figure.append(draw(stage.picture))
@@ -266,15 +276,20 @@ def _files(body: Element, gallery: Gallery) -> None:
     for stage in gallery.stages:
         row = element(rows, "tr")
         element(row, "td", stage.name)
-        element(element(row, "td"), "a", stage.files[0], href=stage.files[0])
+        _link(element(row, "td"), stage.files[0])
         element(element(row, "td", class_="hash"), "code", stage.sha256)
     for name in gallery.more_files:
         row = element(rows, "tr")
         element(row, "td")
-        element(element(row, "td"), "a", name, href=name)
+        _link(element(row, "td"), name)
         element(row, "td")
     tools = ", ".join(f"{name} {version}" for name, version in gallery.tools.items())
     element(section, "p", f"Made with {tools}.", class_="tools")
+
+
+def _link(parent: Element, name: str) -> None:
+    """To a file beside the page; no name is an address with a scheme."""
+    element(parent, "a", name, href=quote(clean(name)))
 
 
 def _table(parent: Element, *titles: str) -> Element:
