@@ -1,5 +1,7 @@
 """Pictures of graphs: geometry, escaping, the same bytes."""
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -200,6 +202,14 @@ def test_the_same_picture_gives_the_same_bytes():
     graph = picture(9, (*chain(9), Wire(0, 4), Wire(2, 7)))
     assert graph_svg(graph) == graph_svg(graph)
     assert draw(graph).get("viewBox")
+
+
+def test_drawing_needs_no_giant():
+    script = "import sys, labd_host.report.gallery; print(sorted({'numpy', 'onnx', 'finn'} & set(sys.modules)))"
+    finished = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert finished.stdout == "[]\n", finished.stderr or "report/ takes plain data"
 
 
 def test_text_is_cleaned_and_measured_in_columns():

@@ -17,12 +17,13 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace
 .lead { max-width: 80ch; font-size: 17px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; background: var(--card); }
-th, td { padding: 5px 12px; border-bottom: 1px solid var(--line); text-align: left; overflow-wrap: anywhere; }
-th { color: var(--soft); font-weight: 600; }
+th, td { padding: 5px 12px; border-bottom: 1px solid var(--line); text-align: left; overflow-wrap: break-word; }
+th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .stage-link { white-space: nowrap; }
 section { margin: 28px 0; padding: 22px; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .stage { display: grid; grid-template-columns: minmax(300px, 400px) minmax(0, 1fr); gap: 28px; align-items: start; }
+.stage:not(:has(figure)) { display: block; max-width: 90ch; }
 .words { position: sticky; top: 16px; max-height: calc(100vh - 32px); overflow-y: auto; }
 .words table { font-size: 12px; }
 .words td, .words th { padding: 3px 6px; }
