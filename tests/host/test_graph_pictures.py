@@ -168,6 +168,16 @@ def test_a_picture_has_a_title_a_description_and_a_legend_of_the_kinds_it_shows(
     assert KINDS["product"][0] in shown and KINDS["pool"][0] not in shown and "not there any more" in shown
 
 
+def test_who_points_at_a_box_reads_everything_a_line_each():
+    box = Box(
+        "a", "MVAU", "product", changes=tuple(f"change {i}" for i in range(11)), facts=("PE: 1", "x\ny")
+    )
+    root = ET.fromstring(graph_svg(GraphPicture("s", "t", "b", (box,), ())))
+    group = next(each for each in root.iter(f"{SVG}g") if "node" in each.get("class", "").split())
+    lines = group.find(f"{SVG}title").text.split("\n")
+    assert lines[:3] == ["MVAU", "PE: 1", "x\N{REPLACEMENT CHARACTER}y"] and lines[-1] == "change 10"
+
+
 def test_a_long_list_of_changes_is_cut_with_a_count():
     box = Box("a", "MVAU", "product", changes=tuple(f"change {i}" for i in range(11)))
     assert box_lines(box)[1] == [*(f"change {i}" for i in range(5)), "and 6 more"]
@@ -205,7 +215,9 @@ def test_the_same_picture_gives_the_same_bytes():
 
 
 def test_drawing_needs_no_giant():
-    script = "import sys, labd_host.report.gallery; print(sorted({'numpy', 'onnx', 'finn'} & set(sys.modules)))"
+    script = (
+        "import sys, labd_host.report.gallery; print(sorted({'numpy', 'onnx', 'finn'} & set(sys.modules)))"
+    )
     finished = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )

@@ -69,7 +69,14 @@ def _align(before: Graph, now: Graph, proven: set[tuple[str, str]]) -> list[tupl
     """(now, before) of the nodes that are the same, in order."""
     new, old = now.nodes, before.nodes
     best = [[0] * (len(old) + 1) for _ in range(len(new) + 1)]
-    fits = [[_fit(now, a, before, b, proven) for b in old] for a in new]
+    kinds = [node.kind for node in old]
+    fits = [
+        [
+            _fit(now, node, before, other, proven) if kind == other_kind else 0
+            for other, other_kind in zip(old, kinds, strict=True)
+        ]
+        for node, kind in ((node, node.kind) for node in new)
+    ]
     for i in reversed(range(len(new))):
         for j in reversed(range(len(old))):
             match = fits[i][j] + best[i + 1][j + 1] if fits[i][j] else 0
@@ -87,9 +94,7 @@ def _align(before: Graph, now: Graph, proven: set[tuple[str, str]]) -> list[tupl
 
 
 def _fit(now: Graph, new: Node, before: Graph, old: Node, proven: set[tuple[str, str]]) -> int:
-    """What speaks for *new* being *old*; 0 where they do different things."""
-    if new.kind != old.kind:
-        return 0
+    """What speaks for *new* being *old*, which does the same kind of thing."""
     shapes = [
         graph.shapes.get(node.outputs[0]) if node.outputs else None
         for graph, node in ((now, new), (before, old))

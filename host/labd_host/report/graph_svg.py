@@ -130,7 +130,9 @@ def _draw_labels(parent: Element, picture: GraphPicture, layout: Layout) -> None
 
 def _draw_box(parent: Element, box: Box, rect: Rectangle) -> None:
     group = element(parent, "g", class_=f"node k-{box.kind} {box.state}")
-    element(group, "title", "\n".join(shorten(fact, 200) for fact in (box.op, *box.facts)))
+    element(group, "title").text = "\n".join(
+        shorten(fact, 200) for fact in (box.op, *box.facts, *box.changes)
+    )
     element(group, "rect", class_="box", x=rect.left, y=rect.top, width=rect.width, height=rect.height, rx=5)
     element(
         group,
