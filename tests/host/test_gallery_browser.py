@@ -54,7 +54,7 @@ document.body.append(result);
 </script></body>"""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     """A browser's program, or a skip that names what is missing."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
