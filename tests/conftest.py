@@ -36,6 +36,21 @@ def mnist_test(mnist_folder):
     return read_official(mnist_folder, "mnist", "test")
 
 
+@pytest.fixture(scope="session")
+def official_archives():
+    """A function: the path of a real archive of a data set, or a skip that says what is missing."""
+
+    def path_of(name, archive):
+        path = Path(os.environ.get("LABD_DATASETS") or "-") / name / archive
+        if not path.is_file():
+            pytest.skip(
+                "needs real {0}: set LABD_DATASETS to a folder that has {0}/{1}".format(name, archive)
+            )
+        return path
+
+    return path_of
+
+
 @pytest.fixture
 def rng():
     """Random numbers, the same every time (`default_rng` is not in numpy 1.16)."""

@@ -35,8 +35,8 @@ DOORS = {
 }
 STANDARD_ON_THE_BOARD = {
     "abc", "argparse", "contextlib", "difflib", "enum", "fcntl", "gzip", "hashlib", "io", "json", "math", "os",
-    "pathlib", "platform", "re", "shutil", "struct", "sys", "tempfile", "time", "typing", "warnings", "weakref",
-    "xml", "zipfile", "zlib",
+    "pathlib", "platform", "re", "shutil", "struct", "sys", "tarfile", "tempfile", "time", "typing", "warnings",
+    "weakref", "xml", "zipfile", "zlib",
 }  # fmt: skip
 
 

@@ -30,9 +30,9 @@ class Output(NamedTuple):
 
 
 class Arguments(argparse.ArgumentParser):
-    """Options every command has."""
+    """Options every command has; those that run the accelerator take a bundle."""
 
-    def __init__(self, name: str, description: str) -> None:
+    def __init__(self, name: str, description: str, bundle: bool = True) -> None:
         super(Arguments, self).__init__(
             prog="python3 -m labd_board." + name,
             description=description,
@@ -41,9 +41,10 @@ class Arguments(argparse.ArgumentParser):
         self.add_argument(
             "--json", action="store_true", help="the result as JSON on standard output, the rest on stderr"
         )
-        self.add_argument(
-            "--bundle", metavar="PATH", help="a bundle, folder or .zip (default: the current release's)"
-        )
+        if bundle:
+            self.add_argument(
+                "--bundle", metavar="PATH", help="a bundle, folder or .zip (default: the current release's)"
+            )
 
     def add_batchsize(self) -> None:
         """``--batchsize``: any number, it need not divide anything."""
@@ -56,12 +57,16 @@ class Arguments(argparse.ArgumentParser):
         self.add_argument(
             "--dataset", metavar="NAME", help="data set (default: the one the bundle was trained for)"
         )
+        self.add_data_folder()
+        self.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
+
+    def add_data_folder(self) -> None:
+        """``--data``."""
         self.add_argument(
             "--data",
             metavar="FOLDER",
             help="where data sets lie (default: LABD_DATASETS, then the deployed ones)",
         )
-        self.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
 
 
 def positive(text: str) -> int:
@@ -78,18 +83,32 @@ Body = Callable[[argparse.Namespace, Device, Output], None]
 def run(
     parser: Arguments, body: Body, argv: Optional[List[str]] = None, device: Optional[Device] = None
 ) -> int:
-    """Parse *argv*, run *body* on *device* (the board's own when None); the exit code.
+    """Parse *argv*, run *body* on *device* (the board's own when None); the exit code, as `run_plain`."""
+
+    def on_device(wanted: argparse.Namespace, output: Output) -> None:
+        if device is not None:
+            body(wanted, device, output)
+            return
+        from labd_board.pynq_device import PynqDevice
+
+        body(wanted, PynqDevice(), output)
+
+    return run_plain(parser, on_device, argv)
+
+
+def run_plain(
+    parser: Arguments,
+    body: Callable[[argparse.Namespace, Output], None],
+    argv: Optional[List[str]] = None,
+) -> int:
+    """Parse *argv*, run *body*, which needs no device; the exit code.
 
     Our errors become one message and their exit code; anything else is a bug and rises.
     """
     wanted = parser.parse_args(argv)
     output = Output(sys.stderr, sys.stdout) if wanted.json else Output(sys.stdout, None)
-    if device is None:
-        from labd_board.pynq_device import PynqDevice
-
-        device = PynqDevice()
     try:
-        body(wanted, device, output)
+        body(wanted, output)
         return 0
     except LabdError as error:
         sys.stdout.flush()

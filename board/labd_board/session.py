@@ -5,7 +5,7 @@ import fcntl
 import os
 import tempfile
 from pathlib import Path
-from typing import IO, Iterator, List, NamedTuple, Optional
+from typing import IO, Iterator, List, NamedTuple, Optional, Sequence
 
 import labd_board
 from labd_shared.bundle import Bundle, open_bundle
@@ -13,7 +13,6 @@ from labd_shared.datasets import (
     INDEX_NAME,
     PackedDataset,
     dataset_spec,
-    official_files,
     packed_folder,
     read_official,
     write_packed,
@@ -82,12 +81,9 @@ def find_dataset(name: str, extra: Optional[str] = None) -> PackedDataset:
         folder = packed_folder(root, name, SPLIT)
         if (folder / INDEX_NAME).is_file():
             return PackedDataset(folder)
-    for root in roots:
-        for folder in (root / name, root):
-            with contextlib.suppress(DataMissing):
-                official_files(folder, name, SPLIT)
-                images, labels = read_official(folder, name, SPLIT)
-                return PackedDataset(write_packed(_cache(roots[-1]), name, SPLIT, images, labels))
+    made = pack_official(roots, name, SPLIT, _cache(roots[-1])) if roots else None
+    if made is not None:
+        return PackedDataset(made)
     raise DataMissing(
         "{} is in none of: {}".format(
             name, ", ".join(str(root) for root in roots) or "no data folder is known"
@@ -96,6 +92,23 @@ def find_dataset(name: str, extra: Optional[str] = None) -> PackedDataset:
             name, name
         ),
     )
+
+
+def pack_official(roots: Sequence[Path], name: str, split: str, into: Path) -> Optional[Path]:
+    """Pack a split from its official files, in the first of *roots* that has them; its folder.
+
+    Returns:
+        None when no root has them.
+
+    Raises:
+        DataDamaged: a file there does not have the format's structure.
+    """
+    for root in roots:
+        for folder in (root / name, root):
+            with contextlib.suppress(DataMissing):
+                images, labels = read_official(folder, name, split)
+                return write_packed(into, name, split, images, labels)
+    return None
 
 
 def _cache(preferred: Path) -> Path:

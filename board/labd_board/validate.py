@@ -63,13 +63,14 @@ def validate(
         )
     frames = min(dataset.count, limit or dataset.count)
     batches = -(-frames // accelerator.batch_size)
-    right, run_s, prepare_s, finish_s = 0, 0.0, 0.0, 0.0
+    right, coarse_right, run_s, prepare_s, finish_s = 0, 0, 0.0, 0.0, 0.0
     predictions = np.empty(frames, np.int64)
     began_s = monotonic_s()
     for batch, (start, answers, times) in enumerate(accelerator.stream(dataset, frames)):
         classes = predicted_classes(answers)
         predictions[start : start + len(classes)] = classes
         right += int((classes == dataset.labels[start : start + len(classes)]).sum())
+        coarse_right += coarse_hits(dataset, classes, start)
         seen = start + len(classes)
         run_s += times.run_s
         prepare_s += times.prepare_s
@@ -86,6 +87,8 @@ def validate(
         "correct": right,
         "accuracy_percent": 100.0 * right / frames,
         "interval95_percent": [100.0 * low, 100.0 * high],
+        "coarse_correct": None if dataset.coarse is None else coarse_right,
+        "coarse_accuracy_percent": None if dataset.coarse is None else 100.0 * coarse_right / frames,
         "batchsize": accelerator.batch_size,
         "clock_requested_mhz": manifest.clock_mhz,
         "clock_mhz": accelerator.clock_mhz,
@@ -100,6 +103,18 @@ def validate(
         report["agreement"] = compare(dataset, predictions, golden)
     say("Final accuracy: {:f}".format(report["accuracy_percent"]))
     return report
+
+
+def coarse_hits(dataset: PackedDataset, classes: np.ndarray, start: int) -> int:
+    """How many of *classes*, the answers from image *start* on, belong to the image's coarse class.
+
+    0 where the data set has no coarse labels.
+    """
+    if dataset.coarse is None:
+        return 0
+    known = (classes >= 0) & (classes < len(dataset.spec.class_names))
+    wanted = dataset.coarse[start : start + len(classes)][known]
+    return int((dataset.spec.coarse_labels(classes[known]) == wanted).sum())
 
 
 def compare(dataset: PackedDataset, predictions: np.ndarray, golden: Golden) -> Dict[str, Any]:
@@ -136,6 +151,10 @@ def summary(report: Dict[str, Any]) -> List[str]:
             report["wall_s"], report["samples"] / report["wall_s"]
         ),
     ]
+    if report["coarse_accuracy_percent"] is not None:
+        lines.insert(
+            4, "  coarse      {coarse_accuracy_percent:.2f} %, {coarse_correct} right".format(**report)
+        )
     agreement = report["agreement"]
     if agreement is not None:
         lines.append(

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labd_host import places
-from labd_shared.datasets import dataset_spec, official_files, read_official
-from labd_shared.errors import DataDamaged, DataMissing, SetupError, unknown_name
+from labd_shared.datasets import SPLITS, dataset_spec, missing_files, read_official
+from labd_shared.errors import DataDamaged, DataMissing, SetupError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,15 +100,33 @@ SOURCES = {
 }
 
 
-def load(name: str, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def load(
+    name: str, split: str, *, sources: Mapping[str, Source] = SOURCES, limits: Limits = LIMITS
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Images uint8 (n, height, width, channels) and labels uint8 (n,) of a split.
+
+    Args:
+        name: "mnist".
+        split: "train" or "test". An archive may turn out to be without it; then the next place is asked.
+        sources: Where files are to be had.
+        limits: Of every download.
 
     Raises:
         UnknownName: no such data set or split.
         DataMissing: it is neither here nor to be had.
         DataDamaged: a file does not have the format's structure.
     """
-    folder = find(name, split)
+    folder = find(name, split, sources=sources, limits=limits)
+    try:
+        return _read(folder, name, split)
+    except DataMissing as lacking:
+        if folder == cache_folder(name):
+            raise
+        _download_missing(name, (split,), [lacking.what], sources, limits)
+        return _read(cache_folder(name), name, split)
+
+
+def _read(folder: Path, name: str, split: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     try:
         return read_official(folder, name, split)
     except DataDamaged as error:
@@ -133,15 +151,21 @@ def find(
         DataMissing: it is neither here nor to be had; says what to put where.
         SetupError: the cache cannot be written.
     """
-    spec = dataset_spec(name)
-    if split is not None and split not in spec.files:
-        raise unknown_name(f"split of {name}", split, spec.files)
-    splits = tuple(spec.files) if split is None else (split,)
+    dataset_spec(name)
+    splits = SPLITS if split is None else (split,)
     looked = []
     for folder in _folders(name):
         if not (missing := _missing(folder, name, splits)):
             return folder
         looked.append(f"{folder} lacks {', '.join(missing)}")
+    _download_missing(name, splits, looked, sources, limits)
+    return cache_folder(name)
+
+
+def _download_missing(
+    name: str, splits: tuple[str, ...], looked: list[str], sources: Mapping[str, Source], limits: Limits
+) -> None:
+    """Download into the cache what it lacks of *splits*; *looked* is what was found wanting elsewhere."""
     cached = cache_folder(name)
     failures = []
     for file_name in _missing(cached, name, splits):
@@ -149,8 +173,9 @@ def find(
         if failures:  # no use in asking for the next file
             break
     if not failures:
-        return cached
-    files = [file_name for wanted in splits for file_name in spec.files[wanted]]
+        return
+    form = dataset_spec(name).forms[0]
+    files = list(dict.fromkeys(each for split in splits for each in form.handed_out(split)))
     variable = (
         f"{VARIABLE} is {os.environ[VARIABLE]!r}" if os.environ.get(VARIABLE) else f"{VARIABLE} is not set"
     )
@@ -176,18 +201,8 @@ def _folders(name: str) -> tuple[Path, ...]:
 
 
 def _missing(folder: Path, name: str, splits: tuple[str, ...]) -> list[str]:
-    """Official files of *splits* that *folder* does not have."""
-    missing: list[str] = []
-    for split in splits:
-        try:
-            official_files(folder, name, split)
-        except DataMissing:
-            missing += [each for each in dataset_spec(name).files[split] if not _is_there(folder, each)]
-    return missing
-
-
-def _is_there(folder: Path, file_name: str) -> bool:
-    return (folder / file_name).is_file() or (folder / file_name).with_suffix("").is_file()
+    """Official files of *splits* that *folder* does not have, each once."""
+    return list(dict.fromkeys(each for split in splits for each in missing_files(folder, name, split)))
 
 
 def _fetch(file_name: str, folder: Path, sources: Mapping[str, Source], limits: Limits) -> list[str]:

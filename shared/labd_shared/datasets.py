@@ -1,162 +1,131 @@
 """Data sets in their official files, and packed for streaming.
 
 The official files are read once (`read_official`), checked by structure, and written as a packed
-folder (`write_packed`): raw uint8 images, uint8 labels and an index with their digests. The board
-streams from it (`PackedDataset`) straight into its batch buffer; nothing else is held in memory.
-
-Source: http://yann.lecun.com/exdb/mnist (idx format; the page is dead, the format is described in
-every mirror's README).
+folder (`write_packed`): raw uint8 images, uint8 labels, the coarse labels of a data set that has
+such, and an index with their digests. The board streams from it (`PackedDataset`) straight into its
+batch buffer; nothing else is held in memory.
 """
 
-import gzip
 import io
 import json
 import shutil
-import struct
 import tempfile
-import zlib
 from pathlib import Path
-from typing import Dict, NamedTuple, Tuple, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
+from labd_shared.dataset_table import DATASETS as DATASETS
+from labd_shared.dataset_table import SPLITS as SPLITS
+from labd_shared.dataset_table import DatasetSpec as DatasetSpec
+from labd_shared.dataset_table import OfficialForm, check_labels
+from labd_shared.dataset_table import dataset_spec as dataset_spec
 from labd_shared.digest import bytes_sha256, file_sha256
 from labd_shared.errors import DataDamaged, DataMissing, ShapeError, unknown_name
 from labd_shared.tensors import count
 
 PACKED_FORMAT = "labd-packed-dataset"
 PACKED_VERSION = 1
-INDEX_NAME, IMAGES_NAME, LABELS_NAME = "index.json", "images.u8", "labels.u8"
-SPLITS = ("train", "test")
+INDEX_NAME, IMAGES_NAME, LABELS_NAME, COARSE_NAME = "index.json", "images.u8", "labels.u8", "coarse.u8"
 
 
-class DatasetSpec(NamedTuple):
-    """What a data set is.
-
-    Attributes:
-        name: "mnist".
-        image_shape: Height, width, channels.
-        class_names: By label.
-        files: By split: file names of the official form.
-    """
-
-    name: str
-    image_shape: Tuple[int, int, int]
-    class_names: Tuple[str, ...]
-    files: Dict[str, Tuple[str, ...]]
-
-
-DATASETS = {
-    "mnist": DatasetSpec(
-        "mnist",
-        (28, 28, 1),
-        tuple(str(digit) for digit in range(10)),
-        {
-            "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-            "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-        },
-    ),
-}
-
-
-def dataset_spec(name: str) -> DatasetSpec:
-    """The data set called *name*.
-
-    Raises:
-        UnknownName: there is none.
-    """
-    if name not in DATASETS:
-        raise unknown_name("dataset", name, DATASETS)
-    return DATASETS[name]
-
-
-def official_files(folder: Union[str, Path], name: str, split: str) -> Tuple[Path, ...]:
-    """The official files of a split in *folder*; each may also lie there unpacked, without ".gz".
+def missing_files(folder: Union[str, Path], name: str, split: str) -> List[str]:
+    """What of the preferred form *folder* lacks for *split*; nothing where it has some form whole.
 
     Raises:
         UnknownName: no such data set or split.
-        DataMissing: a file is not there.
     """
-    spec = dataset_spec(name)
-    if split not in spec.files:
-        raise unknown_name("split of " + name, split, spec.files)
-    found = []
-    for file_name in spec.files[split]:
-        packed = Path(folder) / file_name
-        plain = packed.with_suffix("")
-        if not packed.is_file() and not plain.is_file():
-            raise DataMissing(
-                "{} is not in {}".format(file_name, folder),
-                fix="put {} there, or set LABD_DATASETS to a folder that has {}/{}".format(
-                    " and ".join(spec.files[split]), name, file_name
-                ),
-            )
-        found.append(packed if packed.is_file() else plain)
-    return tuple(found)
+    spec = _checked_split(name, split)
+    if any(_files_there(Path(folder), form, split) for form in spec.forms):
+        return []
+    preferred = spec.forms[0]
+    if preferred.archive:
+        return [preferred.archive]
+    return [each for each in preferred.files[split] if not _either(Path(folder) / each)]
+
+
+def official_files(folder: Union[str, Path], name: str, split: str) -> Tuple[Path, ...]:
+    """The official files of a split in *folder*, in the preferred form of those that are there.
+
+    An archive as it is, or its folder unpacked; the files of MNIST also without ".gz".
+
+    Raises:
+        UnknownName: no such data set or split.
+        DataMissing: no form is there whole.
+    """
+    return _official(folder, name, split)[1]
 
 
 def read_official(folder: Union[str, Path], name: str, split: str) -> Tuple[np.ndarray, np.ndarray]:
     """Images uint8 ``(n, height, width, channels)`` and labels uint8 ``(n,)`` of a split.
 
+    Coarse labels follow from the labels (`DatasetSpec.coarse_labels`); those in the files must agree.
+
     Raises:
         UnknownName: no such data set or split.
-        DataMissing: a file is not in *folder*.
+        DataMissing: no official form of the split is in *folder*.
         DataDamaged: a file does not have the format's structure.
+        ArtifactError: a file is larger than any official one, or cannot be read.
     """
+    # The readers' imports cost memory that a board which streams its cache does not have to spend.
+    from labd_shared import cifar, idx
+
+    form, paths = _official(folder, name, split)
+    spec = DATASETS[name]
+    if form.kind == "idx":
+        return idx.read_mnist(spec, paths)
+    return cifar.read_cifar(spec, form, split, paths)
+
+
+def _checked_split(name: str, split: str) -> DatasetSpec:
     spec = dataset_spec(name)
-    image_file, label_file = official_files(folder, name, split)
-    images = _read_idx(image_file, 3).reshape((-1,) + spec.image_shape)
-    labels = _read_idx(label_file, 1)
-    if len(images) != len(labels):
-        raise DataDamaged(
-            "{} holds {} images and {} {} labels".format(
-                image_file.name, len(images), label_file.name, len(labels)
-            ),
-            fix="fetch both files again",
-        )
-    if len(labels) and int(labels.max()) >= len(spec.class_names):
-        raise DataDamaged(
-            "{} holds label {}, {} has {} classes".format(
-                label_file.name, int(labels.max()), name, len(spec.class_names)
-            ),
-            fix="fetch the file again",
-        )
-    return images, labels
+    if split not in SPLITS:
+        raise unknown_name("split of " + name, split, SPLITS)
+    return spec
 
 
-MAX_IDX_BYTES = 256 << 20
+def _official(folder: Union[str, Path], name: str, split: str) -> Tuple[OfficialForm, Tuple[Path, ...]]:
+    """The first official form of *split* that is in *folder*, and its files."""
+    spec = _checked_split(name, split)
+    for form in spec.forms:
+        paths = _files_there(Path(folder), form, split)
+        if paths:
+            return form, paths
+    wanted = missing_files(folder, name, split)
+    others = "".join(", nor {}".format(form.archive) for form in spec.forms[1:])
+    raise DataMissing(
+        "{} is not in {}{}".format(wanted[0], folder, others),
+        fix="put {} there, or set LABD_DATASETS to a folder that has {}/{}".format(
+            " and ".join(spec.forms[0].handed_out(split)), name, wanted[0]
+        ),
+    )
 
 
-def _read_idx(path: Path, axes: int) -> np.ndarray:
-    """A uint8 idx array with *axes* axes; bounded, so that a bomb of a .gz ends early."""
-    try:
-        with gzip.open(str(path)) if path.suffix == ".gz" else io.open(str(path), "rb") as handle:
-            head = handle.read(4 + 4 * axes)
-            if len(head) < 4 + 4 * axes or head[:4] != bytes((0, 0, 8, axes)):
-                raise DataDamaged(
-                    "{} is no idx file of bytes with {} axes: it begins with {}".format(
-                        path.name, axes, head[:4].hex() or "nothing"
-                    ),
-                    fix="fetch the file again",
-                )
-            shape = struct.unpack(">{}I".format(axes), head[4:])
-            if axes == 3 and shape[1:] != (28, 28):
-                raise DataDamaged(
-                    "{} holds images of {}, not 28 x 28".format(path.name, shape[1:]), fix="fetch it again"
-                )
-            if count(shape) > MAX_IDX_BYTES:
-                raise DataDamaged("{} claims {} bytes".format(path.name, count(shape)), fix="fetch it again")
-            data = handle.read(count(shape) + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataDamaged(
-            "{} cannot be read: {}".format(path.name, error), fix="fetch the file again"
-        ) from error
-    if len(data) != count(shape):
-        raise DataDamaged(
-            "{} holds {} bytes, its header says {}".format(path.name, len(data), count(shape)),
-            fix="fetch the file again",
-        )
-    return np.frombuffer(data, np.uint8).reshape(shape)
+def _files_there(folder: Path, form: OfficialForm, split: str) -> Tuple[Path, ...]:
+    """The archive, or every single file of *split*; empty where one is lacking."""
+    if form.archive:
+        if (folder / form.archive).is_file():
+            return (folder / form.archive,)
+        paths = [folder / form.folder / each for each in form.files[split] + form.names]
+        return tuple(paths) if all(path.is_file() for path in paths) else ()
+    found = [_either(folder / each) for each in form.files[split]]
+    return tuple(path for path in found if path) if all(found) else ()
+
+
+def _either(path: Path) -> Optional[Path]:
+    """*path*, or where it ends in .gz the same without, whichever is a file."""
+    for candidate in (path, path.with_suffix("")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def packed_sizes(spec: DatasetSpec, frames: int) -> Dict[str, int]:
+    """The files of a packed split of *frames* images beside its index, each with its size in bytes."""
+    sizes = {IMAGES_NAME: frames * count(spec.image_shape), LABELS_NAME: frames}
+    if spec.coarse_names:
+        sizes[COARSE_NAME] = frames
+    return sizes
 
 
 def packed_folder(root: Union[str, Path], name: str, split: str) -> Path:
@@ -173,7 +142,12 @@ def write_packed(
         root: The data folder.
         name, split: Of the data set.
         images: uint8 ``(n, height, width, channels)``.
-        labels: uint8 ``(n,)``.
+        labels: uint8 ``(n,)``; the coarse ones are made from them.
+
+    Raises:
+        UnknownName: no such data set.
+        ShapeError: *images* or *labels* do not fit it.
+        DataDamaged: a label is none of its classes.
     """
     spec = dataset_spec(name)
     if (
@@ -187,6 +161,10 @@ def write_packed(
             ),
             fix="uint8 images of shape (n, {}, {}, {}) and uint8 labels".format(*spec.image_shape),
         )
+    check_labels(spec, labels, "what is to be packed")
+    content = {IMAGES_NAME: images, LABELS_NAME: labels}
+    if spec.coarse_names:
+        content[COARSE_NAME] = spec.coarse_labels(labels)
     target = packed_folder(root, name, split)
     target.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=split + ".", dir=str(target.parent)))
@@ -201,7 +179,7 @@ def write_packed(
             "sha256": {},
         }  # type: Dict[str, object]
         digests = {}
-        for file_name, array in ((IMAGES_NAME, images), (LABELS_NAME, labels)):
+        for file_name, array in content.items():
             data = np.ascontiguousarray(array).tobytes()
             (making / file_name).write_bytes(data)
             digests[file_name] = bytes_sha256(data)
@@ -233,6 +211,7 @@ class PackedDataset(object):
         spec: Its description.
         count: Number of images.
         labels: uint8 ``(count,)``.
+        coarse: Coarse labels, uint8 ``(count,)``; None where the data set has none.
     """
 
     def __init__(self, folder: Union[str, Path]) -> None:
@@ -260,7 +239,8 @@ class PackedDataset(object):
             ) from error
         self.spec = dataset_spec(self.name)
         self.frame_bytes = count(self.spec.image_shape)
-        for file_name, size in ((IMAGES_NAME, self.count * self.frame_bytes), (LABELS_NAME, self.count)):
+        self.sizes = packed_sizes(self.spec, self.count)
+        for file_name, size in self.sizes.items():
             found = (self.folder / file_name).stat().st_size if (self.folder / file_name).is_file() else -1
             if found != size:
                 raise DataDamaged(
@@ -268,6 +248,15 @@ class PackedDataset(object):
                     fix=again,
                 )
         self.labels = np.fromfile(str(self.folder / LABELS_NAME), np.uint8)
+        check_labels(self.spec, self.labels, LABELS_NAME + " in " + str(folder))
+        self.coarse = None  # type: Optional[np.ndarray]
+        if self.spec.coarse_names:
+            self.coarse = np.fromfile(str(self.folder / COARSE_NAME), np.uint8)
+            if not np.array_equal(self.coarse, self.spec.coarse_labels(self.labels)):
+                raise DataDamaged(
+                    "{} and {} in {} do not belong together".format(COARSE_NAME, LABELS_NAME, folder),
+                    fix=again,
+                )
         self._images = io.FileIO(str(self.folder / IMAGES_NAME))
 
     def __enter__(self) -> "PackedDataset":
@@ -318,8 +307,8 @@ class PackedDataset(object):
         Raises:
             DigestMismatch: as DataDamaged, when one differs.
         """
-        for file_name, wanted in sorted(self.digests.items()):
-            if file_name not in (IMAGES_NAME, LABELS_NAME) or file_sha256(self.folder / file_name) != wanted:
+        for file_name in sorted(self.sizes):
+            if file_sha256(self.folder / file_name) != self.digests.get(file_name):
                 raise DataDamaged(
                     "{} in {} does not have the digest of its index".format(file_name, self.folder),
                     fix="push the data set again: fab data --board NN",

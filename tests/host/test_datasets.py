@@ -13,7 +13,7 @@ import pytest
 
 from labd_host import datasets
 from labd_host.datasets import SOURCES, Limits, Source
-from labd_shared.datasets import DATASETS
+from labd_shared.datasets import DATASETS, SPLITS
 from labd_shared.errors import DataDamaged, DataMissing, UnknownName
 
 QUICK = Limits(connect_s=2.0, silence_s=0.3, file_s=0.6, file_bytes=1 << 20)
@@ -28,7 +28,7 @@ def official(split, count):
     """The two files of an MNIST split, by name."""
     images = (np.arange(count * 784) % 251).astype(np.uint8).reshape(count, 28, 28)
     labels = (np.arange(count) % 10).astype(np.uint8)
-    image_name, label_name = DATASETS["mnist"].files[split]
+    image_name, label_name = DATASETS["mnist"].forms[0].files[split]
     return {image_name: idx(images), label_name: idx(labels)}
 
 
@@ -214,7 +214,7 @@ def test_a_mirror_that_never_stops_sending_is_given_up(cache, mirror):
 
 def test_a_damaged_file_in_the_cache_is_to_be_removed(cache):
     files = official("test", 3)
-    name = DATASETS["mnist"].files["test"][0]
+    name = DATASETS["mnist"].forms[0].files["test"][0]
     put(cache, {**files, name: files[name][:-40]})
     with pytest.raises(DataDamaged) as raised:
         datasets.load("mnist", "test")
@@ -230,8 +230,8 @@ def test_an_unknown_data_set_and_an_unknown_split_get_a_suggestion(cache):
 
 def test_every_official_file_has_pinned_addresses():
     for spec in DATASETS.values():
-        for names in spec.files.values():
-            for name in names:
+        for split in SPLITS:
+            for name in spec.forms[0].handed_out(split):
                 source = SOURCES[name]
                 assert len(source.sha256) == 64
                 assert source.urls and all(

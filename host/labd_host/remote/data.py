@@ -8,7 +8,7 @@ from typing import Any
 from labd_host import places
 from labd_host.remote.agent import Session
 from labd_host.remote.releases import RESERVE_BYTES, Content, Say, upload_missing
-from labd_shared.datasets import IMAGES_NAME, INDEX_NAME, LABELS_NAME, SPLITS, dataset_spec, write_packed
+from labd_shared.datasets import INDEX_NAME, SPLITS, dataset_spec, packed_sizes, write_packed
 from labd_shared.digest import file_sha256
 from labd_shared.errors import DataMissing, unknown_name
 
@@ -53,10 +53,10 @@ def push_dataset(session: Session, packed: Path, name: str, split: str, *, say: 
     """
     board = session.connection.board.number
     there = session.ask("dataset", name=name, split=split)
-    if there["index"] == (packed / INDEX_NAME).read_text() and is_whole(there):
+    if there["index"] == (packed / INDEX_NAME).read_text() and is_whole(there, name):
         return Pushed(board, name, split, 0)
     contents = {}
-    for file_name in (INDEX_NAME, IMAGES_NAME, LABELS_NAME):
+    for file_name in (INDEX_NAME, *packed_sizes(dataset_spec(name), 0)):
         path = packed / file_name
         contents[file_name] = Content(file_sha256(path), path.stat().st_size, path)
     say(f"data set {name}/{split}")
@@ -66,14 +66,10 @@ def push_dataset(session: Session, packed: Path, name: str, split: str, *, say: 
     return Pushed(board, name, split, sent_bytes)
 
 
-def is_whole(there: dict[str, Any]) -> bool:
-    """Whether the sizes of the files on the board are those its index asks for."""
+def is_whole(there: dict[str, Any], name: str) -> bool:
+    """Whether the files on the board are those that its index of data set *name* asks for, by their sizes."""
     try:
-        index = json.loads(there["index"])
-        frame_bytes = 1
-        for axis in index["image_shape"]:
-            frame_bytes *= axis
-        wanted = {IMAGES_NAME: index["count"] * frame_bytes, LABELS_NAME: index["count"]}
+        wanted = packed_sizes(dataset_spec(name), int(json.loads(there["index"])["count"]))
     except (ValueError, KeyError, TypeError):
         return False
     return all(there["sizes"].get(file_name) == size for file_name, size in wanted.items())
@@ -84,7 +80,7 @@ def bring_dataset(session: Session, name: str, *, say: Say) -> Pushed | None:
 
     A board that has it keeps it as it is; `fab data` compares and replaces.
     """
-    if name and is_whole(session.ask("dataset", name=name, split="test")):
+    if name and is_whole(session.ask("dataset", name=name, split="test"), name):
         return Pushed(session.connection.board.number, name, "test", 0)
     try:
         return push_dataset(session, pack(name, "test"), name, "test", say=say)
