@@ -55,7 +55,7 @@ def prepare(roots: Sequence[Path], names: Sequence[str], split: str, into: Path)
         elif names:
             raise _nowhere("the official files of {} ({} split) are".format(name, split), roots, name)
     if not records:
-        raise _nowhere("official files of no data set are", roots, "NAME")
+        raise _nowhere("the official files of a data set are", roots, "NAME")
     return records
 
 
@@ -97,7 +97,7 @@ def verify(roots: Sequence[Path], names: Sequence[str]) -> List[Dict[str, Any]]:
         if record["state"] != "official files" and (not names or record["name"] in names)
     ]
     if not found:
-        raise _nowhere("{} is packed".format(" or ".join(names) or "nothing"), roots, "NAME")
+        raise _nowhere("a packed split of {} is".format(" or ".join(names) or "a data set"), roots, "NAME")
     return [_verified(record) for record in found]
 
 

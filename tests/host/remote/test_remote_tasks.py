@@ -25,6 +25,7 @@ from labd_shared.errors import (
     UnknownName,
     UsageError,
 )
+from support.cifar_files import split_of, write_official
 
 CANARY = "canary-7f3a-password"
 
@@ -179,6 +180,39 @@ def test_a_data_set_is_sent_once_and_replaced_when_it_differs(lab, tmp_path):
     write_packed(tmp_path / "packed", "mnist", "test", images[::-1].copy(), labels[::-1].copy())
     assert push() > 0
     assert (there / "labels.u8").read_bytes() == labels[::-1].tobytes()
+
+
+def test_the_coarse_labels_of_cifar_100_go_along(lab, tmp_path):
+    packed = write_packed(tmp_path / "packed", "cifar100", "test", *split_of("cifar100", "test"))
+
+    def push():
+        with lab.connect() as connection, session(connection) as opened:
+            opened.lock("data")
+            return data.push_dataset(opened, packed, "cifar100", "test", say=lab.said.append).sent_bytes
+
+    assert push() == sum(path.stat().st_size for path in packed.iterdir())
+    there = lab.servers["03"].labd / "datasets" / "cifar100" / "test"
+    assert {path.name: path.read_bytes() for path in there.iterdir()} == {
+        path.name: path.read_bytes() for path in packed.iterdir()
+    }
+    assert push() == 0
+    (there / "coarse.u8").unlink()
+    assert push() > 0 and (there / "coarse.u8").is_file()
+
+
+def test_fab_data_packs_and_sends_the_test_split_only(lab, tmp_path, monkeypatch):
+    write_official(tmp_path / "own" / "cifar100", "cifar100", "python")
+    monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "own"))
+    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
+    report = tasks.push_data(["03"], "cifar100", "test", talk=lab.talk)
+    assert report.outcomes[0].result.sent_bytes > 0
+    there = lab.servers["03"].labd / "datasets"
+    assert sorted(str(path.relative_to(there)) for path in there.rglob("*.u8")) == [
+        f"cifar100/test/{name}.u8" for name in ("coarse", "images", "labels")
+    ]
+    assert (there / "cifar100" / "test" / "labels.u8").read_bytes() == split_of("cifar100", "test")[
+        1
+    ].tobytes()
 
 
 def test_validate_brings_the_data_set_the_board_lacks(deployed, mnist_folder, monkeypatch):
