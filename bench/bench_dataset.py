@@ -1,10 +1,13 @@
-"""The MNIST test set on the board side: CPU time and memory of streaming it from its packed cache.
+"""MNIST's and CIFAR-10's test set on the board side: CPU time and memory of streaming them from their
+packed cache, the batch buffer of 1,000 images included.
 
 Measured in fresh interpreters of the host environment; the board's code runs there as it does on a
-board. Skipped by name where MNIST is not on this machine.
+board. A data set that is not on this machine is skipped by name.
 """
 
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,42 +38,61 @@ STREAMING = (
 import json, sys, time
 import numpy as np
 from labd_shared.datasets import open_packed
-buffer = np.empty((1000, 784), np.uint8)
+buffer = np.empty((1000, int(sys.argv[3])), np.uint8)
 began_s = time.process_time()
-with open_packed(sys.argv[1], "mnist", "test") as dataset:
+with open_packed(sys.argv[1], sys.argv[2], "test") as dataset:
     for start in range(0, dataset.count, 1000):
         dataset.read_into(start, buffer)
 spent_s = time.process_time() - began_s
 print(json.dumps({"kb": peak_kb(), "ms": 1e3 * spent_s}))
 """
 )
-RUNS = 7
+RUNS = 15
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 
-def run(code: str, *arguments: str) -> dict[str, float]:
-    """What a fresh interpreter prints, as data."""
+def run(code: str, *arguments: str, compiled: str) -> dict[str, float]:
+    """What a fresh interpreter prints, as data; *compiled* is where it keeps compiled modules.
+
+    A deploy compiles what it installs, so no board compiles while it streams; neither does this.
+    """
+    surroundings = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
+    surroundings.pop("PYTHONDONTWRITEBYTECODE", None)
     ended = subprocess.run(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, check=True, timeout=60
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+        env=surroundings,
     )
     return dict(json.loads(ended.stdout))
 
 
-def main() -> int:
+def measured(name: str, root: str) -> list[bool]:
+    """Whether each goal of one data set was reached; none where it is not on this machine."""
     try:
-        images, labels = datasets.load("mnist", "test")
+        images, labels = datasets.load(name, "test")
     except DataMissing as missing:
-        sys.stderr.write(f"skipped: {missing}\n")
-        return 0
-    with tempfile.TemporaryDirectory() as root:
-        write_packed(root, "mnist", "test", images, labels)
-        bare = min(run(BARE)["kb"] for _ in range(RUNS))
-        streamed = [run(STREAMING, root) for _ in range(RUNS)]
-    middle = sorted(each["ms"] for each in streamed)[RUNS // 2]
-    peak = sorted(each["kb"] for each in streamed)[RUNS // 2]
-    reached = [
-        figure("MNIST test set from its cache, CPU", middle, "ms", "<= 10"),
-        figure("MNIST test set, peak memory above numpy", (peak - bare) / 1024, "MB", "<= 10"),
+        sys.stderr.write(f"skipped {name}: {missing}\n")
+        return []
+    write_packed(root, name, "test", images, labels)
+    compiled = root + "/compiled"
+    streaming = (STREAMING, root, name, str(images[0].size))
+    run(*streaming, compiled=compiled)
+    bare = statistics.median(run(BARE, compiled=compiled)["kb"] for _ in range(RUNS))
+    streamed = [run(*streaming, compiled=compiled) for _ in range(RUNS)]
+    spent_ms = statistics.median(each["ms"] for each in streamed)
+    peak = statistics.median(each["kb"] for each in streamed)
+    title = TITLES[name]
+    return [
+        figure(f"{title} test set from its cache, CPU", spent_ms, "ms", "<= 10"),
+        figure(f"{title} test set, peak memory above numpy", (peak - bare) / 1024, "MB", "<= 4"),
     ]
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as root:
+        reached = [each for name in TITLES for each in measured(name, root)]
     return 0 if all(reached) else 1
 
 

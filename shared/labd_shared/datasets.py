@@ -3,13 +3,12 @@
 The official files are read once (`read_official`), checked by structure, and written as a packed
 folder (`write_packed`): raw uint8 images, uint8 labels, the coarse labels of a data set that has
 such, and an index with their digests. The board streams from it (`PackedDataset`) straight into its
-batch buffer; nothing else is held in memory.
+batch buffer; nothing else is held in memory. What only reading archives, packing and verifying need
+(OpenSSL behind hashlib: 3.7 MB) is imported there, so that a board which streams does not pay for it.
 """
 
 import io
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple, Union
 
@@ -20,7 +19,6 @@ from labd_shared.dataset_table import SPLITS as SPLITS
 from labd_shared.dataset_table import DatasetSpec as DatasetSpec
 from labd_shared.dataset_table import OfficialForm, check_labels
 from labd_shared.dataset_table import dataset_spec as dataset_spec
-from labd_shared.digest import bytes_sha256, file_sha256
 from labd_shared.errors import DataDamaged, DataMissing, ShapeError, unknown_name
 from labd_shared.tensors import count
 
@@ -67,7 +65,6 @@ def read_official(folder: Union[str, Path], name: str, split: str) -> Tuple[np.n
         DataDamaged: a file does not have the format's structure.
         ArtifactError: a file is larger than any official one, or cannot be read.
     """
-    # The readers' imports cost memory that a board which streams its cache does not have to spend.
     from labd_shared import cifar, idx
 
     form, paths = _official(folder, name, split)
@@ -149,6 +146,11 @@ def write_packed(
         ShapeError: *images* or *labels* do not fit it.
         DataDamaged: a label is none of its classes.
     """
+    import shutil
+    import tempfile
+
+    from labd_shared.digest import bytes_sha256
+
     spec = dataset_spec(name)
     if (
         images.dtype != np.uint8
@@ -194,6 +196,9 @@ def write_packed(
 
 def _replace_folder(source: Path, target: Path) -> None:
     """Put *source* in *target*'s place; whoever has the old one open keeps reading it."""
+    import shutil
+    import tempfile
+
     if target.exists():
         old = Path(tempfile.mkdtemp(prefix=target.name + ".old.", dir=str(target.parent)))
         target.rename(old / "was")
@@ -305,8 +310,10 @@ class PackedDataset(object):
         """Compare the files with their digests.
 
         Raises:
-            DigestMismatch: as DataDamaged, when one differs.
+            DataDamaged: one differs.
         """
+        from labd_shared.digest import file_sha256
+
         for file_name in sorted(self.sizes):
             if file_sha256(self.folder / file_name) != self.digests.get(file_name):
                 raise DataDamaged(
