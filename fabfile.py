@@ -139,7 +139,7 @@ def rollback(c: Any, board: Sequence[str], json: bool = False) -> None:
     console.show(lambda: tasks.rollback(board, talk=console.talk(as_json=json)), as_json=json)
 
 
-@task(**COMMON, help={"dataset": "mnist", "split": "test or train"})
+@task(**COMMON, help={"dataset": "mnist, cifar10 or cifar100", "split": "test or train"})
 def data(
     c: Any, board: Sequence[str], dataset: str = "mnist", split: str = "test", json: bool = False
 ) -> None:
