@@ -51,7 +51,7 @@ def official_files(folder: Union[str, Path], name: str, split: str) -> Tuple[Pat
         UnknownName: no such data set or split.
         DataMissing: no form is there whole.
     """
-    return _official(folder, name, split)[1]
+    return _official(folder, name, split)[0][1]
 
 
 def read_official(folder: Union[str, Path], name: str, split: str) -> Tuple[np.ndarray, np.ndarray]:
@@ -61,17 +61,22 @@ def read_official(folder: Union[str, Path], name: str, split: str) -> Tuple[np.n
 
     Raises:
         UnknownName: no such data set or split.
-        DataMissing: no official form of the split is in *folder*.
+        DataMissing: no official form in *folder* has the split.
         DataDamaged: a file does not have the format's structure.
         ArtifactError: a file is larger than any official one, or cannot be read.
     """
     from labd_shared import cifar, idx
 
-    form, paths = _official(folder, name, split)
-    spec = DATASETS[name]
-    if form.kind == "idx":
-        return idx.read_mnist(spec, paths)
-    return cifar.read_cifar(spec, form, split, paths)
+    spec = _checked_split(name, split)
+    lacking = []
+    for form, paths in _official(folder, name, split):
+        try:
+            if form.kind == "idx":
+                return idx.read_mnist(spec, paths)
+            return cifar.read_cifar(spec, form, split, paths)
+        except DataMissing as error:  # an archive without this split; the other one may have it
+            lacking.append(error)
+    raise lacking[0]
 
 
 def _checked_split(name: str, split: str) -> DatasetSpec:
@@ -81,13 +86,12 @@ def _checked_split(name: str, split: str) -> DatasetSpec:
     return spec
 
 
-def _official(folder: Union[str, Path], name: str, split: str) -> Tuple[OfficialForm, Tuple[Path, ...]]:
-    """The first official form of *split* that is in *folder*, and its files."""
+def _official(folder: Union[str, Path], name: str, split: str) -> List[Tuple[OfficialForm, Tuple[Path, ...]]]:
+    """The official forms of *split* that are in *folder*, at least one, each with its files."""
     spec = _checked_split(name, split)
-    for form in spec.forms:
-        paths = _files_there(Path(folder), form, split)
-        if paths:
-            return form, paths
+    found = [(form, _files_there(Path(folder), form, split)) for form in spec.forms]
+    if any(paths for _, paths in found):
+        return [(form, paths) for form, paths in found if paths]
     wanted = missing_files(folder, name, split)
     others = "".join(", nor {}".format(form.archive) for form in spec.forms[1:])
     raise DataMissing(

@@ -99,6 +99,8 @@ def test_an_archive_without_training_images_says_so_when_they_are_asked_for(tmp_
     assert len(read_official(tmp_path, "cifar100", "test")[1]) == 20
     with pytest.raises(DataMissing, match="cifar-100-{0}.tar.gz holds no cifar-100-{0}/train".format(kind)):
         read_official(tmp_path, "cifar100", "train")
+    write_official(tmp_path, "cifar100", "python" if kind == "binary" else "binary")
+    assert len(read_official(tmp_path, "cifar100", "train")[1]) == 50
 
 
 def test_the_classes_of_cifar_100_belong_to_twenty_coarse_ones_five_each():

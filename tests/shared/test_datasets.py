@@ -104,6 +104,19 @@ def test_a_packed_split_streams_into_a_buffer(tmp_path, images, labels):
         dataset.verify()
 
 
+def test_a_packed_mnist_stays_what_boards_already_have(tmp_path, images, labels):
+    """fab data compares the index on the board as text: no other key, no other file, no other version."""
+    folder = write_packed(tmp_path, "mnist", "test", images, labels)
+    index = json.loads((folder / "index.json").read_text())
+    assert sorted(index.pop("sha256")) == ["images.u8", "labels.u8"]
+    assert index == {
+        "format": "labd-packed-dataset", "version": 1, "name": "mnist", "split": "test", "count": 30,
+        "image_shape": [28, 28, 1],
+    }  # fmt: skip
+    with PackedDataset(folder) as dataset:
+        assert dataset.coarse is None
+
+
 def test_packing_again_replaces_the_split(tmp_path, images, labels):
     write_packed(tmp_path, "mnist", "test", images, labels)
     write_packed(tmp_path, "mnist", "test", images[:10], labels[:10])
