@@ -81,7 +81,7 @@ def find_dataset(name: str, extra: Optional[str] = None) -> PackedDataset:
         folder = packed_folder(root, name, SPLIT)
         if (folder / INDEX_NAME).is_file():
             return PackedDataset(folder)
-    made = pack_official(roots, name, SPLIT, _cache(roots[-1])) if roots else None
+    made = pack_official(roots, name, SPLIT, packed_root())
     if made is not None:
         return PackedDataset(made)
     raise DataMissing(
@@ -111,10 +111,12 @@ def pack_official(roots: Sequence[Path], name: str, split: str, into: Path) -> O
     return None
 
 
-def _cache(preferred: Path) -> Path:
-    """A folder the packed form can be written to."""
-    if os.access(str(preferred), os.W_OK):
-        return preferred
+def packed_root() -> Path:
+    """Where packed splits are made: the labd folder on the board, else a temporary one. Never the folder
+    that holds the official files: that is somebody's."""
+    release = current_release()
+    if release is not None:
+        return release.root / "datasets"
     return Path(tempfile.gettempdir()) / "labd-datasets-{}".format(os.geteuid())
 
 
