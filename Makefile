@@ -10,7 +10,7 @@ WORKERS ?= 2
 BOARD_TESTS := tests/shared tests/board tests/contract
 HOST_TESTS := tests/test_architecture.py tests/test_documents.py $(BOARD_TESTS) tests/host tests/end_to_end
 
-.PHONY: help setup demo test test-host test-images test-train lint bench train-env clean clean-all
+.PHONY: help setup demo test test-host test-images test-train lint bench train-env peer-env clean clean-all
 
 help:
 	@echo "make demo       the whole road once: network, FINN, bundle, virtual board, validation, report"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench      the speed goals, as ratios measured in one run"
 	@echo "make lint       format, lint, types, Python 3.6 floor"
 	@echo "make train-env  PyTorch and Brevitas, for labd train"
+	@echo "make peer-env   finn-plus-driver on a virtual board, to test labd export against"
 	@echo "make clean      what this checkout made; make clean-all: the environments in your home, too"
 
 # The environment's own stamp says whether it is whole, so asking costs nothing.
@@ -54,6 +55,9 @@ test-train: $(VENV)/labd-installed
 
 train-env: $(VENV)/labd-installed
 	$(HOST) -m labd_host.environments ensure train
+
+peer-env: $(VENV)/labd-installed
+	$(HOST) -m labd_host.environments ensure peer
 
 lint: $(VENV)/labd-installed
 	@set -e; types=$$(dirname $$($(HOST) -m labd_host.environments ensure types)); \

@@ -11,7 +11,7 @@ from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, positive, run
 from labd_board.device import Device
 from labd_shared.bundle import Golden, load_golden
-from labd_shared.errors import GoldenMismatch
+from labd_shared.errors import GoldenMismatch, NoGoldenSamples
 
 
 def selftest(accelerator: Accelerator, golden: Golden, passes: int = 3) -> Dict[str, Any]:
@@ -78,6 +78,13 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
     """The command."""
     bundle = session.find_bundle(wanted.bundle)
     golden = load_golden(bundle)
+    if not len(golden.images):
+        raise NoGoldenSamples(
+            "the bundle of {} has no golden samples: nothing proves what this board computes".format(
+                bundle.manifest.network
+            ),
+            fix="import it again with its network: labd import PATH --network-file network.npz -o BUNDLE",
+        )
     with session.held_board(), Accelerator(bundle, device, len(golden.images)) as accelerator:
         report = selftest(accelerator, golden, wanted.passes)
     output.line(

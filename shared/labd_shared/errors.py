@@ -70,6 +70,10 @@ class DataMissing(SetupError):
     """A data set is neither on this machine nor to be had."""
 
 
+class NoGoldenSamples(SetupError):
+    """A bundle carries no golden samples, so nothing can prove what a board computes with it."""
+
+
 class PermissionMissing(SetupError):
     """The process may not touch the hardware (root, XRT environment, ...)."""
 

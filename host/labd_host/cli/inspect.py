@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from labd_shared.errors import UsageError
+from labd_shared.errors import ArtifactError, UsageError
+
+if TYPE_CHECKING:
+    from labd_shared.tensors import Tensor
+
+KINDS = "name a bundle, a deploy folder, a .bit, .hwh, .onnx, settings.json, driver.py or network.npz"
+MAX_ONNX_BYTES = 1 << 30
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def inspect(path: Path, as_json: bool) -> None:
-    """Show PATH: a bundle (folder or .zip), a .bit, a .hwh or a network.npz."""
+    """Show PATH: a bundle or a FINN deploy package (folder or .zip), a .bit, .hwh, .onnx, settings.json, driver.py
+    or network.npz."""
     facts = facts_of(path)
     if as_json:
         click.echo(json.dumps(facts, indent=2, sort_keys=True))
@@ -32,16 +40,107 @@ def facts_of(path: Path) -> dict[str, Any]:
         ArtifactError: it is damaged.
     """
     if not path.exists():
-        raise UsageError(f"there is no {path}", fix="name a bundle, .bit, .hwh or network.npz")
+        raise UsageError(f"there is no {path}", fix=KINDS)
     if path.suffix == ".bit":
         return _bit(path)
     if path.suffix == ".hwh":
         return _hwh(path)
     if path.suffix == ".npz":
         return _network(path)
+    if path.suffix == ".onnx":
+        return _onnx(path)
+    if path.name in ("settings.json", "driver.py"):
+        return _package(path)
     if path.is_dir() or path.suffix == ".zip":
+        return _bundle(path) if _has_manifest(path) else _package_or_bundle(path)
+    raise UsageError(f"{path.name} is of no kind labd knows", fix=KINDS)
+
+
+def _has_manifest(path: Path) -> bool:
+    from labd_shared.manifest import MANIFEST_NAME
+
+    if path.is_dir():
+        return (path / MANIFEST_NAME).is_file()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST_NAME in archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return True  # open_bundle says what is wrong with it
+
+
+def _package_or_bundle(path: Path) -> dict[str, Any]:
+    from labd_host.hardware.interchange.package import NoPackage
+
+    try:
+        return _package(path)
+    except NoPackage:
         return _bundle(path)
-    raise UsageError(f"{path.name} is of no kind labd knows", fix="name a bundle, .bit, .hwh or network.npz")
+
+
+def _package(path: Path) -> dict[str, Any]:
+    from labd_host.hardware.interchange.importing import Given, read_design
+
+    design = read_design(path, Given())
+    return {
+        "package": str(path),
+        "bitfile": design.package.bit,
+        "hwh": design.package.hwh,
+        "description": design.package.description,
+        "part": design.hwh.part,
+        "clock_mhz": design.clock.fclk0_mhz,
+        "inputs": [_tensor_line(each) for each in design.shapes.inputs],
+        "outputs": [_tensor_line(each) for each in design.shapes.outputs],
+        "findings": design.findings.as_records(),
+    }
+
+
+def _onnx(path: Path) -> dict[str, Any]:
+    from collections import Counter
+
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    from labd_shared.files import read_bounded
+
+    again = "export the network again, or copy the whole file"
+    content = read_bounded(path, MAX_ONNX_BYTES, again)
+    try:
+        model = onnx.load_model_from_string(content)
+    except (DecodeError, ValueError) as error:
+        raise ArtifactError(f"{path.name} is no ONNX, or cut short: {error}", fix=again) from error
+    graph = model.graph
+    if not graph.node or not graph.output:
+        raise ArtifactError(
+            f"{path.name} is no ONNX network: {len(graph.node)} nodes, {len(graph.output)} outputs", fix=again
+        )
+    weights = {each.name for each in graph.initializer}
+    operators = Counter(node.op_type for node in graph.node)
+    return {
+        "onnx": str(path),
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "nodes": len(graph.node),
+        "operators": dict(sorted(operators.items())),
+        "inputs": [_value_line(each) for each in graph.input if each.name not in weights],
+        "outputs": [_value_line(each) for each in graph.output],
+    }
+
+
+def _value_line(value: Any) -> str:
+    """An input or output of an ONNX graph: name, element type, shape."""
+    import onnx
+
+    tensor = value.type.tensor_type
+    kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+    shape = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
+    return f"{value.name} {kind} {shape}"
+
+
+def _tensor_line(tensor: Tensor) -> str:
+    return (
+        f"{tensor.name} {tensor.datatype.name} {list(tensor.normal)} folded {list(tensor.folded)} "
+        f"packed {list(tensor.packed)} by {tensor.dma}"
+    )
 
 
 def _bundle(path: Path) -> dict[str, Any]:

@@ -18,7 +18,9 @@ COMMANDS = {
     "compile": ("compile", "compile_", "A network through FINN, every stage proven."),
     "demo": ("demo", "demo", "The whole road once, ending on a virtual board."),
     "evaluate": ("evaluate", "evaluate", "The accuracy of a network, export or bundle on this machine."),
-    "inspect": ("inspect", "inspect", "Show a bundle, .bit, .hwh or network.npz."),
+    "export": ("interchange", "export", "A bundle as the folder FINN's own driver expects."),
+    "import": ("interchange", "import_", "A bundle from somebody else's FINN design."),
+    "inspect": ("inspect", "inspect", "Show a bundle, deploy folder, .bit, .hwh, .onnx or network.npz."),
     "networks": ("networks", "networks", "The networks there are."),
     "train": ("train", "train", "Train a network of the table."),
 }

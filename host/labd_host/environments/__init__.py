@@ -54,6 +54,14 @@ ENVIRONMENTS = {
             without_dependencies=("finn-plus", "finn-plus-driver"),
         ),
         Environment("board", ("3.11", "3.12"), "a virtual board's Python: the real pynq library"),
+        Environment(
+            "peer",
+            ("3.11", "3.12"),
+            "a virtual board with finn-plus-driver, to read what labd exports",
+            # The driver pins numpy below 2 and grpcio 1.64 as the board does, and wants data sets' loaders that are
+            # not needed here; of qonnx it uses the datatypes.
+            without_dependencies=("qonnx", "finn-plus-driver"),
+        ),
         Environment("train", ("3.11", "3.12", "3.13"), "training with Brevitas and PyTorch"),
         Environment("types", ("3.11", "3.12", "3.13"), "lint and types"),
         Environment("py36", ("3.6",), "the board's code on PYNQ 2.5 and 2.6's Python", pip="pip==21.3.1"),

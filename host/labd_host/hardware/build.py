@@ -13,7 +13,7 @@ from labd_host import datasets, networks
 from labd_host.flow import Compiled, compile_network, load_folding
 from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
-from labd_host.hardware.golden_samples import golden_samples
+from labd_host.hardware.golden_samples import golden_arrays, golden_samples
 from labd_host.hardware.hwh_writer import write_hwh
 from labd_shared.answers import predicted_classes
 from labd_shared.arrays import save_npz
@@ -90,12 +90,7 @@ def build_emulation(
         )
         save_npz(
             making / "golden.npz",
-            {
-                "images": samples,
-                "outputs": answers,
-                "digests": digests[order],
-                "predictions": predictions[order].astype(np.uint16),
-            },
+            golden_arrays(samples, answers, digests[order], predictions[order]),
         )
         estimate = compiled.estimate
         return Manifest(

@@ -5,16 +5,24 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labd_shared.arrays import FIXED_DATE
+import numpy as np
+
+from labd_shared.arrays import FIXED_DATE, save_npz
 from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.digest import file_sha256
 from labd_shared.errors import UsageError, WrongTarget
-from labd_shared.manifest import MANIFEST_NAME, FileEntry, Manifest
+from labd_shared.manifest import MANIFEST_NAME, Expected, FileEntry, Manifest
+from labd_shared.tensors import Tensor
+
+if TYPE_CHECKING:
+    from labd_host.emulation.golden import GoldenModel
 
 NETWORK_NAME = "network.npz"
+UNKNOWN = "unknown"  # begins the bottleneck of a bundle whose expected cycles are a lower bound
 
 Fill = Callable[[Path], Manifest]
 
@@ -69,27 +77,25 @@ def zip_bundle(bundle: Bundle, archive: Path) -> Path:
 def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
     """The bundle with the golden model's file, so that a virtual board can run it.
 
+    An imported bundle without golden samples is given this network's; its cycles, where they were
+    unknown, become the cycle model's.
+
     Raises:
         WrongTarget: the network has other tensors, or answers the golden samples differently.
         UsageError: *folder* holds something else than a bundle.
     """
     from labd_host.emulation.golden import GoldenModel
+    from labd_host.hardware.golden_samples import draw_golden
     from labd_shared.bundle import load_golden
 
     model = GoldenModel.load(network)
     manifest = bundle.manifest
-    for ours, theirs in ((model.inputs, manifest.inputs), (model.outputs, manifest.outputs)):
-        if [(each.datatype, each.normal) for each in ours] != [
-            (each.datatype, each.normal) for each in theirs
-        ]:
-            raise WrongTarget(
-                f"{network.name} computes {ours[0].datatype.name} {ours[0].normal}, "
-                f"the bundle moves {theirs[0].datatype.name} {theirs[0].normal}",
-                fix="compile the network this bundle was built from: labd compile NETWORK -o DIR",
-            )
+    check_same_tensors(network.name, model, manifest.inputs, manifest.outputs)
     golden = load_golden(bundle)
     wrong = (
         (model.run(golden.images).outputs[0] != golden.outputs).reshape(len(golden.images), -1).any(axis=1)
+        if len(golden.images)
+        else np.zeros(0, bool)
     )
     if wrong.any():
         raise WrongTarget(
@@ -102,6 +108,39 @@ def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
             (making / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.path(name), making / name)
         shutil.copyfile(network, making / NETWORK_NAME)
+        if not len(golden.images):
+            save_npz(making / "golden.npz", draw_golden(model, manifest.dataset, manifest.input_contract))
+        if manifest.expected.bottleneck.startswith(UNKNOWN):
+            return manifest._replace(files={}, expected=expected_of(model, manifest.clock_mhz))
         return manifest._replace(files={})
 
     return write_bundle(folder, fill)
+
+
+def check_same_tensors(
+    name: str, model: GoldenModel, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> None:
+    """Check that a network computes what a bundle moves; *name* stands in the error.
+
+    Raises:
+        WrongTarget: other datatypes or shapes.
+    """
+    for ours, theirs in ((model.inputs, inputs), (model.outputs, outputs)):
+        if [(each.datatype, each.normal) for each in ours] != [
+            (each.datatype, each.normal) for each in theirs
+        ]:
+            raise WrongTarget(
+                f"{name} computes {ours[0].datatype.name} {ours[0].normal}, "
+                f"the bundle moves {theirs[0].datatype.name} {theirs[0].normal}",
+                fix="compile the network this bundle was built from: labd compile NETWORK -o DIR",
+            )
+
+
+def expected_of(model: GoldenModel, clock_mhz: float) -> Expected:
+    """What the cycle model says of a network at *clock_mhz*."""
+    from labd_host.explore.cycles import estimate
+
+    cycles = estimate(model.network.layers, model.inputs, model.outputs)
+    return Expected(
+        cycles.cycles_per_frame, cycles.latency_cycles, cycles.frames_per_s(clock_mhz), cycles.bottleneck
+    )

@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from labd_host.emulation.golden import GoldenModel
 from labd_shared.answers import predicted_classes
+from labd_shared.datasets import DATASETS
+from labd_shared.manifest import InputContract
+from labd_shared.tensors import Tensor, count
 
 PER_CLASS = 2
 CANDIDATES = 4000
@@ -59,3 +62,52 @@ def golden_samples(
     chosen = [index for each in np.unique(classes) for index in np.flatnonzero(classes == each)[:PER_CLASS]]
     images = np.concatenate([np.array(edge), strokes[chosen]]).reshape((-1, *normal))
     return images, model.run(images).outputs[0]
+
+
+def golden_arrays(
+    samples: PIXELS,
+    answers: npt.NDArray[np.integer[Any]],
+    digests: npt.NDArray[np.uint64] | None = None,
+    predictions: npt.NDArray[np.integer[Any]] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """The content of golden.npz; without *digests* and *predictions* no test split is in it."""
+    none = np.zeros(0, np.uint64)
+    return {
+        "images": samples,
+        "outputs": answers,
+        "digests": none if digests is None else digests,
+        "predictions": (none if predictions is None else predictions).astype(np.uint16),
+    }
+
+
+def no_golden_samples(source: Tensor, sink: Tensor) -> dict[str, npt.NDArray[Any]]:
+    """The golden.npz of a design whose network is unknown: nothing proves what it computes."""
+    return golden_arrays(
+        np.zeros((0, *source.normal[1:]), np.uint8), np.zeros((0, *sink.normal[1:]), np.uint8)
+    )
+
+
+def picture_shape(source: Tensor) -> tuple[int, int, int]:
+    """Height, width and channels to draw for an input whose data set is unknown: a square where it fits."""
+    if len(source.normal) == 4:
+        return source.normal[1], source.normal[2], source.normal[3]
+    values = count(source.normal)
+    side = round(values**0.5)
+    return (side, side, 1) if side * side == values else (1, values, 1)
+
+
+def draw_golden(model: GoldenModel, dataset: str, contract: InputContract) -> dict[str, npt.NDArray[Any]]:
+    """The golden.npz of an imported design from its network; empty where pixels do not go in as they are.
+
+    Args:
+        model: The network.
+        dataset: Gives the pictures their shape, where labd knows it and it fits.
+        contract: Of the bundle.
+    """
+    source = model.inputs[0]
+    if source.datatype.name != "UINT8" or contract.kind != "raw-uint8":
+        return no_golden_samples(source, model.outputs[0])
+    shape = DATASETS[dataset].image_shape if dataset in DATASETS else picture_shape(source)
+    if count(shape) != count(source.normal):
+        shape = picture_shape(source)
+    return golden_arrays(*golden_samples(model, shape))

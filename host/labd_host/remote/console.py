@@ -137,7 +137,8 @@ def _deployed(done: Deployed) -> str:
         else f"release {done.release} is current"
     )
     sent = f"{done.sent_bytes} bytes" if done.sent_bytes < 10_000 else f"{done.sent_bytes / 1e6:.1f} MB"
-    proof = f"{done.selftest.get('samples', '?')} golden samples right"
+    samples = done.selftest.get("samples", "?")
+    proof = f"{samples} golden samples right" if samples else "not proven (no golden samples)"
     return f"{head}, {sent} sent in {done.sent_files} of {done.files} files, {proof}, {done.seconds:.1f} s"
 
 

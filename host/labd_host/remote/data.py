@@ -10,7 +10,7 @@ from labd_host.remote.agent import Session
 from labd_host.remote.releases import RESERVE_BYTES, Content, Say, upload_missing
 from labd_shared.datasets import INDEX_NAME, SPLITS, dataset_spec, packed_sizes, write_packed
 from labd_shared.digest import file_sha256
-from labd_shared.errors import DataMissing, unknown_name
+from labd_shared.errors import DataMissing, UnknownName, unknown_name
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,9 @@ def bring_dataset(session: Session, name: str, *, say: Say) -> Pushed | None:
         return Pushed(session.connection.board.number, name, "test", 0)
     try:
         return push_dataset(session, pack(name, "test"), name, "test", say=say)
+    except UnknownName as error:  # of an imported design
+        say(f"no test data was brought: {error.what}")
+        return None
     except DataMissing as error:
         say(f"the board lacks data set {name}, and so does this machine: {error.what}")
         say(f"  fix: {error.fix}; then: fab data --board {session.connection.board.number} --dataset {name}")
