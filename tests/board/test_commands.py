@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from labd_shared.datasets import write_packed
 from labd_shared.errors import DmaTimeout, GoldenMismatch
 from labd_shared.statistics import percentile, wilson_interval
 from labd_shared.wire import find_error
-from support.bundles import darkness, fake_board, write_bundle
+from support.bundles import darkness, fake_board, without_golden, write_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +183,20 @@ def test_selftest_finds_an_answer_that_is_right_only_once(options, capsys):
 
     assert selftest.main(options[:2], fake_board(model)) == 7
     assert "the golden model says" in capsys.readouterr().err
+
+
+def test_selftest_without_golden_samples_says_that_nothing_is_proven(options, capsys):
+    without_golden(Path(options[1]))
+    assert selftest.main(options[:2], fake_board()) == 3
+    said = capsys.readouterr().err
+    assert "the bundle of tiny has no golden samples: nothing proves what this board computes" in said
+    assert "labd import PATH --network-file network.npz" in said
+
+
+def test_an_imported_bundle_without_golden_samples_is_validated_all_the_same(options, capsys):
+    without_golden(Path(options[1]))
+    assert validate.main(options, fake_board()) == 0
+    assert "Final accuracy: 80.000000" in capsys.readouterr().out
 
 
 def test_selftest_raises_with_both_values(options):

@@ -116,6 +116,36 @@ def test_inspect_shows_each_kind_of_file(shipped, tmp_path, capsys):
     assert "cycles_per_frame" in capsys.readouterr().out
 
 
+def test_inspect_counts_the_nodes_of_an_onnx_file(capsys):
+    path = trained_onnx("tfc-w1a1")
+    assert run(["inspect", "--json", str(path)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["nodes"] == sum(facts["operators"].values()) > 10
+    assert facts["operators"]["Gemm"] == 4
+    assert len(facts["inputs"]) == len(facts["outputs"]) == 1 and facts["outputs"][0].endswith(
+        "FLOAT [1, 10]"
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no protobuf at all", b"\x08\x07", None], ids=["empty", "text", "no graph", "cut short"]
+)
+def test_a_file_that_is_no_onnx_or_cut_short_is_refused(tmp_path, capsys, content):
+    whole = trained_onnx("tfc-w1a1").read_bytes()
+    (tmp_path / "x.onnx").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    assert run(["inspect", str(tmp_path / "x.onnx")]) == 5
+    assert "x.onnx is no ONNX" in capsys.readouterr().err
+
+
+def test_inspect_says_of_a_folder_with_nothing_in_it_that_it_is_no_bundle(tmp_path, capsys):
+    assert run(["inspect", str(tmp_path)]) == 5
+    assert "is no bundle: it has no manifest.json" in capsys.readouterr().err
+    (tmp_path / "bitfile").mkdir()
+    shutil.copyfile(SHIPPED_BUNDLE / "accel.bit", tmp_path / "bitfile" / "finn-accel.bit")
+    assert run(["inspect", str(tmp_path)]) == 5
+    assert "is nearly a deploy package" in capsys.readouterr().err
+
+
 def test_a_zip_of_the_bundle_opens_as_the_same_bundle(shipped, tmp_path):
     assert open_bundle(zip_bundle(shipped, tmp_path / "b.zip")).manifest == shipped.manifest
 

@@ -8,7 +8,7 @@ from labd_shared.arrays import load_npz, save_npz
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import ArtifactError, DigestMismatch, ManifestInvalid
 from labd_shared.manifest import parse_manifest
-from support.bundles import make_manifest, write_bundle
+from support.bundles import make_manifest, without_golden, write_bundle
 
 
 @pytest.fixture
@@ -159,6 +159,16 @@ def test_golden_samples_are_checked_against_the_manifest(bundle):
         ArtifactError, match=r"images is uint8 \(20, 783\), wanted integers of shape \(20, 784\)"
     ):
         load_golden(broken)
+
+
+def test_a_bundle_may_have_no_golden_samples_but_not_no_golden_file(bundle):
+    golden = load_golden(open_bundle(without_golden(bundle)))
+    assert [len(array) for array in golden] == [0, 0, 0, 0]
+    arrays = load_npz(bundle / "golden.npz")
+    del arrays["outputs"]
+    save_npz(bundle / "golden.npz", arrays)
+    with pytest.raises(ArtifactError, match="outputs is missing"):
+        load_golden(open_bundle(write_manifest_again(bundle)))
 
 
 def write_manifest_again(bundle):

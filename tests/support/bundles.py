@@ -70,6 +70,23 @@ def write_bundle(folder, target="emu", model=darkness, predicted=None, **changes
     return folder
 
 
+def without_golden(folder):
+    """The bundle of `write_bundle` as an import has it whose network is unknown."""
+    save_npz(
+        folder / "golden.npz",
+        {
+            "images": np.zeros((0, 784), np.uint8),
+            "outputs": np.zeros((0, 1), np.uint8),
+            "digests": np.zeros(0, np.uint64),
+            "predictions": np.zeros(0, np.uint16),
+        },
+    )
+    names = ("accel.bit", "accel.hwh", "golden.npz")
+    files = {name: FileEntry(file_sha256(folder / name), (folder / name).stat().st_size) for name in names}
+    (folder / "manifest.json").write_text(make_manifest(files).to_json())
+    return folder
+
+
 def fake_board(model=darkness, manifest=None, **changes):
     """A fake board with the accelerator of `write_bundle` on it."""
     manifest = manifest or make_manifest({})

@@ -39,6 +39,10 @@ verdict = (bundle / "golden.npz").read_bytes().split(b"!")[0]
 if verdict == b"hang":
     (Path.home() / "hanging").write_text(str(os.getpid()))
     time.sleep(600)
+if verdict == b"none":
+    error = {"error": "NoGoldenSamples", "what": "it has no golden samples", "fix": "import it again", "facts": {}}
+    print(json.dumps({"labd_error": error}), file=sys.stderr)
+    sys.exit(3)
 if verdict != b"good":
     error = {"error": "GoldenMismatch", "what": "golden sample 3 gave 7, the model says 2", "fix": "again", "facts": {}}
     print(json.dumps({"labd_error": error}), file=sys.stderr)

@@ -69,6 +69,16 @@ def test_new_code_alone_sends_only_what_changed(deploy, make_bundle):
     assert second.previous == first.release
 
 
+def test_an_imported_bundle_without_golden_samples_is_deployed_and_called_not_proven(
+    lab, deploy, make_bundle, verified
+):
+    done = deploy(make_bundle("imported", verdict="none"))
+    assert verified(lab.servers["03"]) == done.release
+    assert done.selftest == {"samples": 0}
+    assert "not proven: it has no golden samples" in lab.said
+    assert not (lab.servers["03"].labd / "pending").exists()
+
+
 def test_a_release_that_fails_its_golden_samples_is_taken_back(lab, deploy, make_bundle, verified):
     good = deploy(make_bundle("good"))
     with pytest.raises(GoldenMismatch, match="golden sample 3 gave 7") as caught:

@@ -170,10 +170,10 @@ def _dma_names(
         names = [f"{side}dma{index}" for index in range(number)]
         findings.assumed("DMA names", f"{where} names no {noun} DMA: {', '.join(names)}, as FINN calls them")
         return names
-    names: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(name, str) and re.match(r"^[A-Za-z_][A-Za-z0-9_]*$", name) for name in names):
+    given: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(name, str) and re.match(r"^[A-Za-z_][A-Za-z0-9_]*$", name) for name in given):
         raise ArtifactError(f"{where}: {noun} DMAs are {value!r}, no names of blocks", fix=_fix(where))
-    return names
+    return given
 
 
 def _datatype(value: Any, key: str, where: str) -> str:
