@@ -11,6 +11,7 @@ from labd_board import session
 from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, positive, run
 from labd_board.device import Device
+from labd_shared.manifest import UNKNOWN
 from labd_shared.statistics import percentile, spread
 
 
@@ -53,7 +54,7 @@ def throughput(
             prepare_s.append(times.prepare_s)
             finish_s.append(times.finish_s)
             wall_s.append(ended_s - began_s)
-    expected_s = accelerator.expected_s(frames)
+    expected_s = accelerator.expected_s(frames) if manifest.expected.known else None
     median_s = percentile(run_s, 50)
     return {
         "network": manifest.network,
@@ -67,7 +68,7 @@ def throughput(
         "accelerator_s": spread(run_s),
         "accelerator_frames_per_s": frames / median_s if median_s > 0 else 0.0,
         "expected_s": expected_s,
-        "expected_frames_per_s": frames / expected_s,
+        "expected_frames_per_s": None if expected_s is None else frames / expected_s,
         "ceiling_frames_per_s": accelerator.clock_mhz * 1e6 / manifest.expected.cycles_per_frame,
         "bottleneck": manifest.expected.bottleneck,
         "end_to_end_s": spread(wall_s),
@@ -94,11 +95,19 @@ def summary(report: Dict[str, Any]) -> List[str]:
             report["timing"],
             *(1e3 * report["accelerator_s"][key] for key in ("median", "p5", "p95")),
         ),
-        "  expected     {:.0f} frames/s at this batch, {:.0f} at most, bound by {} (cycle model)".format(
-            report["expected_frames_per_s"], report["ceiling_frames_per_s"], report["bottleneck"]
-        ),
+        _expectation(report),
         "  end to end   {:.0f} frames/s ({})".format(report["end_to_end_frames_per_s"], wall),
     ]
+
+
+def _expectation(report: Dict[str, Any]) -> str:
+    if report["bottleneck"].startswith(UNKNOWN):  # imported without its network: what a DMA can move
+        return "  expected     {:.0f} frames/s at most, the network's cycles are {}".format(
+            report["ceiling_frames_per_s"], report["bottleneck"]
+        )
+    return "  expected     {:.0f} frames/s at this batch, {:.0f} at most, bound by {} (cycle model)".format(
+        report["expected_frames_per_s"], report["ceiling_frames_per_s"], report["bottleneck"]
+    )
 
 
 def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:

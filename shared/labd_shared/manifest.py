@@ -16,6 +16,7 @@ VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 TARGETS = ("hw", "emu")
+UNKNOWN = "unknown"
 REQUIRED_FILES = ("accel.bit", "accel.hwh", "golden.npz")
 
 T = TypeVar("T")
@@ -39,7 +40,12 @@ class Expected(NamedTuple):
     cycles_per_frame: int  # initiation interval of the whole accelerator, DMA counted
     latency_cycles: int  # first frame, upper estimate (sum of the layers)
     frames_per_s: float
-    bottleneck: str  # node or DMA that sets cycles_per_frame
+    bottleneck: str  # node or DMA that sets cycles_per_frame; begins with UNKNOWN where it is a lower bound
+
+    @property
+    def known(self) -> bool:
+        """Whether these are promises; of an imported design whose network is unknown they are bounds."""
+        return not self.bottleneck.startswith(UNKNOWN)
 
 
 class Accuracy(NamedTuple):

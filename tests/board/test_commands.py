@@ -169,6 +169,18 @@ def test_throughput_is_near_what_the_cycle_model_expects(options, capsys):
     )
 
 
+def test_throughput_expects_nothing_of_an_import_whose_cycles_are_unknown(options, capsys):
+    path = Path(options[1]) / "manifest.json"
+    record = json.loads(path.read_text())
+    record["expected"]["bottleneck"] = "unknown (idma0 at least)"
+    path.write_text(json.dumps(record))
+    assert throughput.main(["--batchsize", "100", "--repeats", "2"] + options[:2], fake_board()) == 0
+    said = capsys.readouterr().out
+    assert "1020408 frames/s at most, the network's cycles are unknown (idma0 at least)\n" in said
+    assert throughput.main(["--json", "--repeats", "2"] + options[:2], fake_board()) == 0
+    assert json.loads(capsys.readouterr().out)["expected_frames_per_s"] is None
+
+
 def test_selftest_passes_on_a_right_accelerator(options, capsys):
     assert selftest.main(options[:2], fake_board()) == 0
     assert capsys.readouterr().out == "tiny: 20 golden samples, 180 answers in 3 passes, all bit-exact\n"

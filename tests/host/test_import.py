@@ -162,7 +162,7 @@ def test_a_bare_bitfile_is_described_by_options(tmp_path, capsys):
     assert (manifest.accuracy.top1_percent, manifest.accuracy.samples) == (92.93, 10000)
     out = capsys.readouterr().out
     assert "mnist has images of (28, 28, 1), not (1, 200)" in out
-    assert "bound by unknown (idma0 at least)" in out
+    assert "25 cycles a frame or more, 100 MHz (network unknown); target hw" in out
 
 
 @pytest.mark.parametrize(

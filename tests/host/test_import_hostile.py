@@ -132,7 +132,7 @@ def test_a_frame_of_absurd_size_is_refused(tmp_path, refused):
         ("[" * 100_000, "is no JSON"),
         ("[]", "has no driver_information"),
         ('{"driver_information": {}}', "has no driver_information with an io_shape_dict"),
-        (settings(driver_type="FINNInstrumentationOverlay"), "is for a FINNInstrumentationOverlay"),
+        (settings(driver_type="FINNInstrumentationOverlay"), "is for a 'FINNInstrumentationOverlay'"),
         (settings(runtime_weights=True), "says runtime_weights: labd's driver does not load weights yet"),
         (settings(external_weights=True), "says external_weights"),
         (settings(fclk_mhz="fast"), "fclk_mhz 'fast', no number"),
@@ -243,6 +243,20 @@ def test_an_import_never_replaces_what_is_no_bundle(tmp_path, capsys):
     assert run(["import", str(write_deploy(tmp_path / "a")), "-o", str(tmp_path / "mine")]) == 2
     assert "holds something else than a bundle" in capsys.readouterr().err
     assert stat.S_ISREG((tmp_path / "mine" / "thesis.txt").stat().st_mode)
+
+
+def test_a_text_that_would_steer_a_terminal_is_not_printed(tmp_path, capsys):
+    strange = LISTS.replace('"num_inputs"', '"a\\x1b[2Jb": 1, "num_inputs"')
+    assert run(["import", str(write_deploy(tmp_path / "a", strange)), "-o", str(tmp_path / "b")]) == 0
+    out = capsys.readouterr().out
+    assert "a?[2Jb, which labd does not know" in out and "\x1b" not in out
+
+
+@pytest.mark.parametrize("option", ["--network", "--dataset"])
+def test_a_name_that_is_none_is_a_usage_error(tmp_path, capsys, option):
+    command = ["import", str(write_deploy(tmp_path / "a")), "-o", str(tmp_path / "b")]
+    assert run([*command, option, "../mine"]) == 2
+    assert f"{option} '../mine' is no name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["93", "101/100", "93/0", "x/y", "-1/10"])

@@ -72,8 +72,11 @@ def one_line(bundle: Bundle) -> str:
         if accuracy
         else "accuracy not measured"
     )
-    return (
-        f"{manifest.network}: {measured}; {manifest.expected.cycles_per_frame} cycles a frame, "
-        f"{manifest.expected.frames_per_s:,.0f} frames/s at {manifest.clock_mhz:g} MHz "
-        f"(cycle model, bound by {manifest.expected.bottleneck}); target {manifest.target}"
+    expected = manifest.expected
+    speed = (
+        f"{expected.cycles_per_frame} cycles a frame, {expected.frames_per_s:,.0f} frames/s "
+        f"at {manifest.clock_mhz:g} MHz (cycle model, bound by {expected.bottleneck})"
+        if expected.known
+        else f"{expected.cycles_per_frame} cycles a frame or more, {manifest.clock_mhz:g} MHz (network unknown)"
     )
+    return f"{manifest.network}: {measured}; {speed}; target {manifest.target}"

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from labd_host.emulation.golden import GoldenModel
 
 NETWORK_NAME = "network.npz"
-UNKNOWN = "unknown"  # begins the bottleneck of a bundle whose expected cycles are a lower bound
 
 Fill = Callable[[Path], Manifest]
 
@@ -110,7 +109,7 @@ def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
         shutil.copyfile(network, making / NETWORK_NAME)
         if not len(golden.images):
             save_npz(making / "golden.npz", draw_golden(model, manifest.dataset, manifest.input_contract))
-        if manifest.expected.bottleneck.startswith(UNKNOWN):
+        if not manifest.expected.known:
             return manifest._replace(files={}, expected=expected_of(model, manifest.clock_mhz))
         return manifest._replace(files={})
 

@@ -29,15 +29,19 @@ class Findings(list[Finding]):
 
     def checked(self, subject: str, text: str) -> None:
         """The files say it, and nothing contradicts."""
-        self.append(Finding("checked", subject, text))
+        self._add("checked", subject, text)
 
     def assumed(self, subject: str, text: str) -> None:
         """No source says it."""
-        self.append(Finding("assumed", subject, text))
+        self._add("assumed", subject, text)
 
     def doubt(self, subject: str, text: str) -> None:
         """It may be wrong."""
-        self.append(Finding("doubt", subject, text))
+        self._add("doubt", subject, text)
+
+    def _add(self, kind: Kind, subject: str, text: str) -> None:
+        """Texts come from files of others: what would steer a terminal is taken out."""
+        self.append(Finding(kind, subject, "".join(each if each.isprintable() else "?" for each in text)))
 
     def as_records(self) -> list[dict[str, str]]:
         """JSON-able, in order."""

@@ -11,7 +11,6 @@ from labd_host.emulation.golden import GoldenModel
 from labd_host.explore.cycles import dma_cycles
 from labd_host.hardware.bundle import (
     NETWORK_NAME,
-    UNKNOWN,
     check_same_tensors,
     expected_of,
     write_bundle,
@@ -32,7 +31,7 @@ from labd_shared.digest import bytes_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, UsageError, WrongPart
 from labd_shared.files import read_bounded
 from labd_shared.hwh import MAX_HWH_BYTES, Hwh, parse_hwh
-from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest
+from labd_shared.manifest import UNKNOWN, Accuracy, Expected, InputContract, Manifest
 from labd_shared.tensors import Tensor, count
 
 REPORT_NAME = "import.json"
@@ -292,6 +291,9 @@ def _network(package: Package, bit: Bit, given: Given, findings: Findings) -> by
 
 def _manifest(design: Design, given: Given, path: Path) -> Manifest:
     findings, shapes = design.findings, design.shapes
+    for option, name in (("--network", given.network), ("--dataset", given.dataset)):
+        if name and not re.match(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", name):
+            raise UsageError(f"{option} {name!r} is no name", fix="use letters, digits, dots and dashes")
     network = (
         given.network or re.sub(r"[^A-Za-z0-9._-]", "-", path.absolute().stem).strip("-._") or "imported"
     )

@@ -48,7 +48,7 @@ def parse_settings(content: bytes, name: str = "settings.json") -> SettingsFile:
     kind = told.get("driver_type")
     if kind != DRIVER_TYPE:
         raise ArtifactError(
-            f"{name} is for a {kind}, labd runs accelerators of the {DRIVER_TYPE} kind",
+            f"{name} is for a {kind!r}, labd runs accelerators of the {DRIVER_TYPE} kind",
             fix=f"build again with driver type {DRIVER_TYPE}",
         )
     for flag in ("external_weights", "runtime_weights"):
