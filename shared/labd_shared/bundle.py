@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import weakref
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple, Union
 
@@ -149,7 +150,7 @@ def _unzip(archive_path: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(name) as source, open(str(target), "wb") as sink:
                     shutil.copyfileobj(source, sink)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, KeyError) as error:
         raise ArtifactError("{} is no bundle: {}".format(archive_path, error), fix=again) from error
 
 

@@ -137,6 +137,15 @@ def test_a_file_that_is_no_onnx_or_cut_short_is_refused(tmp_path, capsys, conten
     assert "x.onnx is no ONNX" in capsys.readouterr().err
 
 
+def test_inspect_shows_names_that_are_no_text_or_would_steer_a_terminal(tmp_path, capsys):
+    whole = trained_onnx("tfc-w1a1").read_bytes()
+    for wrong, shown in ((b"BipolarQuan\xff", r"b'BipolarQuan\xff'"), (b"BipolarQuan\x1b", "BipolarQuan?")):
+        (tmp_path / "x.onnx").write_bytes(whole.replace(b"BipolarQuant", wrong))
+        assert run(["inspect", str(tmp_path / "x.onnx")]) == 0
+        out = capsys.readouterr().out
+        assert shown in out and "\x1b" not in out
+
+
 def test_inspect_says_of_a_folder_with_nothing_in_it_that_it_is_no_bundle(tmp_path, capsys):
     assert run(["inspect", str(tmp_path)]) == 5
     assert "is no bundle: it has no manifest.json" in capsys.readouterr().err

@@ -229,6 +229,25 @@ def test_damaged_and_bloated_zips_are_refused(tmp_path, refused):
     refused(tmp_path / "b.zip", "driver.py in b.zip unpacks to more than 1048576 bytes")
 
 
+def test_a_zip_of_a_future_version_or_locked_with_a_password_is_refused(tmp_path, refused, capsys):
+    write_design(tmp_path, "resizer")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("resizer.bit", "resizer.hwh"):
+            archive.write(tmp_path / name, name)
+        archive.writestr("driver.py", SCALARS_2021)
+    whole = (tmp_path / "a.zip").read_bytes()
+    entry = whole.index(b"PK\x01\x02")
+    future = whole[: entry + 6] + b"\xfb" + whole[entry + 7 :]
+    (tmp_path / "future.zip").write_bytes(future)
+    refused(tmp_path / "future.zip", "future.zip is no .zip that can be read: zip file version 25.1")
+    assert run(["inspect", str(tmp_path / "future.zip")]) == 5
+    assert "zip file version 25.1" in capsys.readouterr().err
+    (tmp_path / "locked.zip").write_bytes(whole[: entry + 8] + b"\x01" + whole[entry + 9 :])
+    refused(
+        tmp_path / "locked.zip", r"resizer.bit in locked.zip cannot be read: .*(encrypted|password|differs?)"
+    )
+
+
 def test_a_link_out_of_the_folder_is_no_file_of_it(tmp_path, refused):
     design = write_deploy(tmp_path / "a")
     driver = design / "driver" / "driver.py"

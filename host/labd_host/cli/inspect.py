@@ -64,7 +64,7 @@ def _has_manifest(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return MANIFEST_NAME in archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return True  # open_bundle says what is wrong with it
 
 
@@ -114,11 +114,11 @@ def _onnx(path: Path) -> dict[str, Any]:
             f"{path.name} is no ONNX network: {len(graph.node)} nodes, {len(graph.output)} outputs", fix=again
         )
     weights = {each.name for each in graph.initializer}
-    operators = Counter(node.op_type for node in graph.node)
+    operators = Counter(_text(node.op_type) for node in graph.node)
     return {
         "onnx": str(path),
-        "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "opsets": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "producer": f"{_text(model.producer_name)} {_text(model.producer_version)}".strip(),
+        "opsets": {_text(entry.domain) or "ai.onnx": entry.version for entry in model.opset_import},
         "nodes": len(graph.node),
         "operators": dict(sorted(operators.items())),
         "inputs": [_value_line(each) for each in graph.input if each.name not in weights],
@@ -131,9 +131,15 @@ def _value_line(value: Any) -> str:
     import onnx
 
     tensor = value.type.tensor_type
-    kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-    shape = [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
-    return f"{value.name} {kind} {shape}"
+    kinds = onnx.TensorProto.DataType
+    kind = kinds.Name(tensor.elem_type) if tensor.elem_type in kinds.values() else f"type {tensor.elem_type}"
+    shape = [_text(axis.dim_param) or axis.dim_value for axis in tensor.shape.dim]
+    return f"{_text(value.name)} {kind} {shape}"
+
+
+def _text(value: str | bytes) -> str:
+    """A text of a protobuf; one that is no UTF-8 comes as bytes."""
+    return value if isinstance(value, str) else repr(value)
 
 
 def _tensor_line(tensor: Tensor) -> str:
@@ -189,9 +195,9 @@ def _network(path: Path) -> dict[str, Any]:
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return "".join(f"\n  {key:20} {_plain(item)}" for key, item in value.items())
+        return "".join(f"\n  {_plain(key):20} {_plain(item)}" for key, item in value.items())
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "".join(f"\n  {json.dumps(item, sort_keys=True)}" for item in value)
     if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+        return ", ".join(_plain(item) for item in value)
+    return "".join(each if each.isprintable() else "?" for each in str(value))

@@ -64,7 +64,7 @@ class Zip:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise ArtifactError(f"{path.name} is no .zip that can be read: {error}", fix=AGAIN) from error
         if len(names) > MAX_ENTRIES:
             raise ArtifactError(f"{path.name} has {len(names)} entries, more than {MAX_ENTRIES}", fix=AGAIN)
@@ -90,10 +90,6 @@ class Zip:
                 content = source.read(max_bytes + 1)  # the stated size is not believed
         except (zipfile.BadZipFile, zlib.error, OSError, KeyError, EOFError, RuntimeError) as error:
             raise ArtifactError(f"{name} in {self.path.name} cannot be read: {error}", fix=AGAIN) from error
-        except NotImplementedError as error:
-            raise ArtifactError(
-                f"{name} in {self.path.name} is packed in a strange way: {error}", fix=AGAIN
-            ) from error
         if len(content) > max_bytes:
             raise ArtifactError(
                 f"{name} in {self.path.name} unpacks to more than {max_bytes} bytes", fix=AGAIN
