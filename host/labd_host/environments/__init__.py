@@ -50,8 +50,8 @@ ENVIRONMENTS = {
             ("3.11", "3.12", "3.13"),
             "the labd command, FINN, the virtual boards, tests",
             # finn-plus pins brevitas 0.13.0 and mip, its driver numpy below 2 and grpcio 1.64: none fits beside
-            # ours. Of the driver only the packer is used, to compare with.
-            without_dependencies=("finn-plus", "finn-plus-driver"),
+            # ours. Of the driver only the packer is used, and of the loaders what they read, to compare with.
+            without_dependencies=("finn-plus", "finn-plus-driver", "finn-dataset-loading"),
         ),
         Environment("board", ("3.11", "3.12"), "a virtual board's Python: the real pynq library"),
         Environment(
