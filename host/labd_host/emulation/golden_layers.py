@@ -99,6 +99,145 @@ class Mvau:
 
 
 @dataclass(frozen=True)
+class SlidingWindow:
+    """The windows of a feature map, as a convolution or a pool takes them (FINN's ConvolutionInputGenerator).
+
+    A vector of the output is one window: its values in the order (row, column, channel).
+
+    Attributes:
+        name: FINN's node name.
+        channels, height, width: Of the feature map.
+        kernel_h, kernel_w: Of the window.
+        stride_h, stride_w: Between windows.
+        dilation_h, dilation_w: Between the values of a window; 1 where they touch.
+        depthwise: The stream runs channel group by channel group, as a pool needs it (on the FPGA
+            only; the values are the same).
+        parallel: A whole window leaves in one cycle (FINN's parallel_window).
+        simd: Channels a cycle.
+        input, output: Datatype names, the same.
+    """
+
+    op: ClassVar[str] = "ConvolutionInputGenerator"
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    depthwise: bool
+    parallel: bool
+    simd: int
+    input: str
+    output: str
+
+    @property
+    def out_height(self) -> int:
+        """Windows from top to bottom; below 1 where none fits."""
+        return (self.height - self.dilation_h * (self.kernel_h - 1) - 1) // self.stride_h + 1
+
+    @property
+    def out_width(self) -> int:
+        """Windows from left to right; below 1 where none fits."""
+        return (self.width - self.dilation_w * (self.kernel_w - 1) - 1) // self.stride_w + 1
+
+    @property
+    def in_values(self) -> int:
+        """Values of one frame going in."""
+        return self.height * self.width * self.channels
+
+    @property
+    def out_values(self) -> int:
+        """Values of one frame coming out."""
+        return self.out_height * self.out_width * self.kernel_h * self.kernel_w * self.channels
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Zeros around a feature map (FINN's FMPadding).
+
+    Attributes:
+        name: FINN's node name.
+        channels, height, width: Of the feature map before.
+        top, left, bottom, right: Rows and columns added.
+        simd: Channels a cycle.
+        input, output: Datatype names, the same.
+    """
+
+    op: ClassVar[str] = "FMPadding"
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+    simd: int
+    input: str
+    output: str
+
+    @property
+    def out_height(self) -> int:
+        """Rows after."""
+        return self.top + self.height + self.bottom
+
+    @property
+    def out_width(self) -> int:
+        """Columns after."""
+        return self.left + self.width + self.right
+
+    @property
+    def in_values(self) -> int:
+        """Values of one frame going in."""
+        return self.height * self.width * self.channels
+
+    @property
+    def out_values(self) -> int:
+        """Values of one frame coming out."""
+        return self.out_height * self.out_width * self.channels
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest value of each channel in each window (FINN's Pool, which a SlidingWindow feeds).
+
+    Attributes:
+        name: FINN's node name.
+        channels: Of the feature map.
+        vectors: Windows per frame.
+        kernel: Values of a channel in a window.
+        pe: Channels a cycle.
+        input, output: Datatype names, the same.
+    """
+
+    op: ClassVar[str] = "Pool"
+
+    name: str
+    channels: int
+    vectors: int
+    kernel: int
+    pe: int
+    input: str
+    output: str
+
+    @property
+    def in_values(self) -> int:
+        """Values of one frame going in."""
+        return self.vectors * self.kernel * self.channels
+
+    @property
+    def out_values(self) -> int:
+        """Values of one frame coming out."""
+        return self.vectors * self.channels
+
+
+@dataclass(frozen=True)
 class LabelSelect:
     """The index of the largest score; equal scores go to the lower index.
 
@@ -128,8 +267,10 @@ class LabelSelect:
         return 1
 
 
-Layer = Thresholding | Mvau | LabelSelect
-LAYERS: dict[str, type[Layer]] = {kind.op: kind for kind in (Thresholding, Mvau, LabelSelect)}
+Layer = Thresholding | Mvau | SlidingWindow | Padding | MaxPool | LabelSelect
+LAYERS: dict[str, type[Layer]] = {
+    kind.op: kind for kind in (Thresholding, Mvau, SlidingWindow, Padding, MaxPool, LabelSelect)
+}
 
 
 @dataclass(frozen=True, eq=False)

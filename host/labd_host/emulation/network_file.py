@@ -18,7 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.emulation.golden_layers import LAYERS, Array, LabelSelect, Layer, Mvau, Network, Thresholding
+from labd_host.emulation.golden_layers import (
+    LAYERS,
+    Array,
+    Layer,
+    MaxPool,
+    Mvau,
+    Network,
+    Padding,
+    SlidingWindow,
+    Thresholding,
+)
 from labd_shared.datatypes import Datatype, parse_datatype
 from labd_shared.errors import ArtifactError, LabdError
 from labd_shared.tensors import Tensor, count, make_tensor
@@ -29,6 +39,7 @@ MAX_FILE_BYTES = 256 << 20
 MAX_JSON_BYTES = 4 << 20
 MAX_LAYERS = 1000
 MAX_AXIS = 1 << 24  # bounds every size a layer may claim
+MAX_FRAME_VALUES = 1 << 26  # of one layer: what the golden model holds for a single frame
 _DESCRIPTION = "network.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can hold
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -107,7 +118,7 @@ def _describe_tensor(tensor: Tensor) -> dict[str, Any]:
 
 def _arrays_of(layer: Layer) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """The arrays *layer* keeps: key -> (stored type, stored shape)."""
-    if isinstance(layer, LabelSelect):
+    if not isinstance(layer, Thresholding | Mvau):
         return {}
     rows = layer.channels if isinstance(layer, Thresholding) else layer.mh
     thresholds = (np.dtype("<i8"), (rows, layer.steps))
@@ -135,7 +146,7 @@ def _store(array: Array, key: str, layer: Layer) -> Array:
             bits = np.packbits(array.T.astype(np.uint8), axis=1, bitorder="little")
             return np.ascontiguousarray(bits)
         return np.ascontiguousarray(array.T.astype(_signed(parse_datatype(layer.weight))))
-    if isinstance(layer, LabelSelect):
+    if not isinstance(layer, Thresholding | Mvau):
         raise ArtifactError(f"{layer.name} keeps no {key}", fix=_REBUILD)
     rows = layer.channels if isinstance(layer, Thresholding) else layer.mh
     return np.ascontiguousarray(np.broadcast_to(array, (rows, layer.steps)).astype("<i8"))
@@ -225,7 +236,7 @@ def _layer(entry: Any) -> Layer:
     for name in datatypes:
         parse_datatype(name)
     sizes = {key: value for key, value in asdict(layer).items() if type(value) is int and key != "offset"}
-    low = {"steps": 0 if isinstance(layer, Mvau) else 1}
+    low = {"steps": 0 if isinstance(layer, Mvau) else 1, "top": 0, "left": 0, "bottom": 0, "right": 0}
     for key, value in sizes.items():
         if not low.get(key, 1) <= value <= MAX_AXIS:
             raise ArtifactError(f"{key} of {layer.name} is {value}", fix=_REBUILD)
@@ -234,7 +245,26 @@ def _layer(entry: Any) -> Layer:
             f"{layer.name} counts agreeing bits, but takes {layer.input} and holds {layer.weight}",
             fix=_REBUILD,
         )
+    _check_windows(layer)
     return layer
+
+
+def _check_windows(layer: Layer) -> None:
+    """Layers that only move values keep their datatype; a window fits its feature map, no map is immense."""
+    if isinstance(layer, SlidingWindow | Padding | MaxPool) and layer.input != layer.output:
+        raise ArtifactError(f"{layer.name} turns {layer.input} into {layer.output}", fix=_REBUILD)
+    if isinstance(layer, SlidingWindow) and min(layer.out_height, layer.out_width) < 1:
+        raise ArtifactError(
+            f"the windows of {layer.name}, {layer.kernel_h} x {layer.kernel_w}, do not fit its feature map of "
+            f"{layer.height} x {layer.width}",
+            fix=_REBUILD,
+        )
+    if max(layer.in_values, layer.out_values) > MAX_FRAME_VALUES:
+        raise ArtifactError(
+            f"{layer.name} holds {max(layer.in_values, layer.out_values)} values a frame, "
+            f"more than {MAX_FRAME_VALUES}",
+            fix=_REBUILD,
+        )
 
 
 def _check_chain(network: Network) -> None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labd_host.emulation.golden_layers import LabelSelect, Layer, Mvau
+from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
 from labd_shared.tensors import Tensor
 
 DMA_PORT_BITS = 64
@@ -24,7 +24,7 @@ class NodeCycles:
 
     Attributes:
         name: FINN's node name, or the DMA's.
-        op: "Thresholding", "MVAU", "LabelSelect" or "IODMA".
+        op: FINN's operation without its implementation ("MVAU", "Pool", ...), or "IODMA".
         cycles: Clock cycles.
     """
 
@@ -61,7 +61,47 @@ def layer_cycles(layer: Layer) -> int:
         return (layer.mh // layer.pe) * (layer.mw // layer.simd) * layer.vectors
     if isinstance(layer, LabelSelect):
         return layer.labels // layer.pe
+    if isinstance(layer, SlidingWindow):
+        return _window_cycles(layer)
+    if isinstance(layer, Padding):
+        return (layer.channels // layer.simd) * layer.out_height * layer.out_width
+    if isinstance(layer, MaxPool):
+        return layer.channels * layer.kernel // layer.pe * layer.vectors
     return layer.vectors * (layer.channels // layer.pe)
+
+
+def _window_cycles(layer: SlidingWindow) -> int:
+    """FINN's formula for its RTL sliding window."""
+    groups = layer.channels // layer.simd
+    pixel = layer.kernel_h == layer.kernel_w == 1
+    if layer.parallel or pixel:
+        return layer.height * layer.width * groups + 2
+    if layer.height == 1 or layer.width == 1:
+        return _row_cycles(layer, groups)
+    buffered = (
+        (layer.kernel_h - 1) * layer.dilation_h * layer.width + (layer.kernel_w - 1) * layer.dilation_w + 1
+    ) * groups
+    writing = layer.out_width * layer.kernel_w * layer.kernel_h * groups
+    reading = layer.stride_w * layer.width * groups
+    each_row = max(writing, reading)
+    if layer.depthwise:
+        each_row += layer.out_width * (layer.stride_w - 1) * (groups - 1)
+    cycles = buffered + layer.out_height * each_row
+    if layer.depthwise:
+        cycles += (layer.stride_h - 1) * layer.width * groups
+    return cycles
+
+
+def _row_cycles(layer: SlidingWindow, groups: int) -> int:
+    """The same for a map of one row or one column."""
+    width, windows, kernel, stride = layer.width, layer.out_width, layer.kernel_w, layer.stride_w
+    if layer.width == 1:
+        width, windows, kernel, stride = layer.height, layer.out_height, layer.kernel_h, layer.stride_h
+    if not layer.depthwise:
+        return windows * kernel * groups + 2
+    writing = windows * kernel * groups + (groups - 1) * kernel
+    reading = width * groups + groups * (kernel - 1) * (stride - 1)
+    return max(writing, reading) + 2
 
 
 def dma_cycles(tensor: Tensor) -> int:

@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.emulation.golden_layers import Array, LabelSelect, Layer, Mvau, Network, Thresholding
+from labd_host.emulation.golden_layers import (
+    Array,
+    LabelSelect,
+    Layer,
+    MaxPool,
+    Mvau,
+    Network,
+    Padding,
+    SlidingWindow,
+    Thresholding,
+)
 from labd_host.flow.graph import Graph, Node
 from labd_shared.errors import StageFailed
 from labd_shared.tensors import Tensor, make_tensor
@@ -92,9 +102,62 @@ def _layer(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer:
             input=get("inputDataType"),
             output=get("outputDataType"),
         )
+    moved = _mover(node)
+    if moved is not None:
+        return moved
     raise StageFailed(
         f"labd does not know the layer {node.name} ({node.op}), or not in this form", fix=_FIX, stage="folded"
     )
+
+
+def _mover(node: Node) -> Layer | None:
+    """A layer without parameters that moves or chooses values of a feature map, or None."""
+    get = node.attributes.__getitem__
+    if node.kind == "ConvolutionInputGenerator" and not get("dynamic_mode"):
+        (height, width), (kernel_h, kernel_w) = get("IFMDim"), get("ConvKernelDim")
+        return SlidingWindow(
+            name=node.name,
+            channels=get("IFMChannels"),
+            height=height,
+            width=width,
+            kernel_h=kernel_h,
+            kernel_w=kernel_w,
+            stride_h=get("Stride")[0],
+            stride_w=get("Stride")[1],
+            dilation_h=get("Dilation")[0],
+            dilation_w=get("Dilation")[1],
+            depthwise=bool(get("depthwise")),
+            parallel=bool(get("parallel_window")),
+            simd=get("SIMD"),
+            input=get("inputDataType"),
+            output=get("outputDataType"),
+        )
+    if node.kind == "FMPadding" and get("numInputVectors") == 1:
+        top, left, bottom, right = get("Padding")
+        return Padding(
+            name=node.name,
+            channels=get("NumChannels"),
+            height=get("ImgDim")[0],
+            width=get("ImgDim")[1],
+            top=top,
+            left=left,
+            bottom=bottom,
+            right=right,
+            simd=get("SIMD"),
+            input=get("inputDataType"),
+            output=get("inputDataType"),
+        )
+    if node.kind == "Pool" and get("Function") == "MaxPool" and get("BatchSize") == 1:
+        return MaxPool(
+            name=node.name,
+            channels=get("Channels"),
+            vectors=math.prod(get("OutImgDims")),
+            kernel=math.prod(get("KernelSize")),
+            pe=get("PE"),
+            input=get("InputDataType"),
+            output=get("OutputDataType"),
+        )
+    return None
 
 
 def _integers(graph: Graph, node: Node, index: int) -> Array:
