@@ -39,7 +39,7 @@ from labd_shared.errors import DatatypeError, ShapeError, UsageError
 from labd_shared.tensors import Tensor, count
 
 CHUNK_FRAMES = 1024  # frames computed at once, at most
-CHUNK_BYTES = 24 << 20  # of a layer's values, for the frames computed at once: bounds the memory
+CHUNK_BYTES = 12 << 20  # of a layer's values, for the frames computed at once: bounds the memory
 FEW_STEPS = 15  # thresholds counted by comparing with each; more are searched for
 TABLE_VALUES = 1 << 16  # inputs for which the count is looked up
 

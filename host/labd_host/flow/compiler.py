@@ -206,10 +206,11 @@ class _Run:
         started = time.monotonic()
         model = self._make(FOLDED, child)
         graph = self._finn.graph(model)
+        layers = describe(graph, name, self._finn.edges(model)).layers
         settings: dict[str, dict[str, Attribute]] = folding.resolve(
-            {node.name: node.op for node in graph.nodes}
+            {node.name: node.op for node in graph.nodes}, layers
         )
-        check_folding(describe(graph, name, self._finn.edges(model)).layers, settings)
+        check_folding(layers, settings)
         self._finn.set_attributes(model, settings)
         graph = self._finn.graph(model)
         self._prove(FOLDED, model, graph, observe(graph, self._finn.run(model, frames)), started)

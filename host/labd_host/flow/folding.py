@@ -4,17 +4,27 @@ Read and written in FINN's own JSON (``{"Defaults": {}, "MVAU_hls_0": {"PE": 16,
 checked against the layers before FINN sees it, because FINN itself notices late or not at all.
 
 Source: the rules are in finn-plus 1.6.1, custom_op/fpgadataflow (matrixvectoractivation.py calc_wmem,
-hls/matrixvectoractivation_hls.py, util/basic.py: HLS streams of at most 8191 bits); the JSON is
+hls/matrixvectoractivation_hls.py, rtl/convolutioninputgenerator_rtl.py select_impl_style, util/basic.py:
+HLS streams of at most 8191 bits; transformation/fpgadataflow/set_folding.py: the window of a pool is
+folded like the pool, other values give wrong results, not slow ones); the JSON is
 qonnx 1.0.0, transformation/general.py ApplyConfig.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from labd_host.emulation.golden_layers import LabelSelect, Layer, Mvau
+from labd_host.emulation.golden_layers import (
+    LabelSelect,
+    Layer,
+    MaxPool,
+    Mvau,
+    Padding,
+    SlidingWindow,
+)
 from labd_host.flow.presets import PRESETS
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError, IllegalFolding, UsageError, unknown_name
@@ -25,6 +35,7 @@ MAX_FILE_BYTES = 4 << 20
 DEFAULTS = "Defaults"
 # Nodes that FINN inserts after folding; a configuration of a finished build names them, too.
 LATER_NODES = ("StreamingFIFO", "StreamingDataWidthConverter", "IODMA", "TLastMarker")
+WINDOW, POOL, STREAMING_POOL = "ConvolutionInputGenerator", "Pool", "StreamingMaxPool"
 
 Attribute = int | str | list[int]
 
@@ -43,11 +54,12 @@ class Folding:
     nodes: Mapping[str, Mapping[str, Attribute]]
     defaults: Mapping[str, tuple[Attribute, tuple[str, ...]]]
 
-    def resolve(self, ops: Mapping[str, str]) -> dict[str, dict[str, Attribute]]:
+    def resolve(self, ops: Mapping[str, str], layers: Sequence[Layer] = ()) -> dict[str, dict[str, Attribute]]:
         """The attributes to set: node name -> attribute -> value.
 
         Args:
             ops: The graph's nodes: name -> operation ("MVAU_hls").
+            layers: The same as layers; they tell the windows of pools from those of convolutions.
 
         Raises:
             UnknownName: the folding names a node that the network does not have.
@@ -57,12 +69,33 @@ class Folding:
             for name, op in ops.items():
                 if "all" in kinds or op in kinds:
                     resolved[name][key] = value
-        for name, settings in self.nodes.items():
+        for name, settings in self._of_this_finn(layers).items():
             if name in resolved:
                 resolved[name].update(settings)
             elif not name.startswith(LATER_NODES):
                 raise unknown_name(f"layer (folding {self.name})", name, ops)
         return resolved
+
+    def _of_this_finn(self, layers: Sequence[Layer]) -> Mapping[str, Mapping[str, Attribute]]:
+        """The nodes by the names that today's FINN gives them.
+
+        A FINN that built a StreamingMaxPool counted the windows of convolutions only, and folded no
+        pool: a folding that names no pool, and exactly as many windows as there are convolutions,
+        means those. Its pools stay as FINN makes them, all channels at once, as that one's were.
+        """
+        pools = [layer for layer in layers if isinstance(layer, MaxPool)]
+        windows = [layer for layer in layers if isinstance(layer, SlidingWindow)]
+        dense = [layer.name for layer in windows if not layer.depthwise]
+        named = {name for name in self.nodes if name.startswith(WINDOW)}
+        counted = [window.name for window in windows[: len(dense)]]
+        if not pools or named != set(counted) or any(name.startswith(POOL) for name in self.nodes):
+            return self.nodes
+        meant = dict(zip(counted, dense, strict=True))
+        return {
+            meant.get(name, name): settings
+            for name, settings in self.nodes.items()
+            if not name.startswith(STREAMING_POOL)
+        }
 
 
 def to_json(settings: Mapping[str, Mapping[str, Attribute]]) -> str:
@@ -151,12 +184,15 @@ def check_folding(layers: Sequence[Layer], settings: Mapping[str, Mapping[str, A
         for key, value in values.items():
             extent = axes[key]
             if type(value) is not int or value < 1 or extent % value:
+                moves = isinstance(layer, SlidingWindow | Padding | MaxPool)
+                meaning = "channels" if moves else _MEANING[key]
                 faults.append(
-                    f"{key} {value} of {layer.name} does not divide its {extent} {_MEANING[key]}; "
+                    f"{key} {value} of {layer.name} does not divide its {extent} {meaning}; "
                     f"nearest legal: {_listed(_nearest(extent, value))}"
                 )
         if not any(f" of {layer.name} " in fault for fault in faults):
-            faults += _too_wide(layer, values)
+            faults += _too_wide(layer, values, chosen)
+    faults += _unequal_pools(layers, settings)
     if faults:
         raise IllegalFolding("; ".join(faults), fix="correct these values in the folding", faults=faults)
 
@@ -168,13 +204,45 @@ def _axes(layer: Layer) -> dict[str, int]:
     """What PE and SIMD must divide."""
     if isinstance(layer, Mvau):
         return {"PE": layer.mh, "SIMD": layer.mw}
+    if isinstance(layer, SlidingWindow | Padding):
+        return {"SIMD": layer.channels}
     return {"PE": layer.labels if isinstance(layer, LabelSelect) else layer.channels}
 
 
-def _too_wide(layer: Layer, values: Mapping[str, int]) -> list[str]:
+def _unequal_pools(layers: Sequence[Layer], settings: Mapping[str, Mapping[str, Attribute]]) -> list[str]:
+    """Pools that are folded otherwise than the windows that feed them."""
+    faults = []
+    for window, pool in pairwise(layers):
+        if isinstance(window, SlidingWindow) and isinstance(pool, MaxPool):
+            simd = settings.get(window.name, {}).get("SIMD", window.simd)
+            pe = settings.get(pool.name, {}).get("PE", pool.pe)
+            if simd != pe:
+                faults.append(
+                    f"SIMD {simd} of {window.name} and PE {pe} of {pool.name} must be equal: "
+                    f"a pool takes the channels in the groups its window gives"
+                )
+    return faults
+
+
+def _partial_window(window: SlidingWindow, simd: int, chosen: Mapping[str, Attribute]) -> list[str]:
+    """A window that leaves whole needs all its channels, unless they do not mix."""
+    pixel = window.kernel_h == window.kernel_w == 1
+    if not chosen.get("parallel_window", window.parallel) or window.depthwise or pixel:
+        return []
+    if simd == window.channels:
+        return []
+    return [
+        f"SIMD {simd} of {window.name} with parallel_window must be all its channels; "
+        f"nearest legal: {window.channels}"
+    ]
+
+
+def _too_wide(layer: Layer, values: Mapping[str, int], chosen: Mapping[str, Attribute]) -> list[str]:
     bits_in, bits_out = parse_datatype(layer.input).bits, parse_datatype(layer.output).bits
-    pe, simd = values["PE"], values.get("SIMD", 1)
+    pe, simd = values.get("PE", 1), values.get("SIMD", 1)
     widths = {}
+    if isinstance(layer, SlidingWindow | Padding):
+        return _partial_window(layer, simd, chosen) if isinstance(layer, SlidingWindow) else []
     if isinstance(layer, Mvau):
         widths["input"] = ("SIMD", simd, bits_in, layer.mw)
         widths["output"] = ("PE", pe, bits_out, layer.mh)

@@ -10,6 +10,8 @@ apart from or inside the layer that sums. Three kinds of values mean the same in
   a layer that thresholds them itself are had by running that layer without its thresholds;
 * *label*: the index of the best class.
 
+Feature maps are compared with the channel last, however the stage keeps them.
+
 The last sums are the logits. The scores, of which the largest wins, are one positive scale and one
 offset of the logits: float ones up to streamlining, then a count of agreeing bits. Which scale and
 offset is read off the graph's constants, and checked on the values.
@@ -29,8 +31,10 @@ from labd_shared.errors import StageFailed, StageMismatch
 Integers = npt.NDArray[np.int64]
 
 _QUANTISERS = ("BipolarQuant", "Quant", "MultiThreshold")
-_PRODUCTS = ("MatMul", "Gemm", "XnorPopcountMatMul")
+_PRODUCTS = ("MatMul", "Gemm", "Conv", "XnorPopcountMatMul")
 _SHAPES_ONLY = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
+_MOVES_VALUES = (*_SHAPES_ONLY, "Transpose", "MaxPool", "MaxPoolNHWC", "Im2Col", "Pad")
+_CHANNEL_LAST, _CHANNEL_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # what a Transpose can make of a feature map
 FLOAT_ROUNDINGS = 32  # roundings of float32 allowed between a score and its exact value
 NOISE = 0.05  # how far a rescaled value may lie from its integer; a wrong scale is off by far more
 
@@ -107,35 +111,53 @@ def observe_golden(network: Network, result: GoldenResult) -> Observation:
             sums = found.get(f"{layer.name}.accumulators", output)
             scores = Scores(layer.name, 0.5, layer.mw / 2) if layer.xnor else Scores(layer.name, 1.0, 0.0)
             points.append(_point("sums", layer.name, 2 * sums - layer.mw if layer.xnor else sums))
-        if isinstance(layer, Thresholding) or layer.steps:
+        if isinstance(layer, Thresholding) or (isinstance(layer, Mvau) and layer.steps):
             points.append(_point("levels", layer.name, _level(output, layer.output, layer.offset)))
     return Observation(tuple(points), scores)
 
 
 def _points(graph: Graph, trace: Trace) -> Iterator[Point]:
+    channel_first = _channel_first(graph)
+
+    def point(kind: str, node: Node, values: Values) -> Point:
+        first = values.ndim == 4 and node.outputs[0] in channel_first
+        return _point(kind, node.name, values.transpose(_CHANNEL_LAST) if first else values)
+
     for node in graph.nodes:
         out = trace.values.get(node.outputs[0])
         if out is None:
             continue  # made of constants: a weight
         if node.op in _QUANTISERS:
-            yield _point("levels", node.name, _quantiser_level(graph, node, out))
+            yield point("levels", node, _quantiser_level(graph, node, out))
         elif node.op in _PRODUCTS:
-            scale = _scale(graph, node.inputs[0]) * _scale(graph, node.inputs[1])
-            sums = _columns(graph, node, out / scale)
-            yield _point("sums", node.name, sums)
+            yield point("sums", node, _columns(graph, node, out / _product_scale(graph, node)))
         elif node.kind == "MVAU":
-            sums = _columns(graph, node, trace.sums[node.name])
-            yield _point("sums", node.name, sums)
+            yield point("sums", node, _columns(graph, node, trace.sums[node.name]))
             if not node.attributes["noActivation"]:
                 level = _level(out, node.attributes["outputDataType"], node.attributes["ActVal"])
-                yield _point("levels", node.name, level)
+                yield point("levels", node, level)
         elif node.kind == "Thresholding":
             level = _level(out, node.attributes["outputDataType"], node.attributes["ActVal"])
-            yield _point("levels", node.name, level)
+            yield point("levels", node, level)
         elif node.op == "TopK":
-            yield _point("label", node.name, trace.values[node.outputs[1]])
+            yield point("label", node, trace.values[node.outputs[1]])
         elif node.kind == "LabelSelect":
-            yield _point("label", node.name, out)
+            yield point("label", node, out)
+
+
+def _channel_first(graph: Graph) -> set[str]:
+    """The tensors whose second axis is the channel: an exported image is, and what is made of it until a
+    Transpose turns it. FINN's hardware layers have the channel last."""
+    found: set[str] = set()
+    hardware = any("numInputVectors" in node.attributes for node in graph.consumers(graph.input))
+    if len(graph.shapes[graph.input]) == 4 and not hardware:
+        found.add(graph.input)
+    for node in graph.nodes:
+        turned = tuple(node.attributes.get("perm", ()))
+        follows = bool(found.intersection(node.inputs)) and turned != _CHANNEL_LAST
+        if follows or node.op == "Conv" or turned == _CHANNEL_FIRST:
+            found.update(node.outputs)
+    return found
 
 
 def _point(kind: str, layer: str, values: Values) -> Point:
@@ -177,6 +199,14 @@ def _counts_bits(node: Node) -> bool:
     return node.op == "XnorPopcountMatMul" or bool(node.attributes.get("binaryXnorMode"))
 
 
+def _product_scale(graph: Graph, node: Node) -> Values:
+    """What the sums of *node*'s integers were multiplied with, in the shape of its output."""
+    inputs, weights = _scale(graph, node.inputs[0]), _scale(graph, node.inputs[1])
+    if node.op == "Conv" and weights.size > 1:
+        weights = weights.reshape(-1, 1, 1)  # a scale for each output channel
+    return inputs * weights
+
+
 def _scale(graph: Graph, tensor: str) -> Values:
     """What the integers of *tensor* were multiplied with on their way from a quantiser or a constant."""
     node = graph.producer(tensor)
@@ -184,7 +214,7 @@ def _scale(graph: Graph, tensor: str) -> Values:
         return np.ones(())
     if node.op in ("BipolarQuant", "Quant"):
         return _flat(_constant(graph, node, 1))
-    if node.op in _SHAPES_ONLY or node.op == "Transpose":
+    if node.op in _MOVES_VALUES:
         return _scale(graph, node.inputs[0])
     if node.op in ("Mul", "Add"):
         constant, other = _constant_operand(graph, node)
@@ -248,7 +278,7 @@ def _scores(graph: Graph, trace: Trace, sums: list[Point]) -> Scores | None:
 def _affine(graph: Graph, product: Node, target: str) -> tuple[float, float] | None:
     """``(scale, offset)`` from *product*'s sums to *target*, or None where it is no such thing."""
     if product.op in ("MatMul", "Gemm"):
-        per_column = _scale(graph, product.inputs[0]) * _scale(graph, product.inputs[1])
+        per_column = _product_scale(graph, product)
         if per_column.size != 1:
             return None
         scale, offset = float(per_column), 0.0

@@ -4,8 +4,11 @@ A step names a transformation of FINN or qonnx, or a function of ours, by "modul
 arguments; `finn_door` looks it up. So this page imports nothing, can be read from top to bottom,
 and is written into every stage's record.
 
-Source: the order is that of FINN's BNN-PYNQ notebooks (tfc_end2end_example) with the tidy-up and
-conversion that QONNX exports need; walked through with finn-plus 1.6.1.
+One road for all networks: what a network has not, its steps leave alone. Pools become hardware before
+the other windows do: the other way round, the partition would depend on itself.
+
+Source: the order is that of FINN's BNN-PYNQ notebooks (tfc_end2end_example, cnv_end2end_example) with
+the tidy-up and conversion that QONNX exports need; walked through with finn-plus 1.6.1.
 """
 
 from dataclasses import dataclass, field
@@ -87,6 +90,11 @@ STREAMLINED = Stage(
     (
         Step("finn.transformation.streamline.reorder:MoveScalarLinearPastInvariants"),
         Step("finn.transformation.streamline:Streamline"),
+        Step("qonnx.transformation.lower_convs_to_matmul:LowerConvsToMatMul"),
+        Step("finn.transformation.streamline.reorder:MakeMaxPoolNHWC"),
+        Step("finn.transformation.streamline.absorb:AbsorbTransposeIntoMultiThreshold"),
+        Step("finn.transformation.streamline.reorder:MakeMaxPoolNHWC"),
+        Step("finn.transformation.streamline.absorb:AbsorbConsecutiveTransposes"),
         Step("qonnx.transformation.bipolar_to_xnor:ConvertBipolarMatMulToXnorPopcount"),
         Step("finn.transformation.streamline:Streamline"),
         Step("finn.transformation.streamline.absorb:AbsorbScalarMulAddIntoTopK"),
@@ -109,6 +117,10 @@ HARDWARE = Stage(
         Step(f"{_TO_HARDWARE}.quantized_matrix_vector_activation:InferQuantizedMatrixVectorActivation"),
         Step(f"{_TO_HARDWARE}.label_select:InferLabelSelectLayer"),
         Step(f"{_TO_HARDWARE}.thresholding:InferThresholdingLayer"),
+        Step(f"{_TO_HARDWARE}.pool:InferPool"),
+        Step(f"{_TO_HARDWARE}.conv_inp_gen:InferConvInpGen"),
+        Step("finn.transformation.move_reshape:RemoveCNVtoFCFlatten"),
+        Step("finn.transformation.streamline.absorb:AbsorbConsecutiveTransposes"),
         Step("qonnx.transformation.infer_data_layouts:InferDataLayouts"),
         Step("qonnx.transformation.general:GiveUniqueNodeNames"),
         Step("qonnx.transformation.general:GiveReadableTensorNames"),
