@@ -150,7 +150,7 @@ def _channel_first(graph: Graph) -> set[str]:
     Transpose turns it. FINN's hardware layers have the channel last."""
     found: set[str] = set()
     hardware = any("numInputVectors" in node.attributes for node in graph.consumers(graph.input))
-    if len(graph.shapes[graph.input]) == 4 and not hardware:
+    if len(graph.shapes.get(graph.input, ())) == 4 and not hardware:
         found.add(graph.input)
     for node in graph.nodes:
         turned = tuple(node.attributes.get("perm", ()))
