@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from labd_host.flow import Compiled
+    from labd_host.networks import Network
 
 CLOCK_MHZ = 100.0  # what the shell is built for unless told otherwise
-PROOF_IMAGES = 16
 
 
 @click.command(name="compile")
 @click.argument("network", metavar="NETWORK|MODEL.onnx")
 @click.option("--folding", metavar="NAME|FILE", help="PE and SIMD: a preset (lab) or FINN's folding JSON.")
 @click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")
-@click.option("--images", "count", type=click.IntRange(1, 1000), default=PROOF_IMAGES, show_default=True,
-              help="How many images every stage is compared on.")  # fmt: skip
+@click.option("--images", "count", type=click.IntRange(1, 1000),
+              help="How many images every stage is compared on (default: 16, or 4 with convolutions).")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Where the stages, their proofs and pictures, and network.npz go.")  # fmt: skip
-def compile_(network: str, folding: str | None, dataset: str | None, count: int, out: Path) -> None:
+def compile_(network: str, folding: str | None, dataset: str | None, count: int | None, out: Path) -> None:
     """Compile NETWORK (a name of the table, or an exported model) to a folded dataflow graph.
 
     Each stage of the FINN flow is saved and compared with the stage before it on real images:
@@ -34,16 +34,16 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int,
     the command and is named.
     """
     from labd_host import datasets
-    from labd_host.flow import compile_network, load_folding
+    from labd_host.flow import MANY_IMAGES, compile_network, load_folding, proof_images
     from labd_host.flow.gallery import GALLERY_FILE, write_gallery
 
-    name, model, usual_dataset = _model(network)
+    name, model, entry = _model(network)
     if folding is None:
         raise UsageError(
             f"no folding was given for {name}", fix=f"labd compile {network} --folding lab -o {out}"
         )
     chosen = load_folding(folding, name)
-    source = dataset or usual_dataset
+    source = dataset or (entry.dataset if entry else None)
     if source is None:
         raise UsageError(
             f"{network} is not in the network table, so its data set is not known",
@@ -53,23 +53,27 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int,
     if (out / GALLERY_FILE).is_file():
         (out / GALLERY_FILE).unlink()  # a page about an earlier run must not outlive it
     compiled = compile_network(
-        model, folding=chosen, out=out, images=images[:count], say=lambda line: click.echo(line, err=True)
+        model,
+        folding=chosen,
+        out=out,
+        images=images[: count or proof_images(entry.kind if entry else "cnv")],
+        many_images=images[:MANY_IMAGES],
+        say=lambda line: click.echo(line, err=True),
     )
     page = write_gallery(compiled, CLOCK_MHZ)
     _report(compiled)
     click.echo(f"every stage as a picture, explained: {page}")
 
 
-def _model(network: str) -> tuple[str, Path, str | None]:
-    """Name (for presets), file and data set of what the user asked for."""
+def _model(network: str) -> tuple[str, Path, Network | None]:
+    """Name (for presets), file and, if it is one of the table, entry of what the user asked for."""
     from labd_host import networks
 
     path = Path(network)
     if path.suffix == ".onnx":
-        known = networks.NETWORKS.get(path.stem)
-        return path.stem, path, known.dataset if known is not None else None
+        return path.stem, path, networks.NETWORKS.get(path.stem)
     entry = networks.network(network)
-    return entry.name, networks.trained_onnx(entry.name), entry.dataset
+    return entry.name, networks.trained_onnx(entry.name), entry
 
 
 def _report(compiled: Compiled) -> None:
@@ -110,7 +114,8 @@ def _stage_table(compiled: Compiled) -> Table:
             (str(proof.tensors), f"{proof.elements:,}", str(proof.mismatches)) if proof.against else ("",) * 3
         )
         table.add_row(stage.name, str(stage.nodes), proof.against, *numbers, f"{stage.seconds:.1f}")
-    table.caption = f"on {compiled.stages[0].proof.images} images"
+    many = [f", answers on {stage.proof.images}" for stage in compiled.stages if stage.name == "answers"]
+    table.caption = f"on {compiled.stages[0].proof.images} images{''.join(many)}"
     return table
 
 

@@ -6,9 +6,10 @@
 from labd_host.flow.compiler import Compiled, CompiledStage, compile_network
 from labd_host.flow.folding import Folding, load_folding, read_folding
 from labd_host.flow.presets import PRESETS
-from labd_host.flow.proof import Compared, Proof
+from labd_host.flow.proof import MANY_IMAGES, Compared, Proof, proof_images
 
 __all__ = [
+    "MANY_IMAGES",
     "PRESETS",
     "Compared",
     "Compiled",
@@ -17,5 +18,6 @@ __all__ = [
     "Proof",
     "compile_network",
     "load_folding",
+    "proof_images",
     "read_folding",
 ]

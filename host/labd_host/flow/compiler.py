@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from labd_host.flow.finn_door import Finn, Model, tool_versions
 from labd_host.flow.folding import Attribute, Folding, check_folding, folding_of, to_json
 from labd_host.flow.graph import Graph, Values
 from labd_host.flow.observe import Observation, Point, observe, observe_golden
-from labd_host.flow.proof import Proof, compare, first_proof
+from labd_host.flow.proof import Proof, compare, first_proof, observe_answers
 from labd_host.flow.stages import (
     EXPORTED,
     FOLDED,
@@ -30,7 +30,8 @@ from labd_host.flow.stages import (
     Stage,
 )
 from labd_shared.digest import file_sha256
-from labd_shared.errors import ShapeError, StageFailed, StageMismatch, UsageError
+from labd_host.networks.exported import Exported
+from labd_shared.errors import ArtifactError, ShapeError, StageFailed, StageMismatch, UsageError
 from labd_shared.tensors import Tensor
 
 NETWORK_FILE = "network.npz"
@@ -46,7 +47,8 @@ class CompiledStage:
     """One stage that was made, saved and proven.
 
     Attributes:
-        name, title: As in `labd_host.flow.stages`; the golden model comes last, as "golden".
+        name, title: As in `labd_host.flow.stages`; then the golden model, as "golden", and "answers", the
+            golden model's answers to many images against the export's own arithmetic.
         path: Its file in the output folder.
         proof: Against the stage before it.
         nodes: How many operations the graph has.
@@ -102,6 +104,7 @@ def compile_network(
     folding: Folding,
     out: Path,
     images: npt.NDArray[np.uint8],
+    many_images: npt.NDArray[np.uint8] | None = None,
     say: Say = _silent,
 ) -> Compiled:
     """Compile an exported network and prove every stage against the one before it.
@@ -113,6 +116,8 @@ def compile_network(
         out: Folder for the stages, their proofs and ``network.npz``; made if missing. Files of an
             earlier run are replaced.
         images: uint8 (N, height, width, channels), real ones, to compare the stages on.
+        many_images: More of them, to compare the golden model's logits and classes with those of the
+            exported network in onnxruntime; only a QONNX export runs there.
         say: Called with a line about what happens.
 
     Raises:
@@ -131,7 +136,7 @@ def compile_network(
     with Finn() as finn:
         run = _Run(finn, out, say, images)
         try:
-            return run.compile(onnx, folding)
+            return run.compile(onnx, folding, many_images)
         finally:
             (out / CHATTER_FILE).write_text(finn.chatter, encoding="utf-8")
 
@@ -147,7 +152,9 @@ class _Run:
         self._stages: list[CompiledStage] = []
         self._observed: Observation | None = None
 
-    def compile(self, onnx: Path, folding: Folding) -> Compiled:
+    def compile(
+        self, onnx: Path, folding: Folding, many_images: npt.NDArray[np.uint8] | None
+    ) -> Compiled:
         model = self._finn.load(onnx)
         for stage in (EXPORTED, TIDY, PREPOST, STREAMLINED, HARDWARE):
             started = time.monotonic()
@@ -158,6 +165,8 @@ class _Run:
         child, frames = self._partition(model)
         network, folded = self._fold(child, frames, folding, onnx.stem)
         golden = self._golden(network, frames)
+        if many_images is not None:
+            self._answers(onnx, golden, many_images)
         return Compiled(
             folder=self._out,
             stages=tuple(self._stages),
@@ -225,48 +234,58 @@ class _Run:
         golden = GoldenModel.load(path)  # what is proven is what the file holds
         pixels = frames.astype(np.uint8).reshape(len(frames), -1)
         observed = observe_golden(golden.network, golden.run(pixels, intermediates=True))
-        self._record("golden", "the golden model", path, observed, len(network.layers), started)
+        proof = self._compared("golden", observed)
+        self._record("golden", "the golden model", path, proof, len(network.layers), started)
         return golden
+
+    def _answers(self, onnx: Path, golden: GoldenModel, images: npt.NDArray[np.uint8]) -> None:
+        """Compare the golden model's answers to *images* with the export's own."""
+        started = time.monotonic()
+        title = "the golden model's answers against the export's own arithmetic"
+        try:
+            exported = Exported(onnx)
+        except ArtifactError as error:
+            self._say(f"answers: not compared, {error.what}")
+            return
+        self._say(f"answers: {title}, {len(images)} images")
+        logits = exported.run(images)
+        ours, theirs = observe_answers(golden.network, golden.run(images), logits, self._stages[0].proof.scores)
+        proof = compare("answers", ours, EXPORTED.name, theirs)
+        self._record(
+            "answers", title, self._out / NETWORK_FILE, proof, len(golden.network.layers), started
+        )
 
     def _prove(self, stage: Stage, model: Model, graph: Graph, observed: Observation, started: float) -> None:
         path = self._out / f"{len(self._stages) + 1}-{stage.name}.onnx"
         self._finn.save(model, path)
+        proof = self._compared(stage.name, observed, moves_scales=stage.moves_scales)
         steps = [asdict(step) for step in stage.steps]
-        self._record(
-            stage.name,
-            stage.title,
-            path,
-            observed,
-            len(graph.nodes),
-            started,
-            moves_scales=stage.moves_scales,
-            steps=steps,
-        )
+        self._record(stage.name, stage.title, path, proof, len(graph.nodes), started, steps)
+
+    def _compared(self, name: str, observed: Observation, *, moves_scales: bool = False) -> Proof:
+        """Compare with the stage before, and be what the next one is compared with."""
+        before, self._observed = self._observed, observed
+        if before is None:
+            return first_proof(name, observed)
+        return compare(name, observed, self._stages[-1].name, before, moves_scales=moves_scales)
 
     def _record(
         self,
         name: str,
         title: str,
         path: Path,
-        observed: Observation,
+        proof: Proof,
         nodes: int,
         started: float,
-        *,
-        moves_scales: bool = False,
-        steps: list[dict[str, Any]] | None = None,
+        steps: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Compare, then write the record beside the file; a stage that differs leaves its file, without one."""
-        before = self._observed
-        if before is None:
-            proof = first_proof(name, observed)
-        else:
-            proof = compare(name, observed, self._stages[-1].name, before, moves_scales=moves_scales)
+        """Write the record beside the file; a stage that differs has left its file, without one."""
         record = {
             "stage": name,
             "title": title,
             "file": path.name,
             "sha256": file_sha256(path),
-            "steps": steps or [],
+            "steps": list(steps),
             "proof": proof.record(),
             "tools": tool_versions(),
         }
@@ -275,7 +294,6 @@ class _Run:
         (self._out / f"{number}-{name}.json").write_text(text, encoding="utf-8")
         seconds = time.monotonic() - started
         self._stages.append(CompiledStage(name, title, path, proof, nodes, seconds))
-        self._observed = observed
 
     def _frames(self, graph: Graph) -> Values:
         """The images in the form *graph* takes: pixels where its input is declared UINT8, else pixels / 255."""

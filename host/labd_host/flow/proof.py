@@ -5,11 +5,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from labd_host.emulation.golden import GoldenResult
+from labd_host.emulation.golden_layers import Mvau, Network
 from labd_host.flow.observe import Integers, Observation, Point, Scores
 from labd_shared.errors import StageMismatch
 
 KINDS = ("levels", "sums", "label")
+MANY_IMAGES = 1000  # on which the golden model is compared with the export; the stages take fewer
+_FEW_IMAGES = {"fc": 16, "cnv": 4}  # FINN's executors take seconds for an image of a convolutional network
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,11 @@ class Proof:
         }
 
 
+def proof_images(kind: str) -> int:
+    """How many images every stage of a network of *kind* ("fc", "cnv") is compared on unless told otherwise."""
+    return _FEW_IMAGES[kind]
+
+
 def first_proof(stage: str, observed: Observation) -> Proof:
     """The proof of the first stage: only its scores were checked, against its own logits."""
     return Proof(stage, "", len(observed.points[0].values), (), observed.scores)
@@ -115,6 +125,30 @@ def compare(
         compared.append(Compared(point.kind, point.layer, partner.layer, point.values.shape[1]))
     _check_scores(stage, observed.scores, against, before.scores, moves_scales=moves_scales)
     return Proof(stage, against, len(observed.points[0].values), tuple(compared), observed.scores)
+
+
+def observe_answers(
+    network: Network, result: GoldenResult, exported: npt.NDArray[np.float32], scores: Scores | None
+) -> tuple[Observation, Observation]:
+    """The golden model's logits and classes, and the exported network's, in comparable form.
+
+    Args:
+        network: The golden model's.
+        result: What it gave.
+        exported: The exported network's output (N, classes) for the same images.
+        scores: What that output is of the logits; None where it is no scale and offset: then the
+            classes alone are compared.
+    """
+    classes = result.outputs[0].reshape(len(exported), -1).astype(np.int64)
+    ours = [Point("label", network.layers[-1].name, classes)]
+    theirs = [Point("label", "exported", exported.argmax(axis=1)[:, np.newaxis])]
+    last = next((layer for layer in reversed(network.layers) if isinstance(layer, Mvau)), None)
+    if scores is not None and result.logits is not None and last is not None:
+        logits = result.logits.astype(np.int64)
+        ours.insert(0, Point("sums", last.name, 2 * logits - last.mw if last.xnor else logits))
+        back = np.rint((exported.astype(np.float64) - scores.offset) / scores.scale)
+        theirs.insert(0, Point("sums", scores.tensor, back.astype(np.int64)))
+    return Observation(tuple(ours)), Observation(tuple(theirs))
 
 
 def _check_scores(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from labd_host import datasets, networks
-from labd_host.flow import Compiled, compile_network, load_folding
+from labd_host.flow import MANY_IMAGES, Compiled, compile_network, load_folding, proof_images
 from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
 from labd_host.hardware.golden_samples import golden_arrays, golden_samples
@@ -24,8 +24,6 @@ from labd_shared.digest import file_sha256, image_digest
 from labd_shared.errors import UsageError
 from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest
 from labd_shared.tensors import count
-
-PROOF_IMAGES = 16
 
 Say = Callable[[str], None]
 
@@ -66,7 +64,8 @@ def build_emulation(
         model or networks.trained_onnx(entry.name),
         folding=chosen,
         out=stages,
-        images=images[:PROOF_IMAGES],
+        images=images[: proof_images(entry.kind)],
+        many_images=images[:MANY_IMAGES],
         say=say,
     )
     golden = compiled.golden

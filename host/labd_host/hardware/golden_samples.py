@@ -1,8 +1,8 @@
 """Golden samples: images drawn by labd, with the golden model's exact answers to them.
 
-They are drawn, not photographed, so that a bundle holds no picture of any data set. Pen strokes are
-drawn until every class the network can name has been named, as far as it can be reached: a board
-that always answers the same is found out.
+They are drawn, not photographed, so that a bundle holds no picture of any data set: pen strokes on
+black, or on a ground of running colours for a network that sees colours. Of the many drawn, some are
+kept for each class that the network named: a board that always answers the same is found out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ PER_CLASS = 2
 CANDIDATES = 4000
 SEED = 20  # of the strokes: the same network gives the same samples
 STROKE_POINTS = 24
+MOST_STROKES = 5  # on colours
 PIXELS = npt.NDArray[np.uint8]
 
 
@@ -37,6 +38,22 @@ def draw_strokes(rng: np.random.RandomState, height: int, width: int, channels: 
         distance = np.hypot(rows[..., None] - curve[:, 0], columns[..., None] - curve[:, 1]).min(axis=-1)
         ink = np.clip(rng.uniform(1.2, 2.4) - distance, 0, 1)[..., None] * rng.uniform(0.5, 1.0, channels)
         canvas = np.maximum(canvas, ink)
+    return (canvas * 255).astype(np.uint8)
+
+
+def draw_colours(rng: np.random.RandomState, height: int, width: int, channels: int) -> PIXELS:
+    """One image of up to `MOST_STROKES` thick strokes on colours that run from corner to corner: uint8."""
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    down, across = rows[..., None] / height, columns[..., None] / width
+    (a, b), (c, d) = rng.uniform(0, 1, (2, 2, channels))
+    canvas = (a * (1 - across) + b * across) * (1 - down) + (c * (1 - across) + d * across) * down
+    for _ in range(rng.randint(1, MOST_STROKES + 1)):
+        start, middle, end = rng.uniform(0, 1, (3, 2)) * (height, width)
+        t = np.linspace(0, 1, STROKE_POINTS)[:, None]
+        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
+        distance = np.hypot(rows[..., None] - curve[:, 0], columns[..., None] - curve[:, 1]).min(axis=-1)
+        ink = np.clip(rng.uniform(1.2, 6) - distance, 0, 1)[..., None]
+        canvas = canvas * (1 - ink) + ink * rng.uniform(0, 1, channels)
     return (canvas * 255).astype(np.uint8)
 
 
@@ -57,7 +74,8 @@ def golden_samples(
     normal = model.inputs[0].normal[1:]
     edge = [np.zeros(image_shape, np.uint8), np.full(image_shape, 255, np.uint8)]
     edge += [rng.randint(0, 256, image_shape).astype(np.uint8) for _ in range(2)]
-    strokes = np.array([draw_strokes(rng, *image_shape) for _ in range(CANDIDATES)])
+    draw = draw_strokes if image_shape[2] == 1 else draw_colours
+    strokes = np.array([draw(rng, *image_shape) for _ in range(CANDIDATES)])
     classes = predicted_classes(model.run(strokes.reshape((CANDIDATES, *normal))).outputs[0])
     chosen = [index for each in np.unique(classes) for index in np.flatnonzero(classes == each)[:PER_CLASS]]
     images = np.concatenate([np.array(edge), strokes[chosen]]).reshape((-1, *normal))

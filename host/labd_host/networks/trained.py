@@ -1,7 +1,8 @@
 """Trained networks that come with labd, and the record that lies beside each.
 
 ``trained/NAME.onnx`` is the QONNX export, ``trained/NAME.json`` says how good it is and how it was
-made. `labd train` writes the same pair into its own folder.
+made. `labd train` writes the same pair into its own folder. Large ones are stored compressed, as
+``NAME.onnx.xz`` (`networks.compact`), and unpacked into the user's cache.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from labd_host.networks.compact import SUFFIX, unpacked
 from labd_host.networks.table import Recipe
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, LabdError
@@ -37,6 +39,7 @@ class TrainedRecord:
         recipe: How it was trained.
         tools: Versions.
         command: What makes it again.
+        how: What the recipe does not say, where it was not `labd train` that made it.
     """
 
     network: str
@@ -54,6 +57,7 @@ class TrainedRecord:
     recipe: Recipe
     tools: dict[str, str]
     command: str
+    how: str = ""
 
     @property
     def accuracy_percent(self) -> float:
@@ -68,6 +72,8 @@ class TrainedRecord:
             "accuracy_percent": self.accuracy_percent,
             **asdict(self),
         }
+        if not self.how:
+            del content["how"]
         making = path.with_name(path.name + ".making")
         making.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         making.replace(path)
@@ -79,9 +85,13 @@ def trained_onnx(name: str, folder: Path = TRAINED) -> Path:
     Raises:
         DataMissing: none comes with labd.
         DigestMismatch: the file is not the one its record names.
+        ArtifactError: a compressed one is damaged.
     """
     record = trained_record(name, folder)
     path = folder / f"{name}.onnx"
+    packed = folder / (path.name + SUFFIX)
+    if packed.is_file():
+        return unpacked(packed, record.onnx_sha256)
     if not path.is_file():
         raise _none_shipped(name)
     if (found := file_sha256(path)) != record.onnx_sha256:
@@ -142,6 +152,7 @@ def _parse(content: Any) -> TrainedRecord:
         recipe=Recipe(**content["recipe"]),
         tools={str(name): str(version) for name, version in content["tools"].items()},
         command=str(content["command"]),
+        how=str(content.get("how", "")),
     )
     if not 0 <= record.correct <= record.samples or record.samples < 1:
         raise ValueError(f"{record.correct} of {record.samples} samples cannot be right")

@@ -1,0 +1,111 @@
+"""A small convolutional network as Brevitas exports one, from seeded random numbers and without torch."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+QONNX_DOMAIN = "qonnx.custom_op.general"
+SIDE = 12
+COLOURS = 3
+
+
+class _Graph:
+    """Collects nodes and constants."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.nodes = []
+        self.constants = []
+
+    def constant(self, value):
+        name = f"constant{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def add(self, operator, inputs, domain="", **attributes):
+        name = f"value{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
+        return name
+
+    def quantised(self, value, bits, scale, *, signed):
+        """What Brevitas exports for a quantiser: 1 bit is a sign, else steps of *scale*."""
+        step = self.constant(np.float32(scale))
+        if bits == 1:
+            return self.add("BipolarQuant", [value, step], QONNX_DOMAIN)
+        rest = [step, self.constant(np.float32(0)), self.constant(np.float32(bits))]
+        return self.add(
+            "Quant",
+            [value, *rest],
+            QONNX_DOMAIN,
+            signed=signed,
+            narrow=int(signed and bits < 8),
+            rounding_mode="ROUND",
+        )
+
+    def weights(self, shape, bits):
+        drawn = self.rng.uniform(-1, 1, shape).astype(np.float32)
+        return self.quantised(self.constant(drawn), bits, 1.0 if bits == 1 else 0.5, signed=1)
+
+    def activation(self, value, channels, bits, spread):
+        """Batch normalisation with scales of both signs where no ReLU follows, and a quantiser."""
+        rng = self.rng
+        scale = rng.uniform(0.5, 1.5, channels) * (rng.choice([-1, 1], channels) if bits == 1 else 1)
+        vectors = (
+            scale,
+            rng.uniform(-0.5, 0.5, channels),
+            rng.uniform(-0.2, 0.2, channels) * spread,
+            rng.uniform(0.5, 1, channels) * spread**2,
+        )
+        names = [self.constant(vector.astype(np.float32)) for vector in vectors]
+        normal = self.add("BatchNormalization", [value, *names], epsilon=1e-4)
+        if bits == 1:
+            return self.quantised(normal, 1, 1.0, signed=1)
+        return self.quantised(self.add("Relu", [normal]), bits, 0.5, signed=0)
+
+
+def write_network(path, *, weight_bits=1, act_bits=1, pads=0, stride=1, kernel=3, classes=7, seed=1):
+    """Two convolutions, a max-pool, a convolution, two fully connected layers; pixels / 255 go in."""
+    g = _Graph(seed)
+    centred = g.add("Sub", [g.add("Mul", ["x", g.constant(np.float32(2))]), g.constant(np.float32([1]))])
+    value = g.quantised(centred, 8, 1 / 128, signed=1)
+    side, channels = SIDE, COLOURS
+    for width, pool, step in ((8, False, 1), (6, True, stride), (10, False, 1)):
+        size = kernel if side >= kernel else 1
+        fan_in = channels * size * size
+        value = g.add(
+            "Conv",
+            [value, g.weights((width, channels, size, size), weight_bits)],
+            kernel_shape=[size, size],
+            pads=[pads] * 4,
+            strides=[step, step],
+        )
+        side = (side + 2 * pads - size) // step + 1
+        value = g.activation(value, width, act_bits, np.sqrt(fan_in) / 2)
+        if pool:
+            value = g.add("MaxPool", [value], kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4)
+            side //= 2
+        channels = width
+    features = side * side * channels
+    value = g.add("Reshape", [value, g.constant(np.array([1, features], np.int64))])
+    weights = g.weights((9, features), weight_bits)
+    value = g.add("Gemm", [value, weights], transB=1)
+    value = g.activation(value, 9, act_bits, np.sqrt(features) / 2)
+    value = g.add("Gemm", [value, g.weights((classes, 9), weight_bits)], transB=1)
+    value = g.add("Div", [value, g.constant(np.float32(1.7))])
+    value = g.add("Add", [value, g.constant(np.float32(0.3))])
+    graph = helper.make_graph(
+        g.nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, COLOURS, SIDE, SIDE])],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, [1, classes])],
+        g.constants,
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(QONNX_DOMAIN, 2)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(path))
+    return path
+
+
+def images(count, seed=5):
+    """Pictures of any brightness: uint8 (count, SIDE, SIDE, COLOURS)."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, SIDE, SIDE, COLOURS)).astype(np.uint8)
