@@ -24,7 +24,9 @@ class _Graph:
 
     def add(self, operator, inputs, domain="", **attributes):
         name = f"value{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
+        self.nodes.append(
+            helper.make_node(operator, inputs, [name], f"node_{name}", domain=domain, **attributes)
+        )
         return name
 
     def quantised(self, value, bits, scale, *, signed):
@@ -78,6 +80,8 @@ def write_network(path, *, weight_bits=1, act_bits=1, pads=0, stride=1, kernel=3
             kernel_shape=[size, size],
             pads=[pads] * 4,
             strides=[step, step],
+            dilations=[1, 1],
+            group=1,
         )
         side = (side + 2 * pads - size) // step + 1
         value = g.activation(value, width, act_bits, np.sqrt(fan_in) / 2)

@@ -29,8 +29,8 @@ from labd_host.flow.stages import (
     TIDY,
     Stage,
 )
-from labd_shared.digest import file_sha256
 from labd_host.networks.exported import Exported
+from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, ShapeError, StageFailed, StageMismatch, UsageError
 from labd_shared.tensors import Tensor
 
@@ -38,6 +38,7 @@ NETWORK_FILE = "network.npz"
 FOLDING_FILE = "folding.json"
 PARTITION_FILE = "6-partition-dataflow.onnx"
 CHATTER_FILE = "finn.log"
+ANSWERED_AT_ONCE = 200  # images in onnxruntime: bounds the memory of its feature maps
 
 Say = Callable[[str], None]
 
@@ -152,9 +153,7 @@ class _Run:
         self._stages: list[CompiledStage] = []
         self._observed: Observation | None = None
 
-    def compile(
-        self, onnx: Path, folding: Folding, many_images: npt.NDArray[np.uint8] | None
-    ) -> Compiled:
+    def compile(self, onnx: Path, folding: Folding, many_images: npt.NDArray[np.uint8] | None) -> Compiled:
         model = self._finn.load(onnx)
         for stage in (EXPORTED, TIDY, PREPOST, STREAMLINED, HARDWARE):
             started = time.monotonic()
@@ -248,12 +247,13 @@ class _Run:
             self._say(f"answers: not compared, {error.what}")
             return
         self._say(f"answers: {title}, {len(images)} images")
-        logits = exported.run(images)
-        ours, theirs = observe_answers(golden.network, golden.run(images), logits, self._stages[0].proof.scores)
-        proof = compare("answers", ours, EXPORTED.name, theirs)
-        self._record(
-            "answers", title, self._out / NETWORK_FILE, proof, len(golden.network.layers), started
+        parts = range(0, len(images), ANSWERED_AT_ONCE)
+        logits = np.concatenate([exported.run(images[start : start + ANSWERED_AT_ONCE]) for start in parts])
+        ours, theirs = observe_answers(
+            golden.network, golden.run(images), logits, self._stages[0].proof.scores
         )
+        proof = compare("answers", ours, EXPORTED.name, theirs)
+        self._record("answers", title, self._out / NETWORK_FILE, proof, len(golden.network.layers), started)
 
     def _prove(self, stage: Stage, model: Model, graph: Graph, observed: Observation, started: float) -> None:
         path = self._out / f"{len(self._stages) + 1}-{stage.name}.onnx"

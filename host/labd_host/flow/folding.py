@@ -54,7 +54,9 @@ class Folding:
     nodes: Mapping[str, Mapping[str, Attribute]]
     defaults: Mapping[str, tuple[Attribute, tuple[str, ...]]]
 
-    def resolve(self, ops: Mapping[str, str], layers: Sequence[Layer] = ()) -> dict[str, dict[str, Attribute]]:
+    def resolve(
+        self, ops: Mapping[str, str], layers: Sequence[Layer] = ()
+    ) -> dict[str, dict[str, Attribute]]:
         """The attributes to set: node name -> attribute -> value.
 
         Args:

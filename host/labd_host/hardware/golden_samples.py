@@ -20,6 +20,7 @@ from labd_shared.tensors import Tensor, count
 
 PER_CLASS = 2
 CANDIDATES = 4000
+COLOUR_CANDIDATES = 1500  # they take longer to draw and to classify
 SEED = 20  # of the strokes: the same network gives the same samples
 STROKE_POINTS = 24
 MOST_STROKES = 5  # on colours
@@ -54,7 +55,8 @@ def draw_colours(rng: np.random.RandomState, height: int, width: int, channels: 
         distance = np.hypot(rows[..., None] - curve[:, 0], columns[..., None] - curve[:, 1]).min(axis=-1)
         ink = np.clip(rng.uniform(1.2, 6) - distance, 0, 1)[..., None]
         canvas = canvas * (1 - ink) + ink * rng.uniform(0, 1, channels)
-    return (canvas * 255).astype(np.uint8)
+    image: PIXELS = (canvas * 255).astype(np.uint8)
+    return image
 
 
 def golden_samples(
@@ -74,9 +76,11 @@ def golden_samples(
     normal = model.inputs[0].normal[1:]
     edge = [np.zeros(image_shape, np.uint8), np.full(image_shape, 255, np.uint8)]
     edge += [rng.randint(0, 256, image_shape).astype(np.uint8) for _ in range(2)]
-    draw = draw_strokes if image_shape[2] == 1 else draw_colours
-    strokes = np.array([draw(rng, *image_shape) for _ in range(CANDIDATES)])
-    classes = predicted_classes(model.run(strokes.reshape((CANDIDATES, *normal))).outputs[0])
+    if image_shape[2] == 1:
+        strokes = np.array([draw_strokes(rng, *image_shape) for _ in range(CANDIDATES)])
+    else:
+        strokes = np.array([draw_colours(rng, *image_shape) for _ in range(COLOUR_CANDIDATES)])
+    classes = predicted_classes(model.run(strokes.reshape((-1, *normal))).outputs[0])
     chosen = [index for each in np.unique(classes) for index in np.flatnonzero(classes == each)[:PER_CLASS]]
     images = np.concatenate([np.array(edge), strokes[chosen]]).reshape((-1, *normal))
     return images, model.run(images).outputs[0]

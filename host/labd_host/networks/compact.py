@@ -39,7 +39,11 @@ def keep_signs(model: onnx.ModelProto) -> int:
     readers = [name for node in model.graph.node for name in node.input]
     weights = 0
     for node in model.graph.node:
-        if node.op_type == "BipolarQuant" and node.input[0] in constants and readers.count(node.input[0]) == 1:
+        if (
+            node.op_type == "BipolarQuant"
+            and node.input[0] in constants
+            and readers.count(node.input[0]) == 1
+        ):
             latent = numpy_helper.to_array(constants[node.input[0]])
             signs = np.where(latent >= 0, np.float32(1), np.float32(-1))
             constants[node.input[0]].CopyFrom(numpy_helper.from_array(signs, node.input[0]))
@@ -78,7 +82,8 @@ def unpacked(packed: Path, sha256: str) -> Path:
     if (found := file_sha256(Path(making))) != sha256:
         Path(making).unlink()
         raise DigestMismatch(
-            f"{packed} holds an export of sha256 {found[:12]}..., its record says {sha256[:12]}...", fix=_AGAIN
+            f"{packed} holds an export of sha256 {found[:12]}..., its record says {sha256[:12]}...",
+            fix=_AGAIN,
         )
     Path(making).replace(target)
     return target
