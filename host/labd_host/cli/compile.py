@@ -98,8 +98,9 @@ def _report(compiled: Compiled) -> None:
             f"{slowest.cycles} cycles), and no folding moves the DMA",
             soft_wrap=True,
         )
+    names = dict.fromkeys(stage.path.name for stage in compiled.stages)  # each once, in order
     console.print(
-        f"files in {compiled.folder}: {', '.join(stage.path.name for stage in compiled.stages)}, folding.json",
+        f"files in {compiled.folder}: {', '.join(names)}, folding.json",
         soft_wrap=True,
     )
 

@@ -33,15 +33,16 @@ EXPLANATIONS = {
     ),
     "hardware": (
         "Operations are replaced by the layers that FINN has hardware for: a matrix product and the thresholds "
-        "behind it become one MVAU (matrix-vector-activation unit), thresholds alone become Thresholding, TopK "
-        "becomes LabelSelect. "
+        "behind it become one MVAU (matrix-vector-activation unit), thresholds alone become Thresholding, the "
+        "windows of a convolution a ConvolutionInputGenerator, TopK becomes LabelSelect. "
         "Such a layer has the parameters of a circuit, above all PE and SIMD: how many rows and columns it computes "
         "in one cycle, both still 1."
     ),
     "partition": (
         "The unbroken run of hardware layers is cut out into a graph of its own, the one that becomes the bitfile; "
         "in the parent graph a single StreamingDataflowPartition stands for it. "
-        "What stays outside may only name the same bytes differently (a Reshape): that is left to the driver, and "
+        "What stays outside may only name the same bytes differently (a Reshape, or the Transpose that puts an "
+        "image's channels last, where its file has them anyway): that is left to the driver, and "
         "labd checks that what enters the partition is the image, byte by byte."
     ),
     "folded": (
@@ -54,6 +55,12 @@ EXPLANATIONS = {
         "labd reads weights, thresholds and shapes from the folded graph into network.npz, and its golden model "
         "computes them in exact integers, fast enough for whole test sets. "
         "The virtual board computes with it, and the answers of a board are compared with its answers."
+    ),
+    "answers": (
+        "The exported network itself runs in onnxruntime, in float32 and without FINN, on many more images than "
+        "FINN's slow executors could take, and its scores are brought back to the integers behind them. "
+        "The golden model must give the same integer for every class of every image, so that the whole road, from "
+        "the first file to the last, is compared end to end."
     ),
 }
 
