@@ -1,5 +1,8 @@
 """Windows, padding, pools and long ladders of thresholds, against a slow and obvious reference."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from labd_host.emulation.golden import CHUNK_BYTES, CHUNK_FRAMES, FEW_STEPS, GoldenModel
 from labd_host.emulation.golden_layers import MaxPool, Mvau, Network, Padding, SlidingWindow, Thresholding
 from labd_shared.datatypes import parse_datatype
+from labd_shared.errors import ArtifactError
 from labd_shared.tensors import make_tensor
 
 
@@ -220,3 +224,30 @@ def test_many_thresholds_are_searched_as_they_are_counted(steps, rng):
     wanted = slow(network, image[0])
     assert found["c"][0].tolist() == wanted["c"]
     assert found["c.accumulators"][0].tolist() == wanted["c.accumulators"]
+
+
+@pytest.mark.parametrize(
+    ("index", "changes", "says"),
+    [
+        (0, {"kernel_h": 13}, "the windows of w, 13 x 3, do not fit its feature map of 12 x 12"),
+        (0, {"dilation_w": 6}, "the windows of w, 3 x 3, do not fit"),
+        (0, {"output": "INT8"}, "w turns UINT8 into INT8"),
+        (0, {"stride_h": 0}, "stride_h of w is 0"),
+        (0, {"stride_w": 2}, "c takes 1800 UINT8 values, w gives 900 UINT8"),
+        (0, {"width": 1 << 24, "height": 1 << 24}, "w holds .* values a frame, more than"),
+        (1, {"vectors": 1 << 24}, "c holds .* values a frame, more than"),
+    ],
+)
+def test_a_file_whose_windows_cannot_be_is_refused(tmp_path, index, changes, says):
+    path = tmp_path / "network.npz"
+    GoldenModel(convolutional(2, 3)).save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    record = json.loads(members["network.json"])
+    record["layers"][index].update(changes)
+    members["network.json"] = json.dumps(record).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(ArtifactError, match=says):
+        GoldenModel.load(path)
