@@ -1,8 +1,6 @@
 """The VGG9-w1a1 that comes with labd: unpacked, compiled, proven; on CIFAR-100 where that is there."""
 
-import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,7 +15,7 @@ from labd_host.networks import network, trained_onnx, trained_record
 from labd_host.networks.compact import keep_signs
 from labd_host.networks.exported import QONNX_DOMAIN, Exported
 from labd_host.networks.trained import TRAINED
-from labd_shared.datasets import DATASETS, read_official
+from labd_shared.datasets import read_official
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch
 
@@ -31,11 +29,9 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cifar100():
-    root = os.environ.get("LABD_DATASETS")
-    if "cifar100" not in DATASETS or not root or not (Path(root) / "cifar100").is_dir():
-        pytest.skip("needs real CIFAR-100: set LABD_DATASETS to a folder that has cifar100/")
-    return read_official(Path(root) / "cifar100", "cifar100", "test")
+def cifar100(official_archives):
+    folder = official_archives("cifar100", "cifar-100-binary.tar.gz").parent
+    return read_official(folder, "cifar100", "test")
 
 
 @pytest.fixture(scope="module")
