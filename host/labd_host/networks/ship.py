@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -139,7 +140,7 @@ def main(
         how=how,
         command=(
             f"python -m labd_host.networks.ship {name} {state.name} --epochs {epochs} --batch {batch} "
-            f"--learning-rate {learning_rate:g} --latent-scale {latent_scale:g}"
+            f"--learning-rate {learning_rate:g} --latent-scale {latent_scale:g} --how {shlex.quote(how)}"
         ),
     )
     click.echo(f"{name}: {record.correct} of {record.samples} right ({record.accuracy_percent:.2f} %)")
