@@ -7,13 +7,14 @@ BOOT := PYTHONPATH=host:shared $(PYTHON) -m labd_host.environments
 # This checkout's code, whatever is installed.
 export PYTHONPATH := $(CURDIR)/host:$(CURDIR)/board:$(CURDIR)/shared
 WORKERS ?= 2
+NETWORK ?= tfc-w1a1
 BOARD_TESTS := tests/shared tests/board tests/contract
 HOST_TESTS := tests/test_architecture.py tests/test_documents.py $(BOARD_TESTS) tests/host tests/end_to_end
 
 .PHONY: help setup demo test test-host test-images test-train lint bench train-env peer-env clean clean-all
 
 help:
-	@echo "make demo       the whole road once: network, FINN, bundle, virtual board, validation, report"
+	@echo "make demo       the whole road once: network, FINN, bundle, virtual board, report; NETWORK=vgg9-w1a1, too"
 	@echo "make test       every test that can run here; says which it skips and why"
 	@echo "make bench      the speed goals, as ratios measured in one run"
 	@echo "make lint       format, lint, types, Python 3.6 floor"
@@ -31,7 +32,7 @@ setup: $(VENV)/labd-installed
 	$(HOST) -m labd_host.environments ensure board >/dev/null
 
 demo: setup
-	$(HOST) -m labd_host.cli.main demo
+	$(HOST) -m labd_host.cli.main demo $(NETWORK)
 
 test: test-host test-images test-train
 	@echo "make test: all parts passed; what was skipped is named above"
