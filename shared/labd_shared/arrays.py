@@ -7,10 +7,10 @@ from typing import Dict, Union
 
 import numpy as np
 
+from labd_shared.archive import add_member
 from labd_shared.errors import ArtifactError
 
 MAX_NPZ_BYTES = 256 << 20
-FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # what zip calls the beginning: the same input gives the same bytes
 
 
 def save_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
@@ -21,10 +21,7 @@ def save_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
             np.lib.format.write_array(
                 buffer, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False
             )
-            entry = zipfile.ZipInfo(name + ".npy", FIXED_DATE)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, buffer.getvalue())
+            add_member(archive, name + ".npy", buffer.getvalue())
 
 
 def load_npz(path: Union[str, Path], max_bytes: int = MAX_NPZ_BYTES) -> Dict[str, np.ndarray]:

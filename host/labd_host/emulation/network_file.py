@@ -29,6 +29,7 @@ from labd_host.emulation.golden_layers import (
     SlidingWindow,
     Thresholding,
 )
+from labd_shared.archive import add_member
 from labd_shared.datatypes import Datatype, parse_datatype
 from labd_shared.errors import ArtifactError, LabdError
 from labd_shared.tensors import Tensor, count, make_tensor
@@ -41,7 +42,6 @@ MAX_LAYERS = 1000
 MAX_AXIS = 1 << 24  # bounds every size a layer may claim
 MAX_FRAME_VALUES = 1 << 26  # of one layer: what the golden model holds for a single frame
 _DESCRIPTION = "network.json"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip archive can hold
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _REBUILD = "compile the network again: labd compile NETWORK --folding lab -o DIR"
 
@@ -49,7 +49,12 @@ _REBUILD = "compile the network again: labd compile NETWORK --folding lab -o DIR
 def write_network(network: Network, path: Path) -> None:
     """Write *network*; the same network gives the same bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        _add(archive, _DESCRIPTION, json.dumps(_describe(network), indent=1, sort_keys=True).encode("ascii"))
+        add_member(
+            archive,
+            _DESCRIPTION,
+            json.dumps(_describe(network), indent=1, sort_keys=True).encode("ascii"),
+            zipfile.ZIP_STORED,
+        )
         for layer in network.layers:
             for key, (dtype, shape) in _arrays_of(layer).items():
                 stored = _store(network.arrays[f"{layer.name}.{key}"], key, layer)
@@ -61,7 +66,7 @@ def write_network(network: Network, path: Path) -> None:
                     )
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, stored, version=(1, 0), allow_pickle=False)
-                _add(archive, f"{layer.name}.{key}.npy", buffer.getvalue())
+                add_member(archive, f"{layer.name}.{key}.npy", buffer.getvalue(), zipfile.ZIP_STORED)
 
 
 def read_network(path: Path) -> Network:
@@ -85,13 +90,6 @@ def read_network(path: Path) -> Network:
         raise ArtifactError(f"{path.name}: {error.what}", fix=_REBUILD) from error
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError, ValueError) as error:
         raise ArtifactError(f"{path.name} is damaged: {error}", fix=_REBUILD) from error
-
-
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    info = zipfile.ZipInfo(name, _EPOCH)
-    info.external_attr = 0o644 << 16
-    info.create_system = 3
-    archive.writestr(info, data)
 
 
 def _describe(network: Network) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labd_shared.arrays import FIXED_DATE, save_npz
+from labd_shared.archive import add_member
+from labd_shared.arrays import save_npz
 from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.digest import file_sha256
 from labd_shared.errors import UsageError, WrongTarget
@@ -66,10 +67,7 @@ def zip_bundle(bundle: Bundle, archive: Path) -> Path:
     """The bundle as one .zip: names in order, fixed dates, so that equal bundles give equal bytes."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in (MANIFEST_NAME, *sorted(bundle.manifest.files)):
-            entry = zipfile.ZipInfo(name, FIXED_DATE)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o644 << 16
-            packed.writestr(entry, bundle.path(name).read_bytes())
+            add_member(packed, name, bundle.path(name).read_bytes())
     return archive
 
 
