@@ -42,6 +42,6 @@ def test_the_line_for_people_says_by_what_it_was_computed(mnist_test, capsys):
         (["nothing.onnx", "--dataset", "mnist"], 5, "nothing.onnx"),
     ],
 )
-def test_what_cannot_be_measured_says_why(arguments, code, words, mnist_test, capsys):
+def test_what_cannot_be_measured_says_why(arguments, code, words, capsys):
     assert run(["evaluate", *arguments]) == code
     assert words in capsys.readouterr().err
