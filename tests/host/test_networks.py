@@ -30,6 +30,8 @@ batch = 10
 learning_rate = 0.01
 latent_scale = 0.5
 dropout = 0
+augment = true
+precision = "bfloat16"
 validation = 20
 """
 
@@ -63,8 +65,9 @@ def test_a_table_is_read_into_frozen_data():
     assert net.convs == (Conv(4, True),)
     assert net.flat_features == 13 * 13 * 4
     assert net.recipe == Recipe(
-        epochs=3, batch=10, learning_rate=0.01, latent_scale=0.5, dropout=0.0, validation=20
-    )
+        epochs=3, batch=10, learning_rate=0.01, latent_scale=0.5,
+        dropout=0.0, augment=True, precision="bfloat16", validation=20,
+    )  # fmt: skip
     with pytest.raises(AttributeError):
         net.classes = 11
 
@@ -115,7 +118,7 @@ def test_another_recipe_is_checked_like_the_table():
 
 def test_a_network_without_a_recipe_cannot_be_trained():
     with pytest.raises(UsageError, match="no training recipe for 'vgg9-w1a1'"):
-        recipe_of(network("vgg9-w1a1"))
+        recipe_of(replace(network("vgg9-w1a1"), recipe=None))
 
 
 def test_the_shipped_tfc_is_as_good_as_finns():
@@ -164,7 +167,7 @@ def test_a_changed_export_is_noticed(tmp_path):
         ({"version": 2}, "it is 'labd-trained-network' version 2"),
         ({"correct": 10001}, "10001 of 10000 samples cannot be right"),
         ({"samples": 0, "correct": 0}, "0 of 0 samples cannot be right"),
-        ({"recipe": {"epochs": 1}}, "missing 5 required positional arguments"),
+        ({"recipe": {"epochs": 1}}, "missing 7 required positional arguments"),
         ({"seed": "x"}, "invalid literal for int()"),
         ({"tools": None}, "it, or its tools, is no JSON object"),
     ],

@@ -18,7 +18,10 @@ SMALL = replace(
     convs=(Conv(4, True), Conv(6, False)),
     hidden=(5,),
 )
-RECIPE = Recipe(epochs=1, batch=2, learning_rate=0.1, latent_scale=1.0, dropout=0.0, validation=0)
+RECIPE = Recipe(
+    epochs=1, batch=2, learning_rate=0.1, latent_scale=1.0,
+    dropout=0.0, augment=False, precision="float32", validation=0,
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -23,7 +23,16 @@ SMALL = replace(
     classes=4,
     input_shape=(8, 8, 1),
     hidden=(16, 16),
-    recipe=Recipe(epochs=4, batch=50, learning_rate=0.01, latent_scale=0.1, dropout=0.1, validation=100),
+    recipe=Recipe(
+        epochs=4,
+        batch=50,
+        learning_rate=0.01,
+        latent_scale=0.1,
+        dropout=0.1,
+        augment=False,
+        precision="float32",
+        validation=100,
+    ),  # fmt: skip
 )
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -254,3 +263,28 @@ def test_an_interrupted_process_goes_on_where_it_stopped(tmp_path, mnist_folder)
     record = read_record(tmp_path / "tfc-w1a1.json")
     assert record.samples == 10000 and record.accuracy_percent > 80
     assert time.monotonic() - began_s < 100
+
+
+def test_an_augmented_image_is_the_image_shifted_and_mirrored():
+    import torch
+
+    from labd_host.networks.training import SHIFT, augmented
+
+    planes = torch.arange(1, 2 * 3 * 5 * 6 + 1).reshape(2, 3, 5, 6).to(torch.uint8)
+    views = torch.tensor([[SHIFT, SHIFT, 0], [SHIFT + 1, SHIFT - 2, 1]])
+    same, moved = augmented(planes, views)
+    assert torch.equal(same, planes[0])
+    expected = np.zeros((3, 5, 6), np.uint8)
+    expected[:, :4, 2:] = planes[1].numpy()[:, 1:, :4]  # a row up, two columns right
+    np.testing.assert_array_equal(moved.numpy(), expected[:, :, ::-1])
+
+
+@pytest.mark.parametrize("steps", [1, 13])
+def test_an_augmented_training_in_bfloat16_learns_and_resumes(tmp_path, steps):
+    small = SMALL.with_recipe(replace(SMALL.recipe, augment=True, precision="bfloat16"))
+    wanted = run(tmp_path / "whole", small=small)
+    asked = iter(range(1000))
+    assert run(tmp_path / "parts", stopping=lambda: next(asked) == steps - 1, small=small) is None
+    assert run(tmp_path / "parts", small=small) == wanted
+    assert wanted.recipe.precision == "bfloat16"
+    assert wanted.command.endswith("--precision bfloat16")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labd_host.networks.table import PRECISIONS
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -26,10 +28,18 @@ PLAIN_EVERY_S = 5.0  # a line for a log, not for every step
 @click.option("--resume", is_flag=True, help="Take up the training that was stopped in DIR.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Decides weights and order (default: 0).")
+@click.option("--precision", type=click.Choice(PRECISIONS),
+              help="Of the arithmetic (default: the recipe's); bfloat16 is fast where the CPU has it.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Its folder (default: training/NETWORK in the user's data folder).")  # fmt: skip
 def train(
-    network: str, epochs: int | None, resume: bool, threads: int, seed: int | None, out: Path | None
+    network: str,
+    epochs: int | None,
+    resume: bool,
+    threads: int,
+    seed: int | None,
+    precision: str | None,
+    out: Path | None,
 ) -> None:
     """Train NETWORK on its data set, export the best epoch as QONNX and measure the export.
 
@@ -48,6 +58,7 @@ def train(
                 folder,
                 epochs=epochs,
                 seed=seed,
+                precision=precision,
                 threads=threads,
                 resume=resume,
                 tell=display.tell,

@@ -16,8 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import labd_host
 import labd_shared
@@ -42,6 +43,7 @@ class Run:
     network: str
     epochs: int
     seed: int
+    precision: str
 
 
 def train(
@@ -50,6 +52,7 @@ def train(
     *,
     epochs: int | None = None,
     seed: int | None = None,
+    precision: str | None = None,
     threads: int = 1,
     resume: bool = False,
     tell: Callable[[Progress], None] = lambda progress: None,
@@ -64,7 +67,7 @@ def train(
     Args:
         network: From the table.
         out: Folder of this training.
-        epochs, seed: The recipe's and 0 when None; on resuming, what it was started with.
+        epochs, seed, precision: The recipe's, and seed 0, when None; on resuming, what it was started with.
         threads: Of torch.
         resume: Take up the training in *out*.
         tell: Told a few times a second.
@@ -81,13 +84,15 @@ def train(
         BuildError: the process died.
     """
     recipe = recipe_of(network)
-    run = _settle(network, out, epochs=epochs, seed=seed, resume=resume, default_epochs=recipe.epochs)
+    asked = {"epochs": epochs, "seed": seed, "precision": precision}
+    run = _settle(out, Run(network.name, recipe.epochs, 0, recipe.precision), asked, resume=resume)
     python = python or find_python()
     datasets.find(network.dataset)  # here, where the download's bar can be drawn
     out.mkdir(parents=True, exist_ok=True)
     (out / RUN_FILE).write_text(json.dumps(asdict(run), sort_keys=True) + "\n", encoding="utf-8")
     arguments = [network.name, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
-    _follow([str(python), "-m", PROCESS, *arguments, "--threads", str(threads)], threads, tell, note)
+    arguments += ["--precision", run.precision, "--threads", str(threads)]
+    _follow([str(python), "-m", PROCESS, *arguments], threads, tell, note)
     return read_record(out / f"{network.name}.json")
 
 
@@ -115,18 +120,17 @@ def find_python() -> Path:
     return folder / "bin" / "python"
 
 
-def _settle(
-    network: Network, out: Path, *, epochs: int | None, seed: int | None, resume: bool, default_epochs: int
-) -> Run:
+def _settle(out: Path, default: Run, asked: dict[str, Any], *, resume: bool) -> Run:
     """What this run is, from what was asked for and what lies in *out*."""
     begun = (out / CHECKPOINT_FILE).is_file()
+    given = {name: value for name, value in asked.items() if value is not None}
     if not resume:
         if begun:
             raise UsageError(
                 f"{out} holds a training already",
-                fix=f"labd train {network.name} --resume -o {out}, or another folder after -o",
+                fix=f"labd train {default.network} --resume -o {out}, or another folder after -o",
             )
-        return Run(network.name, default_epochs if epochs is None else epochs, seed or 0)
+        return replace(default, **given)
     if not begun:
         raise UsageError(f"there is no training to resume in {out}", fix="leave out --resume to begin one")
     try:
@@ -135,16 +139,14 @@ def _settle(
         raise UsageError(
             f"{out / RUN_FILE} cannot be read: {error}", fix=f"start anew: remove {out}"
         ) from error
-    asked = Run(
-        network.name, saved.epochs if epochs is None else epochs, saved.seed if seed is None else seed
-    )
+    wanted = {"network": default.network, **given}
     for name, was in asdict(saved).items():
-        if (value := asdict(asked)[name]) != was:
+        if wanted.get(name, was) != was:
             raise UsageError(
-                f"the training in {out} has {name} {was}, asked for is {value}",
+                f"the training in {out} has {name} {was}, asked for is {wanted[name]}",
                 fix="resume it as it was started, or start another one: -o DIR",
             )
-    return asked
+    return saved
 
 
 def _follow(

@@ -42,7 +42,7 @@ class FullyConnected(nn.Module):  # type: ignore[misc]  # torch has no types her
         self.features = nn.ModuleList(layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = _centred(x.view(x.shape[0], -1))
+        x = _centred(x.reshape(x.shape[0], -1))
         for layer in self.features:
             x = layer(x)
         return x
@@ -90,7 +90,7 @@ class Convolutional(nn.Module):  # type: ignore[misc]  # torch has no types here
         x = _centred(x)
         for layer in self.conv_features:
             x = layer(x)
-        x = x.view(x.shape[0], -1)
+        x = x.reshape(x.shape[0], -1)
         for layer in self.linear_features:
             x = layer(x)
         return x

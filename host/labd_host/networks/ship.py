@@ -111,6 +111,7 @@ def ship(
 @click.option("--batch", type=click.IntRange(1), required=True, help="Images a step.")
 @click.option("--learning-rate", type=float, required=True, help="Adam's, at its highest.")
 @click.option("--latent-scale", type=float, required=True, help="Of the weights before training.")
+@click.option("--augment", is_flag=True, help="The images were shifted and mirrored at random.")
 @click.option("--how", required=True, help="How it was trained, for people.")
 @click.option("-o", "--out", default=TRAINED, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 def main(
@@ -120,6 +121,7 @@ def main(
     batch: int,
     learning_rate: float,
     latent_scale: float,
+    augment: bool,
     how: str,
     out: Path,
 ) -> None:
@@ -136,11 +138,21 @@ def main(
         content,
         datasets.load(network.dataset, "test"),
         out,
-        recipe=Recipe(epochs, batch, learning_rate, latent_scale, dropout=0.0, validation=0),
+        recipe=Recipe(
+            epochs=epochs,
+            batch=batch,
+            learning_rate=learning_rate,
+            latent_scale=latent_scale,
+            dropout=0.0,
+            augment=augment,
+            precision="float32",
+            validation=0,
+        ),  # fmt: skip
         how=how,
         command=(
             f"python -m labd_host.networks.ship {name} {state.name} --epochs {epochs} --batch {batch} "
-            f"--learning-rate {learning_rate:g} --latent-scale {latent_scale:g} --how {shlex.quote(how)}"
+            f"--learning-rate {learning_rate:g} --latent-scale {latent_scale:g} "
+            f"{'--augment ' if augment else ''}--how {shlex.quote(how)}"
         ),
     )
     click.echo(f"{name}: {record.correct} of {record.samples} right ({record.accuracy_percent:.2f} %)")

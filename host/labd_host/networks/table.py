@@ -14,6 +14,7 @@ TABLE = Path(__file__).with_name("table.toml")
 KERNEL = 3  # side of every convolution's window, without padding
 POOL = 2  # side of the max-pool's window, and its stride
 KINDS = ("fc", "cnv")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Recipe:
         learning_rate: Adam's, at the start; a cosine brings it to a thousandth of that.
         latent_scale: Initial weights are uniform in -latent_scale to latent_scale.
         dropout: Probability of dropping an activation; fully connected networks only.
+        augment: Whether each image is shifted by up to 4 pixels and mirrored at random in every epoch.
+        precision: Of the arithmetic while training; the best epoch is always chosen in float32. Sums of
+            1-bit products up to 256 are exact in bfloat16.
         validation: Images split off the training set, which choose the best epoch.
     """
 
@@ -42,6 +46,8 @@ class Recipe:
     learning_rate: float
     latent_scale: float
     dropout: float
+    augment: bool
+    precision: str
     validation: int
 
 
@@ -154,6 +160,8 @@ def _parse_recipe(entry: Mapping[str, Any]) -> Recipe:
         learning_rate=_number("learning_rate", entry["learning_rate"]),
         latent_scale=_number("latent_scale", entry["latent_scale"]),
         dropout=_number("dropout", entry["dropout"]),
+        augment=_flag("augment", entry["augment"]),
+        precision=_one_of("precision", entry["precision"], PRECISIONS),
         validation=_positive("validation", entry["validation"]),
     )
     if recipe.learning_rate <= 0 or not 0 < recipe.latent_scale <= 1 or not 0 <= recipe.dropout < 1:

@@ -139,6 +139,9 @@ def _record(training: Training, path: Path, samples: int, correct: int) -> Train
         for name in ("brevitas", "numpy", "onnx", "onnxruntime", "torch")
     }
     name, seed, threads = training.network.name, training.seed, torch.get_num_threads()
+    command = f"labd train {name} --epochs {training.recipe.epochs} --seed {seed} --threads {threads}"
+    if training.recipe.precision != "float32":
+        command += f" --precision {training.recipe.precision}"
     return TrainedRecord(
         network=name,
         dataset=training.network.dataset,
@@ -154,7 +157,7 @@ def _record(training: Training, path: Path, samples: int, correct: int) -> Train
         threads=threads,
         recipe=training.recipe,
         tools={**tools, "python": platform.python_version()},
-        command=f"labd train {name} --epochs {training.recipe.epochs} --seed {seed} --threads {threads}",
+        command=command,
     )
 
 
@@ -165,6 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--precision", required=True)
     parser.add_argument("--threads", type=int, required=True)
     wanted = parser.parse_args(arguments)
     # What libraries print goes to standard error; standard output is the launcher's alone.
@@ -180,7 +184,9 @@ def main(arguments: list[str] | None = None) -> int:
     torch.use_deterministic_algorithms(True)
     try:
         network = find_network(wanted.network)
-        network = network.with_recipe(replace(recipe_of(network), epochs=wanted.epochs))
+        network = network.with_recipe(
+            replace(recipe_of(network), epochs=wanted.epochs, precision=wanted.precision)
+        )
         record = train(
             network,
             datasets.load(network.dataset, "train"),

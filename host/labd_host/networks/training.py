@@ -26,7 +26,8 @@ from labd_shared.errors import UsageError
 FINAL_LEARNING_RATE = 1e-3  # of the first one, where the cosine ends
 SAVE_EVERY_S = 30.0  # what a killed training loses at most, besides one step
 EVALUATION_BATCH = 500
-CHECKPOINT_VERSION = 1
+SHIFT = 4  # pixels, at most, that an augmented image is shifted by
+CHECKPOINT_VERSION = 2
 
 
 @dataclass
@@ -82,6 +83,7 @@ class Training:
         self.steps = max(1, len(kept) // self.recipe.batch)
         torch.manual_seed(seed)
         self.model = models.build(network, latent_scale=self.recipe.latent_scale, dropout=self.recipe.dropout)
+        self.model.to(memory_format=torch.channels_last)  # the faster one on a CPU; the same values
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=self.recipe.learning_rate)
         self.state = State()
         if saved := folder.load_last(self.settings()):
@@ -107,11 +109,11 @@ class Training:
         """
         saved_at_s = time.monotonic()
         while self.state.epoch < self.recipe.epochs:
-            order = self._order(self.state.epoch)
+            order, views = self._order(self.state.epoch)
             self.model.train()
             while self.state.step < self.steps:
-                batch = order[self.state.step * self.recipe.batch : (self.state.step + 1) * self.recipe.batch]
-                self._step(batch)
+                part = slice(self.state.step * self.recipe.batch, (self.state.step + 1) * self.recipe.batch)
+                self._step(order[part], views[part])
                 tell(self._progress())
                 if stopping():
                     self._save()
@@ -149,17 +151,27 @@ class Training:
         """Those images: uint8 (n, channels, height, width)."""
         return self._validation[0]
 
-    def _order(self, epoch: int) -> torch.Tensor:
-        """The shuffle of *epoch*, from a generator of its own, so that it needs no saving."""
-        generator = torch.Generator().manual_seed((self.seed << 20) + epoch + 1)
-        return torch.randperm(len(self._images), generator=generator)
+    def _order(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The shuffle of *epoch* and how each image of it is seen, see `augmented`.
 
-    def _step(self, batch: torch.Tensor) -> None:
+        From a generator of its own, so that it needs no saving.
+        """
+        generator = torch.Generator().manual_seed((self.seed << 20) + epoch + 1)
+        order = torch.randperm(len(self._images), generator=generator)
+        shifts = torch.randint(0, 2 * SHIFT + 1, (len(order), 2), generator=generator)
+        mirrored = torch.randint(0, 2, (len(order), 1), generator=generator)
+        return order, torch.cat([shifts, mirrored], dim=1)
+
+    def _step(self, batch: torch.Tensor, views: torch.Tensor) -> None:
         cosine = 0.5 * (1 + math.cos(math.pi * self.done_steps / self.all_steps))
         share = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine
         self._optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * share
         labels = self._labels[batch]
-        logits = self.model(as_input(self._images[batch]))
+        planes = self._images[batch]
+        if self.recipe.augment:
+            planes = augmented(planes, views)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            logits = self.model(as_input(planes).contiguous(memory_format=torch.channels_last)).float()
         loss = torch.nn.functional.cross_entropy(logits, labels)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -213,6 +225,25 @@ class Training:
             validation_percent=state.log[-1]["validation_percent"] if state.log else None,
             best_percent=100.0 * state.best_correct / samples if state.log else None,
         )
+
+
+def augmented(planes: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
+    """Images as an epoch sees them: shifted, black where nothing is, some mirrored.
+
+    Args:
+        planes: uint8 (n, channels, height, width).
+        views: Integers (n, 3): rows and columns to shift by, 0 to 2 * SHIFT with SHIFT for none, and 1 to mirror.
+
+    Returns:
+        Of the shape of *planes*.
+    """
+    count, channels, height, width = planes.shape
+    padded = torch.nn.functional.pad(planes, (SHIFT, SHIFT, SHIFT, SHIFT))
+    rows = views[:, 0, None] + torch.arange(height)
+    columns = torch.arange(width).expand(count, width)
+    columns = views[:, 1, None] + torch.where(views[:, 2, None] > 0, width - 1 - columns, columns)
+    image, channel = torch.arange(count)[:, None, None, None], torch.arange(channels)[None, :, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def as_input(planes: torch.Tensor) -> torch.Tensor:
