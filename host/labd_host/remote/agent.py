@@ -66,7 +66,8 @@ class Session:
                     fix=f"look at the board: fab boards --board {board.number}",
                     board=board.number,
                 )
-        answer = load_line(process.stdout.kept[-1])
+        said = process.stdout.kept[0]  # the agent's answer is one line: a line before it is somebody else's
+        answer = load_line(said)
         if answer is not None and isinstance(answer.get("labd_error"), dict):
             error = from_wire(answer["labd_error"])
             error.facts["board"] = board.number
@@ -74,7 +75,7 @@ class Session:
             raise error
         if answer is None or not isinstance(answer.get("answer"), dict):
             raise BoardError(
-                f"board {board.number} answered {process.stdout.kept[-1][:80]!r} where labd's agent should",
+                f"board {board.number} answered {said[:80]!r} where labd's agent should",
                 fix=f"something prints when {board.python} starts there; see: ssh -p {board.port} "
                 f"{board.user}@{board.host} {board.python} -c pass",
                 board=board.number,
