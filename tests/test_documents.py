@@ -17,6 +17,7 @@ DOCUMENTS = [
     "CHANGELOG.md",
     "bitfiles/README.md",
     "docs/real-board.md",
+    "docs/timing.md",
 ]
 
 

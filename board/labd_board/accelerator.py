@@ -11,6 +11,7 @@ from labd_shared.bundle import Bundle
 from labd_shared.errors import ClockRefused, DmaTimeout, UsageError, WrongTarget
 from labd_shared.packing import PackingPlan, pack_tensor, unpack_tensor
 from labd_shared.tensors import count
+from labd_shared.timing import batch_cycles
 
 DEFAULT_BATCH = 1000
 CLOCK_TOLERANCE = 0.01  # over the built clock: dividers round, timing was met for the built clock only
@@ -179,8 +180,7 @@ class Accelerator(object):
 
     def expected_s(self, frames: int) -> float:
         """What the cycle model expects a run of *frames* to take at the achieved clock, s."""
-        expected = self.manifest.expected
-        return (expected.latency_cycles + (frames - 1) * expected.cycles_per_frame) / (self.clock_mhz * 1e6)
+        return batch_cycles(self.manifest.expected, self._source, frames) / (self.clock_mhz * 1e6)
 
     def _sink_empty(self) -> np.ndarray:
         return unpack_tensor(np.empty(self._sink.batched(self._sink.packed, 0), np.uint8), self._sink)

@@ -4,8 +4,9 @@ It is as unforgiving as silicon, and where silicon would hang or corrupt somethi
 says so: an address where nothing is faults, a start of a running DMA is an error, and a DMA that is
 sent outside the memory somebody allocated never finishes and leaves an event.
 
-Time comes from the cycle model: a batch of n frames takes latency + (n - 1) * cycles a frame at the
-clock that the SLCR registers give. While the network is being computed the device's clock stands still.
+Time comes from the cycle model (`labd_shared.timing`: interval, pipeline fill, the input DMA's beats and
+bursts) at the clock that the SLCR registers give. While the network is being computed the device's clock
+stands still.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from labd_host.emulation.stream import Stream
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import BoardError, BusFault, DmaBusy
 from labd_shared.registers import Iodma
+from labd_shared.timing import behind_the_dma, leaving_cycles
 
 LAST_EVENTS = 50
 SPINNING = 8  # so many status reads with no write between them are a processor that only waits
@@ -273,31 +275,31 @@ class ProgrammableLogic:
             return
         now_s = self._clock.now_s()
         if is_input:
-            interval_s = overlay.expected.cycles_per_frame / (self._slcr.fclk_mhz() * 1e6)
+            cycle_s = 1e-6 / self._slcr.fclk_mhz()
             packed = self.memory.view(address, size_bytes).reshape(frames, -1).copy() if frames else None
             if packed is None:
                 self._events.append((now_s, dma.finish))
             else:
                 self._clock.freeze()
                 self._computing += 1
-                self._computations.append((overlay, dma, packed, now_s, interval_s))
+                self._computations.append((overlay, dma, packed, now_s, cycle_s))
         else:
             self._outputs.append(_Output(dma, address, frames, now_s))
             self._move()
         self._changed.notify_all()
 
-    def _fed(self, dma: DmaBlock, outputs: list[Frames], start_s: float, interval_s: float) -> None:
+    def _fed(self, dma: DmaBlock, outputs: list[Frames], start_s: float, cycle_s: float) -> None:
         """A batch was computed: its frames are inside the accelerator."""
         overlay = self._overlay
         if overlay is None:
             return
-        cycles = overlay.expected.latency_cycles
-        first_s = start_s + cycles / overlay.expected.cycles_per_frame * interval_s
+        expected, source = overlay.expected, overlay.input
+        leaving_s = start_s + leaving_cycles(expected, source, len(outputs[0])) * cycle_s
         for tensor, frames in zip(overlay.outputs, outputs, strict=True):
             if "wrong-results" in self._faults:
                 frames[:, 0] ^= 1
-            self._streams[tensor.dma].put(frames, first_s, interval_s)
-        self._inputs.append((dma, start_s + len(outputs[0]) * interval_s))
+            self._streams[tensor.dma].put(frames, leaving_s, expected.cycles_per_frame * cycle_s)
+        self._inputs.append((dma, float(leaving_s[-1]) - behind_the_dma(expected, source) * cycle_s))
         self._move()
 
     def _move(self) -> None:
@@ -348,7 +350,7 @@ class ProgrammableLogic:
                 self._changed.wait(wait_s)
 
     def _compute(
-        self, overlay: Overlay, dma: DmaBlock, packed: Frames, start_s: float, interval_s: float
+        self, overlay: Overlay, dma: DmaBlock, packed: Frames, start_s: float, cycle_s: float
     ) -> None:
         self._changed.release()
         outputs: list[Frames] | None = None
@@ -364,7 +366,7 @@ class ProgrammableLogic:
         self._computing -= 1
         if overlay is self._overlay:
             if outputs is not None:
-                self._fed(dma, outputs, start_s, interval_s)
+                self._fed(dma, outputs, start_s, cycle_s)
             else:
                 self._broken = BoardError(
                     f"the virtual board could not compute a batch: {failure!r}",

@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 Frames = npt.NDArray[np.uint8]
+Moments = npt.NDArray[np.float64]
 
 
 @dataclass
 class _Run:
-    """Frames of one input transfer: packed, (n, frame bytes), and when they can leave."""
+    """Frames of one input transfer: packed, (n, frame bytes), and when each can leave, (n,)."""
 
     frames: Frames
-    first_s: float
+    leaving_s: Moments
     interval_s: float
 
 
@@ -35,10 +36,10 @@ class Stream:
         """Frames inside."""
         return sum(len(run.frames) for run in self._runs)
 
-    def put(self, frames: Frames, first_s: float, interval_s: float) -> None:
-        """Add frames: the first can leave at *first_s*, each other *interval_s* after the one before."""
+    def put(self, frames: Frames, leaving_s: Moments, interval_s: float) -> None:
+        """Add frames: each can leave at its *leaving_s*, and *interval_s* after the one before it."""
         if len(frames):
-            self._runs.append(_Run(frames, first_s, interval_s))
+            self._runs.append(_Run(frames, leaving_s, interval_s))
 
     def take(self, most: int, start_s: float) -> tuple[Frames, float]:
         """Let at most *most* frames leave, from *start_s* on at the earliest.
@@ -51,12 +52,12 @@ class Stream:
         while most and self._runs:
             run = self._runs[0]
             taken = run.frames[:most]
-            begin_s = max(run.first_s, start_s, self._last_s + run.interval_s)
-            self._last_s = finish_s = begin_s + (len(taken) - 1) * run.interval_s
+            begin_s = max(start_s, self._last_s + run.interval_s)
+            waited_s = begin_s + (len(taken) - 1) * run.interval_s
+            self._last_s = finish_s = max(waited_s, float(run.leaving_s[len(taken) - 1]))
             pieces.append(taken)
             most -= len(taken)
-            run.frames = run.frames[len(taken) :]
-            run.first_s += len(taken) * run.interval_s
+            run.frames, run.leaving_s = run.frames[len(taken) :], run.leaving_s[len(taken) :]
             if not len(run.frames):
                 self._runs.popleft()
         return (np.concatenate(pieces) if pieces else np.zeros((0, 0), np.uint8)), finish_s

@@ -4,18 +4,15 @@ FINN's own estimate leaves the DMA out, although on small networks it is what li
 input DMA moves gcd(bits of a frame, 64) bits a cycle and no folding changes that.
 
 Source: finn-plus 1.6.1, get_exp_cycles of each node (tests/host/test_cycles.py compares with
-finn.analysis.fpgadataflow.exp_cycles_per_layer); the DMA's width: Xilinx/finn 39f0c9a,
-transformation/fpgadataflow/insert_iodma.py:120-125, port width 64 on the PYNQ-Z2 (util/basic.py:55).
+finn.analysis.fpgadataflow.exp_cycles_per_layer); the DMA: labd_shared.timing.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
 from labd_shared.tensors import Tensor
-
-DMA_PORT_BITS = 64
+from labd_shared.timing import dma_cycles as dma_cycles
 
 
 @dataclass(frozen=True)
@@ -102,17 +99,6 @@ def _row_cycles(layer: SlidingWindow, groups: int) -> int:
     writing = windows * kernel * groups + (groups - 1) * kernel
     reading = width * groups + groups * (kernel - 1) * (stride - 1)
     return max(writing, reading) + 2
-
-
-def dma_cycles(tensor: Tensor) -> int:
-    """Beats the DMA of *tensor* needs for one frame: one a cycle, gcd(bits of a frame, 64) bits wide.
-
-    >>> from labd_shared.tensors import make_tensor
-    >>> dma_cycles(make_tensor("in", "UINT8", (1, 784), (1, 16, 49), "NC", "idma0"))
-    98
-    """
-    frame_bits = tensor.frame_bytes * 8
-    return frame_bits // math.gcd(frame_bits, DMA_PORT_BITS)
 
 
 def estimate(layers: Sequence[Layer], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Estimate:

@@ -86,7 +86,7 @@ def _speed(throughput: dict[str, Any], validation: dict[str, Any]) -> Table:
         (
             throughput["expected_frames_per_s"],
             f"accelerator, batch {batch}",
-            "cycle model, with the pipeline's fill",
+            "cycle model, with fill and DMA bursts",
         ),
         (throughput["accelerator_frames_per_s"], f"accelerator, batch {batch}", throughput["timing"]),
         (throughput["end_to_end_frames_per_s"], f"end to end, batch {batch}", _wall(throughput)),
