@@ -5,15 +5,39 @@ import numpy as np
 from labd_shared.tensors import count
 
 
-def predicted_classes(answers: np.ndarray) -> np.ndarray:
+def predicted_classes(answers: np.ndarray, classes: int = 0) -> np.ndarray:
     """The class of each frame, int64 ``(n,)``.
 
     Args:
         answers: ``(n, ...)``: one value a frame is the label itself (FINN's LabelSelect); several are
             scores, of which the highest wins, the lower index where two are equal.
+        classes: How many classes there are. Several values, but fewer than that, are no scores: they
+            are the best labels, best first (LabelSelect with k above 1).
 
     >>> predicted_classes(np.array([[1, 5, 5], [9, 0, 0]])).tolist()
     [1, 0]
+    >>> predicted_classes(np.array([[1, 5, 3], [9, 0, 2]]), classes=10).tolist()
+    [1, 9]
     """
     flat = answers.reshape(len(answers), count(answers.shape[1:]))
-    return np.asarray(flat[:, 0] if flat.shape[1] == 1 else flat.argmax(axis=1), np.int64)
+    return np.asarray(flat.argmax(axis=1) if gives_scores(flat.shape[1], classes) else flat[:, 0], np.int64)
+
+
+def best_classes(answers: np.ndarray, classes: int, most: int = 5) -> np.ndarray:
+    """The *most* best classes of each frame, best first, int64; as many as the network tells.
+
+    Args:
+        answers, classes: As of `predicted_classes`. Of equal scores the lower index comes first.
+
+    >>> best_classes(np.array([[1, 5, 5, 0]]), 4, most=3).tolist()
+    [[1, 2, 0]]
+    """
+    flat = answers.reshape(len(answers), count(answers.shape[1:])).astype(np.int64)
+    if gives_scores(flat.shape[1], classes):
+        flat = np.argsort(-flat, axis=1, kind="mergesort")  # stable, also in numpy 1.16
+    return flat[:, :most]
+
+
+def gives_scores(values: int, classes: int = 0) -> bool:
+    """Whether *values* values a frame are scores, not labels."""
+    return values > 1 and values >= classes

@@ -1,7 +1,10 @@
-"""Files from outside, read whole but never more than is sane."""
+"""Files from outside, read whole but never more than is sane; files of ours, written whole or not at all."""
 
+import contextlib
+import os
+import tempfile
 from pathlib import Path
-from typing import Union
+from typing import Iterator, Union
 
 from labd_shared.errors import ArtifactError
 
@@ -20,3 +23,24 @@ def read_bounded(path: Union[str, Path], max_bytes: int, fix: str) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ArtifactError("{} cannot be read: {}".format(file, error.strerror or error), fix=fix) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Union[str, Path]) -> Iterator[Path]:
+    """A file to write beside *path*, which takes its place when the block ends well, and is gone otherwise.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    target = Path(str(path))
+    handle, name = tempfile.mkstemp(prefix=target.name + ".", dir=str(target.parent))
+    os.close(handle)
+    making = Path(name)
+    try:
+        yield making
+        making.chmod(0o644)
+        making.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            making.unlink()
+        raise
