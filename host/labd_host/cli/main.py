@@ -17,12 +17,17 @@ COMMANDS = {
     "build": ("build", "build", "From a trained network to a bundle."),
     "compile": ("compile", "compile_", "A network through FINN, every stage proven."),
     "demo": ("demo", "demo", "The whole road once, ending on a virtual board."),
-    "evaluate": ("evaluate", "evaluate", "The accuracy of a network, export or bundle on this machine."),
+    "evaluate": (
+        "evaluate",
+        "evaluate",
+        "The accuracy of a trained export, in floating point (onnxruntime).",
+    ),
     "export": ("interchange", "export", "A bundle as the folder FINN's own driver expects."),
     "import": ("interchange", "import_", "A bundle from somebody else's FINN design."),
     "inspect": ("inspect", "inspect", "Show a bundle, deploy folder, .bit, .hwh, .onnx or network.npz."),
     "networks": ("networks", "networks", "The networks there are."),
     "train": ("train", "train", "Train a network of the table."),
+    "validate": ("validate", "validate", "What a board would score: the golden model, bit by bit."),
 }
 
 
