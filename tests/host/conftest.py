@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from labd_host import environments
+from support.browser import find_browser
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,12 @@ def board_python():
     if not environments.is_ready(board, folder):
         pytest.skip("needs the board environment with pynq: make setup, or set LABD_BOARD_PYTHON")
     return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser's program, or a skip that names what is missing."""
+    return find_browser()
 
 
 @pytest.fixture(scope="module")

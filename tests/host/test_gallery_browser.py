@@ -4,18 +4,11 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
 
 from labd_host.flow.gallery import write_gallery
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--enable-logging=stderr", "--window-size=1400,1000",
-)  # fmt: skip
+from support.browser import opened
 
 # Put into a copy of the page: what the browser made of it, as JSON in the page itself.
 MEASURE = """<script>
@@ -54,15 +47,6 @@ document.body.append(result);
 </script></body>"""
 
 
-@pytest.fixture(scope="session")
-def browser():
-    """A browser's program, or a skip that names what is missing."""
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"needs a browser on the path: {', '.join(NAMES)}")
-    return found
-
-
 @pytest.fixture(scope="module")
 def folder(compiled, tmp_path_factory):
     """A compiled network with its gallery."""
@@ -70,17 +54,6 @@ def folder(compiled, tmp_path_factory):
     shutil.copytree(compiled.folder, out)
     write_gallery(dataclasses.replace(compiled, folder=out), 100.0)
     return out
-
-
-def opened(browser, page, profile, *flags):
-    """The page as the browser has it after loading, and what it logged."""
-    finished = subprocess.run(
-        [browser, *FLAGS, *flags, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
-    complaints = [line for line in finished.stderr.splitlines() if ":CONSOLE" in line]
-    return finished.stdout, complaints
 
 
 def test_a_real_browser_shows_every_stage_and_complains_about_nothing(browser, folder, tmp_path):

@@ -15,6 +15,7 @@ COMMANDS = {
     "attach-network": ("build", "attach_network", "Add a golden model to a bundle, for virtual boards."),
     "board": ("board", "board", "Virtual boards on this machine."),
     "build": ("build", "build", "From a trained network to a bundle."),
+    "compare": ("compare", "compare", "The images on which two runs differ, with pictures."),
     "compile": ("compile", "compile_", "A network through FINN, every stage proven."),
     "demo": ("demo", "demo", "The whole road once, ending on a virtual board."),
     "evaluate": (
