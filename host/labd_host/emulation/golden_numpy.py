@@ -19,7 +19,8 @@ from labd_host.emulation.golden_plan import Ladder, Levels, Pad, Pool, Product, 
 from labd_shared.datatypes import Datatype, parse_datatype
 
 MOST_FRAMES = 1024  # computed at once
-WORKING_BYTES = 4 << 20  # of a product's operand, for the frames computed at once
+WORKING_BYTES = 1 << 20  # of a step's values, for the frames computed at once
+OPERAND_BYTES = 2 << 20  # of a product's operand
 FEW_STEPS = 15  # thresholds counted by comparing with each; more are searched for
 TABLE = 1 << 16  # inputs for which the level is looked up
 FLOAT32_EXACT = 1 << 24
@@ -66,10 +67,9 @@ class NumpyEngine:
 
 
 def _frame_bytes(step: Step) -> int:
-    """The largest array of a step, for a frame."""
-    if isinstance(step, Product):
-        return step.windows.count * max(step.layer.mw, step.layer.mh) * 4
-    return max(step.layer.in_values, step.layer.out_values)
+    """What a step gives, for a frame, about: its windows are taken in parts."""
+    sums = isinstance(step, Product) and not (step.ladder and step.ladder.is_bit)
+    return step.layer.out_values * (8 if sums else 1)
 
 
 def _prepare(step: Step) -> _Prepared:
@@ -196,13 +196,33 @@ def _multiply(
     step: Product, matrix: _Matrix, values: Array, *, keep_sums: bool
 ) -> tuple[Array | None, Array]:
     windows = take_windows(values, step.windows)
-    # The order is given because these may overlap.
-    operand = windows.astype(matrix.columns.dtype, order="C").reshape(-1, step.layer.mw)
-    shape = (len(values), step.layer.vectors, step.layer.mh)
-    if step.ladder is not None and step.ladder.is_bit and not keep_sums:
-        return None, matrix.reached(operand).reshape(shape)
-    sums = matrix.sums(operand).reshape(shape)
-    return (None, sums) if step.ladder is None else (sums, _count(step.ladder, sums))
+    ladder, shape = step.ladder, (len(values), step.windows.count, step.layer.mh)
+    if ladder is not None and ladder.is_bit and not keep_sums:
+        bits = np.empty((*windows.shape[:3], step.layer.mh), np.uint8)
+        for part in _parts(windows, matrix.columns.itemsize):
+            bits[part] = matrix.reached(_operand(windows[part], matrix)).reshape(bits[part].shape)
+        return None, bits.reshape(shape)
+    sums = np.empty((*windows.shape[:3], step.layer.mh), np.int64)
+    for part in _parts(windows, matrix.columns.itemsize):
+        sums[part] = matrix.sums(_operand(windows[part], matrix)).reshape(sums[part].shape)
+    sums = sums.reshape(shape)
+    return (None, sums) if ladder is None else (sums, _count(ladder, sums))
+
+
+def _operand(windows: Array, matrix: _Matrix) -> Floats:
+    """Windows as the rows of a product; the order is given because they may overlap."""
+    return windows.astype(matrix.columns.dtype, order="C").reshape(-1, len(matrix.columns))
+
+
+def _parts(windows: Array, itemsize: int) -> Iterator[tuple[slice, slice]]:
+    """Frames, or rows of a frame, whose windows a cache holds as an operand."""
+    frames, rows = windows.shape[:2]
+    row_bytes = windows[:1, :1].size * itemsize
+    several = max(1, OPERAND_BYTES // (rows * row_bytes))
+    some = max(1, OPERAND_BYTES // row_bytes) if several == 1 else rows
+    for frame in range(0, frames, several):
+        for row in range(0, rows, some):
+            yield slice(frame, frame + several), slice(row, row + some)
 
 
 # -- pools, windows, padding, the label
