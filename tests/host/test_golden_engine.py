@@ -96,7 +96,7 @@ def test_sums_at_the_edge_of_sharing_a_column_of_float32_are_exact(mw):
     edge = Network("edge", (layer,), (tensors[0],), (tensors[1],), {"a.weights": weights})
     images = np.ones((3, mw), np.int64)
     images[1] = 0
-    images[2, ::2] = 0
+    images[2, 0] = 0  # an odd sum, if mw is even
     for form in FORMS:
         found = GoldenModel(edge, form=form).run(images)
         assert found.logits.tolist() == [slow(edge, image)["a"] for image in images]

@@ -49,6 +49,7 @@ def padded(channels, sizes, kind):
 
 NETWORKS = {
     "sums beyond 32 bits": [product("a", 40, 3, 1, ("INT32", "INT8", "BINARY"), 1)],
+    "small factors, wide sums": [product("a", 40, 3, 1, ("INT15", "INT15", "BINARY"), 1)],
     "wide sums counted": [product("a", 9, 4, 2, ("INT32", "INT4", "UINT2"), 3)],
     "weights beyond 16 bits": [product("a", 5, 3, 1, ("INT4", "INT20", "INT32"))],
     "sums, then thresholds": [
