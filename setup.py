@@ -51,6 +51,7 @@ setup(
         "invoke>=2.2.1,<3",
         "paramiko>=5.0.1,<6",  # CVE-2026-44405 below 5
         "asyncssh>=2.24,<3",  # the virtual board's SSH server
+        "numba>=0.68,<0.69",  # compiles the golden model; its kernels use numba's and llvmlite's builders
         "pooch>=1.9",  # downloads with a pinned checksum
     ],
     extras_require={"train": ["torch==2.13.0", "brevitas==0.13.4"]},

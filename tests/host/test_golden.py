@@ -5,53 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labd_host.emulation.golden import CHUNK_FRAMES, GoldenModel
+from labd_host.emulation.golden import GoldenModel
+from labd_host.emulation.golden_compiled import MOST_FRAMES
 from labd_host.emulation.golden_layers import LabelSelect, Mvau, Network, Thresholding
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import DatatypeError, ShapeError, UsageError
 from labd_shared.tensors import make_tensor
+from support.slow_golden import slow
 
+FORMS = ["compiled", "numpy"]
 EXTREME = st.sampled_from([-(2**40), -1, 0, 1, 2**33, 2**40])
-
-
-def slow(network, frame):
-    """Every layer's output for one frame of Python integers, by the definition."""
-    found = {}
-    values = [int(value) for value in frame]
-    for layer in network.layers:
-        if isinstance(layer, LabelSelect):
-            values = [values.index(max(values))]
-        elif isinstance(layer, Thresholding):
-            rows = network.thresholds(layer).tolist()
-            values = [
-                reach(value, rows[i % layer.channels if len(rows) > 1 else 0], layer)
-                for i, value in enumerate(values)
-            ]
-        else:
-            weights = network.weights(layer).tolist()
-            out = []
-            for start in range(0, len(values), layer.mw):
-                vector = values[start : start + layer.mw]
-                for row in range(layer.mh):
-                    column = [weights[i][row] for i in range(layer.mw)]
-                    if layer.xnor:
-                        out.append(sum(1 for a, b in zip(vector, column, strict=True) if a == b))
-                    else:
-                        out.append(sum(a * b for a, b in zip(vector, column, strict=True)))
-            values = out
-            if layer.steps:
-                found[f"{layer.name}.accumulators"] = values
-                rows = network.thresholds(layer).tolist()
-                values = [
-                    reach(v, rows[i % layer.mh if len(rows) > 1 else 0], layer) for i, v in enumerate(values)
-                ]
-        found[layer.name] = values
-    return found
-
-
-def reach(value, thresholds, layer):
-    reached = sum(1 for threshold in thresholds if value >= threshold)
-    return 2 * reached - 1 if layer.output == "BIPOLAR" else reached + layer.offset
 
 
 def tensor(name, datatype, values, dma):
@@ -113,12 +76,15 @@ def test_every_tensor_of_every_frame_equals_the_slow_model(network, data):
     values = network.layers[0].in_values
     frames = data.draw(st.lists(st.binary(min_size=values, max_size=values), min_size=1, max_size=4))
     images = np.array([list(frame) for frame in frames], dtype=np.uint8)
-    result = GoldenModel(network).run(images, intermediates=True)
-    for index, image in enumerate(images):
-        expected = slow(network, image)
-        assert {name: value[index].tolist() for name, value in result.intermediates.items()} == expected
-        assert result.logits[index].tolist() == expected["last"]
-        assert result.outputs[0][index].tolist() == expected["label"]
+    for form in FORMS:
+        model = GoldenModel(network, form=form)
+        whole, traced = model.run(images), model.run(images, intermediates=True)
+        for index, image in enumerate(images):
+            expected = slow(network, image)
+            assert {name: value[index].tolist() for name, value in traced.intermediates.items()} == expected
+            for result in (whole, traced):
+                assert result.logits[index].tolist() == expected["last"]
+                assert result.outputs[0][index].tolist() == expected["label"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -162,10 +128,11 @@ def test_equal_scores_go_to_the_lower_label():
     assert result.outputs[0].tolist() == [[1], [0], [0]]
 
 
-@pytest.mark.parametrize("frames", [0, 1, 2, CHUNK_FRAMES - 1, CHUNK_FRAMES, CHUNK_FRAMES + 1])
-def test_any_number_of_frames_gives_what_each_frame_alone_gives(frames):
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("frames", [0, 1, 2, MOST_FRAMES - 1, MOST_FRAMES, MOST_FRAMES + 1])
+def test_any_number_of_frames_gives_what_each_frame_alone_gives(frames, form):
     rng = np.random.default_rng(1)
-    golden = GoldenModel(last_layer(rng.integers(0, 2, (13, 5))))
+    golden = GoldenModel(last_layer(rng.integers(0, 2, (13, 5))), form=form)
     images = rng.integers(0, 256, (frames, 13), dtype=np.uint8)
     result = golden.run(images)
     assert result.outputs[0].shape == (frames, 1)
@@ -175,13 +142,23 @@ def test_any_number_of_frames_gives_what_each_frame_alone_gives(frames):
         np.testing.assert_array_equal(alone.logits[0], result.logits[index])
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_no_frames_have_tensors_of_every_layer_all_the_same(form):
+    golden = GoldenModel(last_layer(np.eye(4, dtype=np.int64)), form=form)
+    found = golden.run(np.zeros((0, 4), np.uint8), intermediates=True)
+    shapes = {name: value.shape for name, value in found.intermediates.items()}
+    assert shapes == {"t": (0, 4), "last": (0, 4), "label": (0, 1)}
+    assert (found.logits.shape, found.outputs[0].shape) == ((0, 4), (0, 1))
+
+
 def test_images_may_keep_their_own_axes():
     golden = GoldenModel(last_layer(np.eye(4, dtype=np.int64)))
     images = np.arange(0, 192, 8, dtype=np.uint8).reshape(6, 2, 2, 1)
     np.testing.assert_array_equal(golden.run(images).logits, golden.run(images.reshape(6, 4)).logits)
 
 
-def test_sums_beyond_the_exact_range_of_float32_stay_exact():
+@pytest.mark.parametrize("form", FORMS)
+def test_sums_beyond_the_exact_range_of_float32_stay_exact(form):
     mw = 70000
     weights = np.full((mw, 2), -8, dtype=np.int64)
     weights[:, 1] = 7
@@ -195,7 +172,7 @@ def test_sums_beyond_the_exact_range_of_float32_stay_exact():
     )
     images = np.full((1, mw), 255, dtype=np.uint8)
     images[0, 0] = 254
-    result = GoldenModel(network).run(images)
+    result = GoldenModel(network, form=form).run(images)
     total = 255 * mw - 1
     assert total * 7 > 2**24
     assert result.logits.tolist() == [[-8 * total, 7 * total]]

@@ -8,90 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labd_host.emulation.golden import CHUNK_BYTES, CHUNK_FRAMES, FEW_STEPS, GoldenModel
+from labd_host.emulation.golden import GoldenModel
 from labd_host.emulation.golden_layers import MaxPool, Mvau, Network, Padding, SlidingWindow, Thresholding
+from labd_host.emulation.golden_numpy import FEW_STEPS
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError
 from labd_shared.tensors import make_tensor
+from support.slow_golden import slow
 
-
-def slow(network, frame):
-    """The outputs of the layers for one frame (height, width, channels), value by value."""
-    found = {}
-    values = np.asarray(frame).astype(object)
-    for layer in network.layers:
-        if isinstance(layer, Padding):
-            grown = np.zeros((layer.out_height, layer.out_width, layer.channels), dtype=object)
-            for row in range(layer.height):
-                for column in range(layer.width):
-                    grown[layer.top + row, layer.left + column] = values[row, column]
-            values = grown
-        elif isinstance(layer, SlidingWindow):
-            values = np.array(
-                [
-                    [window(values, layer, i, j) for j in range(layer.out_width)]
-                    for i in range(layer.out_height)
-                ],
-                dtype=object,
-            )
-        elif isinstance(layer, MaxPool):
-            rows, columns = values.shape[:2]
-            groups = values.reshape(rows, columns, layer.kernel, layer.channels)
-            values = np.array(
-                [
-                    [[max(groups[i, j, :, c]) for c in range(layer.channels)] for j in range(columns)]
-                    for i in range(rows)
-                ],
-                dtype=object,
-            )
-        else:
-            if isinstance(layer, Mvau):
-                values = multiplied(values, network.weights(layer), layer)
-                if not layer.steps:
-                    found[layer.name] = values.reshape(-1).tolist()
-                    continue
-                found[f"{layer.name}.accumulators"] = values.reshape(-1).tolist()
-            values = levelled(values, network.thresholds(layer), layer)
-        found[layer.name] = values.reshape(-1).tolist()
-    return found
-
-
-def window(values, layer, i, j):
-    """The values of window (i, j): row by row, column by column, all channels of each."""
-    top, left = i * layer.stride_h, j * layer.stride_w
-    return [
-        values[top + row * layer.dilation_h, left + column * layer.dilation_w, channel]
-        for row in range(layer.kernel_h)
-        for column in range(layer.kernel_w)
-        for channel in range(layer.channels)
-    ]
-
-
-def multiplied(values, weights, layer):
-    flat = values.reshape(layer.vectors, layer.mw)
-    out = np.empty((layer.vectors, layer.mh), dtype=object)
-    for vector in range(layer.vectors):
-        for row in range(layer.mh):
-            pairs = [(int(a), int(b)) for a, b in zip(flat[vector], weights[:, row], strict=True)]
-            out[vector, row] = sum(a == b for a, b in pairs) if layer.xnor else sum(a * b for a, b in pairs)
-    return out.reshape((*values.shape[:-1], layer.mh)) if values.shape[-1] == layer.mw else out
-
-
-def levelled(values, thresholds, layer):
-    flat = values.reshape(-1, values.shape[-1])
-    out = np.empty(flat.shape, dtype=object)
-    for (vector, channel), value in np.ndenumerate(flat):
-        ladder = thresholds[channel if len(thresholds) > 1 else 0]
-        reached = sum(int(value) >= int(threshold) for threshold in ladder)
-        out[vector, channel] = 2 * reached - 1 if layer.output == "BIPOLAR" else reached + layer.offset
-    return out.reshape(values.shape)
+FORMS = ["compiled", "numpy"]
+WIDTHS = st.one_of(st.integers(1, 5), st.sampled_from([31, 32, 33, 65]))  # around whole words of bits, too
 
 
 @st.composite
 def networks(draw):
     """Thresholding, padding, a convolution, a pool, a convolution; of 1 to 4 bits."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    height, width, channels = draw(st.integers(3, 7)), draw(st.integers(3, 7)), draw(st.integers(1, 3))
+    height, width, channels = draw(st.integers(3, 7)), draw(st.integers(3, 7)), draw(WIDTHS)
     bits = draw(st.integers(1, 4))
     activation = "BINARY" if bits == 1 else f"UINT{bits}"
     weight = draw(st.sampled_from(["BIPOLAR", "INT2", "INT4"]))
@@ -99,7 +32,7 @@ def networks(draw):
     rows = draw(st.sampled_from([1, channels]))
     layers = [Thresholding("t", channels, height * width, 1, first[1], "UINT8", first[0], first[2])]
     arrays = {"t.thresholds": np.sort(rng.integers(-3, 260, (rows, first[1])), axis=1)}
-    if draw(st.booleans()) and first[0] != "BINARY":
+    if draw(st.booleans()):
         pads = [draw(st.integers(0, 2)) for _ in range(4)]
         layers.append(Padding("p", channels, height, width, *pads, 1, first[0], first[0]))
         height, width = layers[-1].out_height, layers[-1].out_width
@@ -150,7 +83,7 @@ def convolution(draw, rng, layers, arrays, name, shape, weight, activation):
         kind,
         kind,
     )
-    mw, mh = kernel_h * kernel_w * channels, draw(st.integers(1, 9))
+    mw, mh = kernel_h * kernel_w * channels, draw(WIDTHS)
     xnor = kind == "BINARY"
     weight = "BINARY" if xnor else weight
     low, high = parse_datatype(weight).low, parse_datatype(weight).high
@@ -173,14 +106,15 @@ def test_every_layer_gives_what_its_definition_says(network, seed, tmp_path_fact
     images = rng.integers(0, 256, (2, shape.height, shape.width, first.channels)).astype(np.uint8)
     path = tmp_path_factory.mktemp("network") / "network.npz"
     GoldenModel(network).save(path)
-    model = GoldenModel.load(path)
-    found = model.run(images, intermediates=True).intermediates
-    for row, image in enumerate(images):
-        wanted = slow(network, image)
-        assert list(found) == list(wanted), "the same tensors in the same order"
-        for name, values in wanted.items():
-            assert found[name][row].tolist() == values, name
-    np.testing.assert_array_equal(model.run(images).outputs[0].reshape(2, -1), found[network.layers[-1].name])
+    wanted = [slow(network, image) for image in images]
+    for form in FORMS:
+        model = GoldenModel.load(path, form=form)
+        found = model.run(images, intermediates=True).intermediates
+        assert list(found) == list(wanted[0]), "the same tensors in the same order"
+        for name, values in found.items():
+            assert values.tolist() == [frame[name] for frame in wanted], name
+        last = found[network.layers[-1].name]
+        np.testing.assert_array_equal(model.run(images).outputs[0].reshape(2, -1), last)
 
 
 def convolutional(channels, mh, steps=1, side=12):
@@ -204,26 +138,29 @@ def convolutional(channels, mh, steps=1, side=12):
     )
 
 
-def test_a_network_too_wide_for_one_chunk_is_computed_in_parts_with_the_same_answers(rng):
+@pytest.mark.parametrize("form", FORMS)
+def test_any_split_and_any_number_of_threads_give_the_same_answers(form, rng):
     network = convolutional(24, 16)
-    operand_bytes = 4 * network.layers[1].in_values
-    frames = 3 * CHUNK_BYTES // operand_bytes
-    assert 10 < frames < CHUNK_FRAMES, "several chunks, none of them the most frames there may be"
+    model = GoldenModel(network, form=form)
+    frames = 501
     images = rng.randint(0, 256, (frames, network.layers[0].in_values)).astype(np.uint8)
-    model = GoldenModel(network)
-    whole = model.run(images).outputs[0]
-    alone = np.concatenate([model.run(images[row : row + 1]).outputs[0] for row in range(frames)])
-    np.testing.assert_array_equal(whole, alone)
+    whole = model.run(images, threads=1).outputs[0]
+    for threads in (2, 3):
+        np.testing.assert_array_equal(model.run(images, threads=threads).outputs[0], whole)
+    for split in (1, 37, 250):
+        parts = [model.run(images[start : start + split]).outputs[0] for start in range(0, frames, split)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 @pytest.mark.parametrize("steps", [FEW_STEPS, FEW_STEPS + 1, 255])
 def test_many_thresholds_are_searched_as_they_are_counted(steps, rng):
     network = convolutional(2, 3, steps=steps, side=5)
     image = rng.randint(0, 256, (1, 5, 5, 2)).astype(np.uint8)
-    found = GoldenModel(network).run(image, intermediates=True).intermediates
     wanted = slow(network, image[0])
-    assert found["c"][0].tolist() == wanted["c"]
-    assert found["c.accumulators"][0].tolist() == wanted["c.accumulators"]
+    for form in FORMS:
+        found = GoldenModel(network, form=form).run(image, intermediates=True).intermediates
+        assert found["c"][0].tolist() == wanted["c"]
+        assert found["c.accumulators"][0].tolist() == wanted["c.accumulators"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""What a dataflow network computes, by the definition of each layer: slow, and nothing to get wrong."""
+
+import numpy as np
+
+from labd_host.emulation.golden_layers import LabelSelect, MaxPool, Padding, SlidingWindow, Thresholding
+
+
+def slow(network, frame):
+    """Every layer's output for one frame, and "<layer>.accumulators" where thresholds follow; flat lists."""
+    found = {}
+    values = np.asarray(frame, dtype=np.int64).reshape(-1)
+    for layer in network.layers:
+        if isinstance(layer, LabelSelect):
+            scores = values.tolist()
+            values = np.array([scores.index(max(scores))])
+        elif isinstance(layer, Padding):
+            grown = np.zeros((layer.out_height, layer.out_width, layer.channels), np.int64)
+            for row in range(layer.height):
+                for column in range(layer.width):
+                    for channel in range(layer.channels):
+                        place = (row * layer.width + column) * layer.channels + channel
+                        grown[layer.top + row, layer.left + column, channel] = values[place]
+            values = grown.reshape(-1)
+        elif isinstance(layer, SlidingWindow):
+            values = np.concatenate(
+                [window(values, layer, i, j) for i in range(layer.out_height) for j in range(layer.out_width)]
+            )
+        elif isinstance(layer, MaxPool):
+            groups = values.reshape(layer.vectors, layer.kernel, layer.channels)
+            values = np.array(
+                [[max(group[:, c]) for c in range(layer.channels)] for group in groups]
+            ).reshape(-1)
+        elif isinstance(layer, Thresholding):
+            values = levels(values, layer.channels, network, layer)
+        else:
+            values = sums(values, network.weights(layer), layer)
+            if layer.steps:
+                found[f"{layer.name}.accumulators"] = values.tolist()
+                values = levels(values, layer.mh, network, layer)
+        found[layer.name] = values.tolist()
+    return found
+
+
+def window(values, layer, i, j):
+    """The values of window (i, j): row by row, column by column, all channels of each."""
+    taken = []
+    for row in range(layer.kernel_h):
+        for column in range(layer.kernel_w):
+            y = i * layer.stride_h + row * layer.dilation_h
+            x = j * layer.stride_w + column * layer.dilation_w
+            first = (y * layer.width + x) * layer.channels
+            taken += [values[first + channel] for channel in range(layer.channels)]
+    return np.array(taken, dtype=np.int64)
+
+
+def sums(values, weights, layer):
+    """Agreeing bits, or products, added; a vector of the input at a time."""
+    found = []
+    for vector in values.reshape(layer.vectors, layer.mw):
+        for row in range(layer.mh):
+            column = np.asarray(weights[:, row], dtype=np.int64)
+            found.append(int((vector == column).sum() if layer.xnor else (vector * column).sum()))
+    return np.array(found, dtype=np.int64)
+
+
+def levels(values, channels, network, layer):
+    """How many thresholds each value reaches, as the level it stands for."""
+    found = []
+    thresholds = network.thresholds(layer)
+    for place, value in enumerate(values):
+        ladder = thresholds[place % channels if len(thresholds) > 1 else 0]
+        reached = int((value >= ladder).sum())
+        found.append(2 * reached - 1 if layer.output == "BIPOLAR" else reached + layer.offset)
+    return np.array(found, dtype=np.int64)
