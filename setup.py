@@ -37,6 +37,7 @@ setup(
     package_data={
         "labd_host": ["py.typed"],
         "labd_host.environments": ["*.txt"],
+        "labd_host.explore": ["*.json"],
         "labd_host.networks": ["*.toml", "trained/*"],
         "labd_host.remote": ["*.toml"],
     },
@@ -52,6 +53,7 @@ setup(
         "paramiko>=5.0.1,<6",  # CVE-2026-44405 below 5
         "asyncssh>=2.24,<3",  # the virtual board's SSH server
         "pooch>=1.9",  # downloads with a pinned checksum
+        "scipy>=1.16",  # least squares of the calibration
     ],
     extras_require={"train": ["torch==2.13.0", "brevitas==0.13.4"]},
     entry_points={"console_scripts": ["labd = labd_host.cli.main:main"]},
