@@ -37,6 +37,7 @@ setup(
     package_data={
         "labd_host": ["py.typed"],
         "labd_host.environments": ["*.txt"],
+        "labd_host.explore": ["*.json"],
         "labd_host.networks": ["*.toml", "trained/*"],
         "labd_host.remote": ["*.toml"],
     },
@@ -53,6 +54,7 @@ setup(
         "asyncssh>=2.24,<3",  # the virtual board's SSH server
         "numba>=0.68,<0.69",  # compiles the golden model; its kernels use numba's and llvmlite's builders
         "pooch>=1.9",  # downloads with a pinned checksum
+        "scipy>=1.16",  # least squares of the calibration
     ],
     extras_require={"train": ["torch==2.13.0", "brevitas==0.13.4"]},
     entry_points={"console_scripts": ["labd = labd_host.cli.main:main"]},

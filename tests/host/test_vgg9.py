@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from labd_host.emulation.golden_layers import MaxPool, SlidingWindow
+from labd_host.explore.design import design_of
 from labd_host.flow import compile_network, load_folding
 from labd_host.flow.folding import check_folding
 from labd_host.flow.presets import PRESETS
@@ -46,6 +47,12 @@ def vgg9(tmp_path_factory):
             images=noise[:1],
             many_images=noise,
         )
+
+
+def test_the_table_says_the_layers_that_finn_makes_of_it(vgg9):
+    design = design_of(network(NAME)).folded(load_folding("lab", NAME))
+    assert design.layers == vgg9.golden.network.layers
+    assert (design.inputs, design.outputs) == (vgg9.inputs, vgg9.outputs)
 
 
 def test_its_weights_take_about_a_bit_each(own_cache):
