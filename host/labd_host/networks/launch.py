@@ -101,6 +101,20 @@ def default_folder(network: Network) -> Path:
     return places.home() / "training" / network.name
 
 
+def read_run(out: Path) -> Run:
+    """What the training in *out* was started with.
+
+    Raises:
+        UsageError: there is none, or its file is damaged.
+    """
+    try:
+        return Run(**json.loads((out / RUN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{out / RUN_FILE} cannot be read: {error}", fix=f"start anew: remove {out}"
+        ) from error
+
+
 def find_python() -> Path:
     """A Python with torch and Brevitas: this one, or the train environment's.
 
@@ -133,12 +147,7 @@ def _settle(out: Path, default: Run, asked: dict[str, Any], *, resume: bool) -> 
         return replace(default, **given)
     if not begun:
         raise UsageError(f"there is no training to resume in {out}", fix="leave out --resume to begin one")
-    try:
-        saved = Run(**json.loads((out / RUN_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"{out / RUN_FILE} cannot be read: {error}", fix=f"start anew: remove {out}"
-        ) from error
+    saved = read_run(out)
     wanted = {"network": default.network, **given}
     for name, was in asdict(saved).items():
         if wanted.get(name, was) != was:

@@ -1,161 +1,105 @@
-"""``python -m labd_host.networks.ship``: a trained state dictionary as a network that comes with labd.
+"""``python -m labd_host.networks.ship FOLDER``: what `labd train` left in FOLDER as a network that comes with labd.
 
-Train environment only. For networks that `labd train` did not make itself: exports them, keeps the signs
-of 1-bit weights, measures the export on the whole test split with its own arithmetic, writes
-``NAME.onnx.xz`` and the record ``NAME.json``.
+Keeps the signs of 1-bit weights, packs the export as ``NAME.onnx.xz`` and writes the training's record with
+the digest of what is packed. Nothing is written before the packed export gave the same logits as the
+trained one on every image of the test split, and as many right answers as the record says.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import shlex
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
-import onnx
-import torch
 
 from labd_host import datasets
-from labd_host.networks import network as find_network
-from labd_host.networks.checkpoint import DAMAGED
-from labd_host.networks.compact import keep_signs, pack
-from labd_host.networks.export import export
-from labd_host.networks.exported import Exported
-from labd_host.networks.model import build
-from labd_host.networks.table import Network, Recipe
-from labd_host.networks.trained import INPUT_CONTRACT, TRAINED, TrainedRecord
+from labd_host.networks.compact import SUFFIX, keep_signs, pack
+from labd_host.networks.exported import Exported, load_qonnx
+from labd_host.networks.launch import read_run
+from labd_host.networks.trained import TRAINED, TrainedRecord, read_record
 from labd_shared.digest import file_sha256
-from labd_shared.errors import ArtifactError, LabdError
+from labd_shared.errors import ArtifactError, DigestMismatch, LabdError, StageMismatch, UsageError
 
 Images = npt.NDArray[np.uint8]
-TOOLS = ("brevitas", "numpy", "onnx", "onnxruntime", "torch")
 
 
-def ship(
-    network: Network,
-    state: dict[str, Any],
-    test_set: tuple[Images, Images],
-    out: Path,
-    *,
-    recipe: Recipe,
-    how: str,
-    command: str,
-) -> TrainedRecord:
-    """Write *network* with the weights *state* and its record into *out*.
+def ship(model: Path, record: TrainedRecord, test_set: tuple[Images, Images], out: Path) -> TrainedRecord:
+    """Write the export *model*, packed, and its record into *out*.
 
     Args:
-        network: Its structure.
-        state: Parameters by name, as the model of `networks.model` has them.
-        test_set: uint8 images (n, height, width, channels) and labels (n,) to measure it on.
+        model: As `networks.export` wrote it.
+        record: Its own.
+        test_set: uint8 images (n, height, width, channels) and labels (n,) that *record* was measured on.
         out: Folder for NAME.onnx.xz and NAME.json.
-        recipe: How it was trained; what has no place there stands in *how*.
-        how: For people.
-        command: What makes it again.
+
+    Returns:
+        The record of what was shipped.
 
     Raises:
-        ArtifactError: *state* is of another network.
+        DigestMismatch: *record* is of another export.
+        StageMismatch: the packed export computes something else, or is not as good as *record* says.
+        UsageError: *out* is where *model* lies, whose record would be replaced.
     """
-    model = build(network)
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        raise ArtifactError(
-            f"the weights are not those of {network.name}: {first}", fix="choose the network they are of"
-        ) from error
+    if out.resolve() == model.parent.resolve():
+        raise UsageError(f"{out} holds the training itself", fix="choose another folder: -o DIR")
+    if (found := file_sha256(model)) != record.onnx_sha256:
+        raise DigestMismatch(
+            f"{model} has sha256 {found[:12]}..., its record says {record.onnx_sha256[:12]}...",
+            fix="train again, or export again: labd train --resume",
+        )
+    images, labels = test_set
     with tempfile.TemporaryDirectory(prefix="labd-ship-") as folder:
-        path = Path(folder) / f"{network.name}.onnx"
-        export(model, network, path)
-        graph = onnx.load(str(path))
+        path = Path(folder) / f"{record.network}.onnx"
+        graph = load_qonnx(model)
         keep_signs(graph)
         path.write_bytes(graph.SerializeToString(deterministic=True))
-        images, labels = test_set
-        correct = int((Exported(path).run(images).argmax(axis=1) == labels).sum())
-        record = TrainedRecord(
-            network=network.name,
-            dataset=network.dataset,
-            onnx_sha256=file_sha256(path),
-            input=INPUT_CONTRACT,
-            split="test",
-            samples=len(labels),
-            correct=correct,
-            validation_samples=0,
-            validation_correct=0,
-            best_epoch=recipe.epochs,
-            seed=0,
-            threads=0,
-            recipe=recipe,
-            tools={
-                "python": platform.python_version(),
-                **{name: importlib.metadata.version(name) for name in TOOLS},
-            },
-            command=command,
-            how=how,
-        )
+        wanted, logits = Exported(model).run(images), Exported(path).run(images)
+        if differ := int((wanted != logits).any(axis=1).sum()):
+            raise StageMismatch(
+                f"with signs for weights {model.name} has other logits on {differ} of {len(images)} images",
+                fix="report it: only the sign of a 1-bit weight may count",
+                stage="ship",
+            )
+        correct = int((logits.argmax(axis=1) == labels).sum())
+        if (correct, len(labels)) != (record.correct, record.samples):
+            raise StageMismatch(
+                f"{model.name} classifies {correct} of {len(labels)} images right, its record says "
+                f"{record.correct} of {record.samples}",
+                fix="measure it on the data set it was trained for: labd evaluate",
+                stage="ship",
+            )
+        made = replace(record, onnx_sha256=file_sha256(path))
         packed = pack(path)
         (out / packed.name).write_bytes(packed.read_bytes())
-    record.write(out / f"{network.name}.json")
-    return record
+    made.write(out / f"{record.network}.json")
+    return made
 
 
 @click.command()
-@click.argument("name", metavar="NETWORK")
-@click.argument("state", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="STATE.pt")
-@click.option("--epochs", type=click.IntRange(1), required=True, help="Passes over the training set.")
-@click.option("--batch", type=click.IntRange(1), required=True, help="Images a step.")
-@click.option("--learning-rate", type=float, required=True, help="Adam's, at its highest.")
-@click.option("--latent-scale", type=float, required=True, help="Of the weights before training.")
-@click.option("--augment", is_flag=True, help="The images were shifted and mirrored at random.")
-@click.option("--how", required=True, help="How it was trained, for people.")
-@click.option("-o", "--out", default=TRAINED, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
-def main(
-    name: str,
-    state: Path,
-    epochs: int,
-    batch: int,
-    learning_rate: float,
-    latent_scale: float,
-    augment: bool,
-    how: str,
-    out: Path,
-) -> None:
-    """Ship NETWORK with the weights in STATE.pt, a file with the entry state_dict."""
-    network = find_network(name)
-    try:
-        content = torch.load(state, map_location="cpu", weights_only=True)["state_dict"]
-    except DAMAGED as error:
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER")
+@click.option("-o", "--out", default=TRAINED, type=click.Path(path_type=Path, exists=True, file_okay=False),
+              metavar="DIR", help="Where it goes (default: among those that come with labd).")  # fmt: skip
+def main(folder: Path, out: Path) -> None:
+    """Ship the network that `labd train` left in FOLDER."""
+    name = read_run(folder).network
+    model = folder / f"{name}.onnx"
+    if not model.is_file():
         raise ArtifactError(
-            f"{state} holds no state_dict: {type(error).__name__}", fix="give the file torch.save wrote"
-        ) from error
-    record = ship(
-        network,
-        content,
-        datasets.load(network.dataset, "test"),
-        out,
-        recipe=Recipe(
-            epochs=epochs,
-            batch=batch,
-            learning_rate=learning_rate,
-            latent_scale=latent_scale,
-            dropout=0.0,
-            augment=augment,
-            precision="float32",
-            validation=0,
-        ),  # fmt: skip
-        how=how,
-        command=(
-            f"python -m labd_host.networks.ship {name} {state.name} --epochs {epochs} --batch {batch} "
-            f"--learning-rate {learning_rate:g} --latent-scale {latent_scale:g} "
-            f"{'--augment ' if augment else ''}--how {shlex.quote(how)}"
-        ),
+            f"the training of {name} in {folder} has not ended: there is no {model.name}",
+            fix=f"labd train {name} --resume -o {folder}",
+        )
+    record = read_record(model.with_suffix(".json"))
+    ship(model, record, datasets.load(record.dataset, "test"), out)
+    click.echo(
+        f"{name}: {record.correct} of {record.samples} right ({record.accuracy_percent:.2f} %), packed and trained "
+        f"export give the same logits on them"
     )
-    click.echo(f"{name}: {record.correct} of {record.samples} right ({record.accuracy_percent:.2f} %)")
+    for path in (out / f"{model.name}{SUFFIX}", out / f"{name}.json"):
+        click.echo(f"{path} ({path.stat().st_size} bytes)")
 
 
 if __name__ == "__main__":

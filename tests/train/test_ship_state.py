@@ -34,7 +34,7 @@ def test_it_ships_packed_and_computes_what_the_model_computes(tmp_path, monkeypa
     import torch
 
     from labd_host.networks.model import build
-    from labd_host.networks.ship import ship
+    from labd_host.networks.ship_state import ship_state
 
     monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(11)
@@ -42,7 +42,7 @@ def test_it_ships_packed_and_computes_what_the_model_computes(tmp_path, monkeypa
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
             layer.running_mean.uniform_(0.1, 0.3)  # off the sums: torch's rounding must not decide a sign
-    record = ship(
+    record = ship_state(
         SMALL, model.state_dict(), test_set, tmp_path, recipe=RECIPE, how="not at all", command="ship"
     )
     assert trained_record("small", tmp_path) == record
@@ -57,15 +57,15 @@ def test_it_ships_packed_and_computes_what_the_model_computes(tmp_path, monkeypa
     packed = tmp_path / "small.onnx.xz"
     again = tmp_path / "again"
     again.mkdir()
-    ship(SMALL, model.state_dict(), test_set, again, recipe=RECIPE, how="not at all", command="ship")
+    ship_state(SMALL, model.state_dict(), test_set, again, recipe=RECIPE, how="not at all", command="ship")
     assert lzma.decompress(packed.read_bytes()) == lzma.decompress((again / packed.name).read_bytes())
 
 
 def test_weights_of_another_network_are_refused(tmp_path, test_set):
     from labd_host.networks.model import build
-    from labd_host.networks.ship import ship
+    from labd_host.networks.ship_state import ship_state
 
     state = build(replace(SMALL, hidden=(6,))).state_dict()
     with pytest.raises(ArtifactError, match="the weights are not those of small"):
-        ship(SMALL, state, test_set, tmp_path, recipe=RECIPE, how="", command="")
+        ship_state(SMALL, state, test_set, tmp_path, recipe=RECIPE, how="", command="")
     assert not list(tmp_path.iterdir())
