@@ -55,6 +55,7 @@ setup(
         "numba>=0.68,<0.69",  # compiles the golden model; its kernels use numba's and llvmlite's builders
         "pooch>=1.9",  # downloads with a pinned checksum
         "scipy>=1.16",  # least squares of the calibration
+        "matplotlib>=3.10,<4",  # the learning curve
     ],
     extras_require={"train": ["torch==2.13.0", "brevitas==0.13.4"]},
     entry_points={"console_scripts": ["labd = labd_host.cli.main:main"]},

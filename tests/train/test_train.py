@@ -14,6 +14,7 @@ import pytest
 
 from labd_host.networks import Recipe, network, read_record
 from labd_host.networks.exported import Exported
+from labd_host.networks.training_log import best_epoch, read_log
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, UsageError
 
@@ -84,6 +85,7 @@ def test_a_small_network_learns_and_leaves_what_it_should(finished):
     assert [entry["epoch"] for entry in log] == [1, 2, 3, 4]
     assert log[record.best_epoch - 1]["validation_percent"] == record.validation_correct
     assert record.validation_correct == max(entry["validation_percent"] for entry in log)
+    assert best_epoch(read_log(out / "log.json")).number == record.best_epoch
     names = {path.name for path in out.iterdir()}
     assert names == {"best.pt", "last.pt", "lock", "log.json", "small.json", "small.onnx"}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labd_host.networks.table import PRECISIONS
+from labd_shared.errors import BuildError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -44,10 +45,11 @@ def train(
     """Train NETWORK on its data set, export the best epoch as QONNX and measure the export.
 
     The test split is used once, at the end, to measure. Ctrl-C leaves a checkpoint in DIR that
-    --resume goes on from.
+    --resume goes on from. The learning curve is drawn in either case.
     """
     from labd_host.networks import launch
     from labd_host.networks import network as find_network
+    from labd_host.report.learning_curve import write_learning_curve
 
     wanted = find_network(network)
     folder = (out or launch.default_folder(wanted)).absolute()
@@ -64,8 +66,10 @@ def train(
                 tell=display.tell,
                 note=display.note,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BuildError):
             display.note(f"stopped; go on with: labd train {network} --resume -o {folder}")
+            if curve := write_learning_curve(folder, wanted.name):
+                display.note(f"learning curve so far: {curve}")
             raise
     click.echo(
         f"{record.network}: {record.accuracy_percent:.2f} % of {record.samples} {record.split} images, measured on the "
@@ -74,6 +78,8 @@ def train(
     )
     for suffix in ("onnx", "json"):
         click.echo(f"{folder / record.network}.{suffix}")
+    if curve := write_learning_curve(folder, wanted.name):
+        click.echo(str(curve))
 
 
 class Display:

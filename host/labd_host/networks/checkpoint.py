@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from labd_host.networks.training_log import LOG_FILE
 from labd_shared.errors import ArtifactError, UsageError
 
 # What torch.load raises for a file that is no checkpoint, or not all of one.
@@ -101,9 +102,9 @@ class Folder:
 
     def write_log(self, entries: list[dict[str, Any]]) -> None:
         """Replace the log."""
-        making = self.path / "log.json.making"
+        making = self.path / f"{LOG_FILE}.making"
         making.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        making.replace(self.path / "log.json")
+        making.replace(self.path / LOG_FILE)
 
     def _load(self, path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         try:
