@@ -65,6 +65,7 @@ def test_the_golden_model_scores_like_the_export(small, tmp_path):
     "structure",
     [
         {"weight_bits": 2, "act_bits": 2},
+        {"weight_bits": 2, "act_bits": 2, "relu": False},
         {"act_bits": 2, "kernel": 5, "pads": 2},
         {"weight_bits": 4, "act_bits": 4, "pads": 1},
         {"stride": 2, "kernel": 2},

@@ -48,10 +48,11 @@ class _Graph:
         drawn = self.rng.uniform(-1, 1, shape).astype(np.float32)
         return self.quantised(self.constant(drawn), bits, 1.0 if bits == 1 else 0.5, signed=1)
 
-    def activation(self, value, channels, bits, spread):
+    def activation(self, value, channels, bits, spread, *, relu):
         """Batch normalisation with scales of both signs where no ReLU follows, and a quantiser."""
         rng = self.rng
-        scale = rng.uniform(0.5, 1.5, channels) * (rng.choice([-1, 1], channels) if bits == 1 else 1)
+        relu = relu and bits > 1
+        scale = rng.uniform(0.5, 1.5, channels) * (1 if relu else rng.choice([-1, 1], channels))
         vectors = (
             scale,
             rng.uniform(-0.5, 0.5, channels),
@@ -60,13 +61,18 @@ class _Graph:
         )
         names = [self.constant(vector.astype(np.float32)) for vector in vectors]
         normal = self.add("BatchNormalization", [value, *names], epsilon=1e-4)
-        if bits == 1:
-            return self.quantised(normal, 1, 1.0, signed=1)
+        if not relu:
+            return self.quantised(normal, bits, 1.0 if bits == 1 else 0.5, signed=1)
         return self.quantised(self.add("Relu", [normal]), bits, 0.5, signed=0)
 
 
-def write_network(path, *, weight_bits=1, act_bits=1, pads=0, stride=1, kernel=3, classes=7, seed=1):
-    """Two convolutions, a max-pool, a convolution, two fully connected layers; pixels / 255 go in."""
+def write_network(
+    path, *, weight_bits=1, act_bits=1, relu=True, pads=0, stride=1, kernel=3, classes=7, seed=1
+):
+    """Two convolutions, a max-pool, a convolution, two fully connected layers; pixels / 255 go in.
+
+    Activations of more than a bit follow a ReLU and are unsigned, or have a sign as in Brevitas' CNV.
+    """
     g = _Graph(seed)
     centred = g.add("Sub", [g.add("Mul", ["x", g.constant(np.float32(2))]), g.constant(np.float32([1]))])
     value = g.quantised(centred, 8, 1 / 128, signed=1)
@@ -84,7 +90,7 @@ def write_network(path, *, weight_bits=1, act_bits=1, pads=0, stride=1, kernel=3
             group=1,
         )
         side = (side + 2 * pads - size) // step + 1
-        value = g.activation(value, width, act_bits, np.sqrt(fan_in) / 2)
+        value = g.activation(value, width, act_bits, np.sqrt(fan_in) / 2, relu=relu)
         if pool:
             value = g.add("MaxPool", [value], kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4)
             side //= 2
@@ -93,7 +99,7 @@ def write_network(path, *, weight_bits=1, act_bits=1, pads=0, stride=1, kernel=3
     value = g.add("Reshape", [value, g.constant(np.array([1, features], np.int64))])
     weights = g.weights((9, features), weight_bits)
     value = g.add("Gemm", [value, weights], transB=1)
-    value = g.activation(value, 9, act_bits, np.sqrt(features) / 2)
+    value = g.activation(value, 9, act_bits, np.sqrt(features) / 2, relu=relu)
     value = g.add("Gemm", [value, g.weights((classes, 9), weight_bits)], transB=1)
     value = g.add("Div", [value, g.constant(np.float32(1.7))])
     value = g.add("Add", [value, g.constant(np.float32(0.3))])

@@ -88,6 +88,8 @@ STREAMLINED = Stage(
     "streamlined",
     "scales and biases move into the thresholds: integers only",
     (
+        # First of all: a quantiser's offset that was moved past a Reshape would end in the next layer's sums.
+        Step("finn.transformation.streamline.absorb:AbsorbScalarBiasIntoMultiThreshold"),
         Step("finn.transformation.streamline.reorder:MoveScalarLinearPastInvariants"),
         Step("finn.transformation.streamline:Streamline"),
         Step("qonnx.transformation.lower_convs_to_matmul:LowerConvsToMatMul"),
