@@ -5,8 +5,10 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 from labd_host import networks
+from labd_host.cli.networks import networks as list_networks
 from labd_host.networks import Conv, Recipe, network, parse_table, read_record, trained_onnx, trained_record
 from labd_host.networks.table import TABLE, recipe_of
 from labd_host.networks.trained import TRAINED
@@ -36,8 +38,11 @@ validation = 20
 """
 
 
-def test_the_table_holds_the_labs_three_networks():
-    assert sorted(networks.NETWORKS) == ["cnv-w1a1", "tfc-w1a1", "vgg9-w1a1"]
+def test_the_table_holds_the_labs_networks_and_their_relatives():
+    assert list(networks.NETWORKS) == [
+        "tfc-w1a1", "tfc-w1a2", "tfc-w2a2", "sfc-w1a1", "sfc-w1a2", "sfc-w2a2", "lfc-w1a1", "lfc-w1a2",
+        "cnv-w1a1", "cnv-w1a2", "cnv-w2a2", "vgg9-w1a1",
+    ]  # fmt: skip
     tfc, vgg9 = network("tfc-w1a1"), network("vgg9-w1a1")
     assert (tfc.kind, tfc.dataset, tfc.input_shape, tfc.flat_features) == ("fc", "mnist", (28, 28, 1), 784)
     assert (tfc.hidden, tfc.classes, tfc.weight_bits, tfc.act_bits, tfc.in_bits) == (
@@ -55,9 +60,28 @@ def test_the_table_holds_the_labs_three_networks():
 def test_an_unknown_network_gets_a_suggestion():
     with pytest.raises(UnknownName) as raised:
         network("tfc_w1a1")
-    assert str(raised.value) == (
-        "no network named 'tfc_w1a1'; known: cnv-w1a1, tfc-w1a1, vgg9-w1a1\n  fix: did you mean 'tfc-w1a1'?"
-    )
+    assert raised.value.what.startswith("no network named 'tfc_w1a1'; known: cnv-w1a1, cnv-w1a2, ")
+    assert raised.value.fix == "did you mean 'tfc-w1a1'?"
+
+
+def test_a_network_s_name_says_its_bits_and_its_layers_fit_in_a_line():
+    for name, entry in networks.NETWORKS.items():
+        assert name.endswith(f"-w{entry.weight_bits}a{entry.act_bits}")
+        assert entry.recipe is not None
+    assert network("lfc-w1a2").layers == "784-1024-1024-1024-10"
+    assert network("vgg9-w1a1").layers == "64-64-P-128-128-P-256-256-512-512-100"
+
+
+def test_labd_networks_lists_every_network_and_what_ships(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = CliRunner().invoke(list_networks, catch_exceptions=False).output.splitlines()
+    rows = {line.split()[1]: line for line in lines if line.startswith("│")}
+    assert list(rows) == list(networks.NETWORKS)
+    for name, line in rows.items():
+        shipped = (TRAINED / f"{name}.json").is_file()
+        wanted = f"{trained_record(name).accuracy_percent:.2f} %" if shipped else " no "
+        assert wanted in line
+        assert f" {network(name).layers} " in line, "whole, also on a narrow terminal"
 
 
 def test_a_table_is_read_into_frozen_data():
@@ -144,10 +168,10 @@ def test_a_record_survives_writing_and_reading(tmp_path):
 
 def test_a_network_that_was_never_trained_is_to_be_trained():
     with pytest.raises(DataMissing) as raised:
-        trained_onnx("cnv-w1a1")
+        trained_onnx("lfc-w1a2")
     assert (raised.value.what, raised.value.fix) == (
-        "no trained 'cnv-w1a1' comes with labd",
-        "train it: labd train cnv-w1a1",
+        "no trained 'lfc-w1a2' comes with labd",
+        "train it: labd train lfc-w1a2",
     )
 
 

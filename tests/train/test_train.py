@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labd_host.networks import Recipe, network, read_record
+from labd_host.networks import NETWORKS, Recipe, network, read_record
 from labd_host.networks.exported import Exported
 from labd_host.networks.training_log import best_epoch, read_log
 from labd_shared.digest import file_sha256
@@ -188,24 +189,61 @@ def test_a_set_too_small_to_split_is_refused(tmp_path):
         run(tmp_path, small=SMALL.with_recipe(recipe))
 
 
-@pytest.mark.parametrize("name", ["tfc-w1a1", "cnv-w1a1", "vgg9-w1a1"])
+def brevitas_own(name):
+    """The model that Brevitas itself makes of the network called *name* here."""
+    from brevitas_examples.bnn_pynq.models import model_with_cfg
+    from brevitas_examples.bnn_pynq.models.CNV import CNV
+
+    if name == "vgg9-w1a1":  # CNV with more classes: Brevitas has no file for it
+        return CNV(100, 1, 1, 8, 3)
+    family, weights, activations = re.fullmatch(r"(\w+)-w(\d)a(\d)", name).groups()
+    return model_with_cfg(f"{family}_{weights}w{activations}a", pretrained=False)[0]
+
+
+def test_the_table_has_every_network_brevitas_has_but_the_resnet():
+    from brevitas_examples.bnn_pynq.models import CNV
+
+    files = (Path(CNV.__file__).parents[1] / "cfg").glob("*.ini")
+    theirs = {re.sub(r"_(\d)w(\d)a", r"-w\1a\2", file.stem) for file in files}
+    assert theirs - {"resnet18-w4a4"} == set(NETWORKS) - {"vgg9-w1a1"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_tables_networks_are_brevitas_own(name):
     import torch
-    from brevitas_examples.bnn_pynq.models.CNV import CNV
-    from brevitas_examples.bnn_pynq.models.FC import FC
 
     from labd_host.networks import model as models
 
-    ours = models.build(network(name)).eval()
-    if name == "tfc-w1a1":
-        theirs = FC(10, 1, 1, 1, 1, [64, 64, 64]).eval()
-    else:
-        theirs = CNV(network(name).classes, 1, 1, 8, 3).eval()
-    ours.load_state_dict(theirs.state_dict(), strict=True)
+    ours, theirs = models.build(network(name)), brevitas_own(name)
     height, width, channels = network(name).input_shape
-    images = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(4, channels, height, width, generator=torch.Generator().manual_seed(1))
+    theirs.train()
     with torch.no_grad():
-        assert torch.equal(ours(images), theirs(images))
+        theirs(images)  # batch normalisation gets statistics that are not zero and one
+    shapes = {key: value.shape for key, value in theirs.state_dict().items()}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == shapes
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(ours.eval()(images), theirs.eval()(images))
+
+
+@pytest.mark.parametrize("name", ["sfc-w2a2", "cnv-w2a2"])
+def test_networks_of_few_bits_are_exported_too(tmp_path, name):
+    import torch
+
+    from labd_host.networks import model as models
+    from labd_host.networks.export import export
+    from labd_host.networks.training import logits_of
+
+    torch.manual_seed(1)
+    model = models.build(network(name))
+    height, width, channels = network(name).input_shape
+    images = torch.randint(0, 256, (8, channels, height, width), dtype=torch.uint8)
+    with torch.no_grad():
+        model(images.float() / 255)
+    export(model, network(name), tmp_path / "few.onnx")
+    found = Exported(tmp_path / "few.onnx").run(np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(found, logits_of(model, images).numpy(), rtol=0, atol=1e-3)
 
 
 def test_a_convolutional_network_is_exported_too(tmp_path):

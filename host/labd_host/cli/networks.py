@@ -9,17 +9,21 @@ import click
 def networks() -> None:
     """The networks there are, and which come trained."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from labd_host.networks import NETWORKS, trained_record
-    from labd_shared.errors import LabdError
+    from labd_shared.errors import DataMissing
 
-    table = Table("network", "dataset", "weights", "activations", "trained here, accuracy on the test split")
-    for name, entry in sorted(NETWORKS.items()):
+    table = Table("network", "data set", Column("layers", overflow="fold"), "trained")
+    for name, entry in NETWORKS.items():
         try:
             record = trained_record(name)
-            measured = f"{record.accuracy_percent:.2f} % of {record.samples} images"
-        except LabdError:
+            measured = f"{record.accuracy_percent:.2f} %"
+        except DataMissing:
             measured = "no"
-        table.add_row(name, entry.dataset, f"{entry.weight_bits} bit", f"{entry.act_bits} bit", measured)
+        table.add_row(name, entry.dataset, entry.layers, measured)
+    table.caption = (
+        "w1a2: weights of 1 bit, activations of 2. P: a max-pool. Trained: what comes with labd, "
+        "on the test split; labd train NETWORK makes the others."
+    )
     Console(highlight=False).print(table)

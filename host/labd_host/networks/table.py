@@ -89,6 +89,14 @@ class Network:
                 height, width = height // POOL, width // POOL
         return height * width * channels
 
+    @property
+    def layers(self) -> str:
+        """The layers' widths in a line: "64-64-P-512-10", P for a max-pool; fc begins with its inputs."""
+        widths = [] if self.convs else [str(self.flat_features)]
+        for conv in self.convs:
+            widths += [str(conv.channels), "P"] if conv.pool else [str(conv.channels)]
+        return "-".join([*widths, *map(str, (*self.hidden, self.classes))])
+
     def with_recipe(self, recipe: Recipe) -> Network:
         """The same network, to be trained by *recipe*; checked like the table."""
         return _network(self.name, {**_as_table(self), "recipe": _as_table(recipe)}, where="the recipe")
