@@ -56,7 +56,7 @@ class Classifier:
 
 
 def exported(text: str) -> Classifier:
-    """A trained export: a network of the table, or a .onnx file.
+    """A trained export: a network of the table or of the user's own, or a .onnx file.
 
     Raises:
         UsageError: it is a bundle or another golden model.
@@ -69,22 +69,18 @@ def exported(text: str) -> Classifier:
     path = Path(text)
     if path.suffix in (".npz", ".zip") or path.is_dir():
         raise UsageError(f"{text} is a golden model, no export", fix=f"labd validate {text}")
-    if path.suffix == ".onnx":
-        name, known = path.stem, networks.NETWORKS.get(path.stem)
-        model, dataset = Exported(path), known.dataset if known else None
-    else:
-        entry = networks.network(text)
-        name, dataset = entry.name, entry.dataset
-        model = Exported(networks.trained_onnx(name))
+    file, entry = networks.resolve(text)
+    model = Exported(file)
+    name = entry.name if entry else file.stem
 
     def run(images: Images, classes: int) -> Said:
         return Said(np.argsort(-model.run(images), axis=1, kind="stable")[:, :BEST])
 
-    return Classifier(name, dataset, "onnxruntime", run)
+    return Classifier(name, entry.dataset if entry else None, "onnxruntime", run)
 
 
 def golden(text: str, say: Say) -> Classifier:
-    """A golden model: of a bundle, a folder of `labd compile`, a network.npz, or a network of the table.
+    """A golden model: of a bundle, a folder of `labd compile`, a network.npz, or a network's.
 
     Raises:
         UsageError: it is an export.
@@ -114,7 +110,7 @@ def golden(text: str, say: Say) -> Classifier:
         bundle = open_bundle(path)
         file, dataset = bundle.path(NETWORK_NAME), bundle.manifest.dataset
     else:
-        networks.network(text)
+        dataset = networks.network(text).dataset
         from labd_host.flow.golden_cache import golden_file
 
         file = golden_file(text, say)

@@ -19,7 +19,7 @@ def test_without_a_folding_the_fix_is_the_whole_command(tmp_path):
 
 
 def test_an_unknown_network_offers_the_nearest(tmp_path):
-    result = run("tfc-w1a", "--folding", "lab", "-o", tmp_path)
+    result = run("tfc-w1a1x", "--folding", "lab", "-o", tmp_path)
     assert isinstance(result.exception, UnknownName)
     assert result.exception.fix == "did you mean 'tfc-w1a1'?"
 

@@ -72,7 +72,8 @@ def test_a_network_s_name_says_its_bits_and_its_layers_fit_in_a_line():
     assert network("vgg9-w1a1").layers == "64-64-P-128-128-P-256-256-512-512-100"
 
 
-def test_labd_networks_lists_every_network_and_what_ships(monkeypatch):
+def test_labd_networks_lists_every_network_and_what_ships(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABD_HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "80")
     lines = CliRunner().invoke(list_networks, catch_exceptions=False).output.splitlines()
     rows = {line.split()[1]: line for line in lines if line.startswith("│")}
@@ -104,11 +105,17 @@ def test_a_table_is_read_into_frozen_data():
         ("classes = 10", "", "'classes' is missing"),
         ("classes = 10", "classes = 0", "classes is 0, not a positive integer"),
         ("classes = 10", "classes = true", "classes is True, not a positive integer"),
-        ("classes = 10", "clases = 10", "'clases' means nothing; known: act_bits, classes, "),
-        ("[28, 28, 1]", "[28, 28]", "not enough values to unpack"),
+        ("classes = 10", "clases = 10", "'clases' means nothing; did you mean 'classes'?"),
+        ("classes = 10", "colour = 10", "'colour' means nothing; known: act_bits, classes, "),
+        ("[28, 28, 1]", "[28, 28]", "input_shape is [28, 28], not [height, width, channels]"),
+        ("[28, 28, 1]", "28", "input_shape is 28, not a list"),
+        ("hidden = [16]", "hidden = 16", "hidden is 16, not a list"),
+        ("act_bits = 2", "act_bits = 9", "act_bits is 9, more than 8"),
+        ("hidden = [16]", "hidden = [200_000]", "it has 137200036 weights, labd takes 134217728 at most"),
+        ("[28, 28, 1]", "[1, 1, 1]", "its convolutions leave nothing of an image of (1, 1, 1)"),
         ("[28, 28, 1]", "[2, 28, 1]", "its convolutions leave nothing of an image of (2, 28, 1)"),
         ("pool = true", "pool = 1", "pool is 1, not true or false"),
-        ("pool = true", "pooling = true", "'pooling' means nothing; known: channels, pool"),
+        ("pool = true", "pooling = true", "'pooling' means nothing; did you mean 'pool'?"),
         ("dropout = 0", "dropout = 0.5", "only fully connected networks have dropout"),
         ("dropout = 0", "dropout = 1", "at least 0 and below 1"),
         ("latent_scale = 0.5", 'latent_scale = "x"', "latent_scale is 'x', not a number"),
@@ -141,7 +148,7 @@ def test_another_recipe_is_checked_like_the_table():
 
 
 def test_a_network_without_a_recipe_cannot_be_trained():
-    with pytest.raises(UsageError, match="no training recipe for 'vgg9-w1a1'"):
+    with pytest.raises(UsageError, match="there is no training recipe for 'vgg9-w1a1'"):
         recipe_of(replace(network("vgg9-w1a1"), recipe=None))
 
 
@@ -166,11 +173,12 @@ def test_a_record_survives_writing_and_reading(tmp_path):
     assert (tmp_path / "again.json").read_bytes() == (TRAINED / "tfc-w1a1.json").read_bytes()
 
 
-def test_a_network_that_was_never_trained_is_to_be_trained():
+def test_a_network_that_was_never_trained_is_to_be_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABD_HOME", str(tmp_path))
     with pytest.raises(DataMissing) as raised:
         trained_onnx("lfc-w1a2")
     assert (raised.value.what, raised.value.fix) == (
-        "no trained 'lfc-w1a2' comes with labd",
+        f"no trained 'lfc-w1a2' comes with labd, and none is in {tmp_path / 'training' / 'lfc-w1a2'}",
         "train it: labd train lfc-w1a2",
     )
 

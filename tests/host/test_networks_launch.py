@@ -184,7 +184,7 @@ def test_without_the_train_environment_the_error_says_how_to_make_it(tmp_path, d
 
 
 def test_the_command_passes_errors_on_to_the_command_line(tmp_path, data):
-    result = CliRunner().invoke(train, ["tfc-w1a", "-o", str(tmp_path)])
+    result = CliRunner().invoke(train, ["tfc-w1a1x", "-o", str(tmp_path)])
     assert "did you mean 'tfc-w1a1'?" in str(result.exception)
     result = CliRunner().invoke(train, ["tfc-w1a1", "--epochs", "0"])
     assert (result.exit_code, "0 is not in the range x>=1" in result.output) == (2, True)

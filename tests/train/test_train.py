@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labd_host.networks import NETWORKS, Recipe, network, read_record
+from labd_host.networks import NETWORKS, Conv, Recipe, network, read_record
 from labd_host.networks.exported import Exported
 from labd_host.networks.training_log import best_epoch, read_log
 from labd_shared.digest import file_sha256
@@ -225,6 +225,29 @@ def test_the_tables_networks_are_brevitas_own(name):
     ours.load_state_dict(theirs.state_dict(), strict=True)
     with torch.no_grad():
         assert torch.equal(ours.eval()(images), theirs.eval()(images))
+
+
+# Its feature maps are 3 x 2 where the fully connected layers begin; those of the table are one pixel.
+WIDE = replace(
+    network("cnv-w1a2"), name="wide", input_shape=(12, 10, 3), convs=(Conv(5, True), Conv(6, False)),
+    hidden=(7,), recipe=replace(network("cnv-w1a2").recipe, validation=20),
+)  # fmt: skip
+
+
+def test_a_network_whose_feature_maps_are_wider_than_a_pixel_is_trained_and_exported(tmp_path):
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (120, 12, 10, 3)).astype(np.uint8)
+    labels = random.integers(0, 10, 120).astype(np.uint8)
+    from labd_host.networks.train_process import train
+
+    small = replace(WIDE, recipe=replace(WIDE.recipe, epochs=1, batch=20))
+    record = train(
+        small, (images, labels), lambda: (images, labels), tmp_path,
+        seed=1, tell=ignore, note=ignore, stopping=never,
+    )  # fmt: skip
+    assert small.flat_shape == (3, 2, 6)
+    assert Exported(tmp_path / "wide.onnx").run(images).shape == (120, 10)
+    assert record.samples == 120
 
 
 @pytest.mark.parametrize("name", ["sfc-w2a2", "cnv-w2a2"])

@@ -14,13 +14,13 @@ CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
 
 
 @click.command()
-@click.argument("network")
+@click.argument("network", metavar="NETWORK|MY.toml")
 @click.option("--target", type=click.Choice(["emu"]), required=True,
               help="What it is for: emu, a virtual board.")  # fmt: skip
 @click.option("--folding", metavar="NAME|FILE", default="lab", show_default=True,
               help="PE and SIMD: a preset or FINN's folding JSON.")  # fmt: skip
 @click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE.onnx",
-              help="A trained export of NETWORK, from labd train (default: the one that ships).")  # fmt: skip
+              help="An export of NETWORK (default: the one that ships, or that you trained).")  # fmt: skip
 @click.option("--clock-mhz", type=click.FloatRange(1.0, 250.0), default=CLOCK_MHZ, show_default=True,
               help="Clock of the accelerator.")  # fmt: skip
 @click.option("--zip", "as_zip", is_flag=True, help="Write the same as DIR.zip, too.")
@@ -28,7 +28,7 @@ CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
 def build(
     network: str, target: str, folding: str, model: Path | None, clock_mhz: float, as_zip: bool, out: Path
 ) -> None:
-    """Build a bundle of NETWORK, a name of the table (labd networks)."""
+    """Build a bundle of NETWORK, a name of the table (labd networks) or a network's own file."""
     from labd_host.hardware.build import build_emulation
     from labd_host.hardware.bundle import zip_bundle
 

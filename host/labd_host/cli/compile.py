@@ -19,7 +19,7 @@ CLOCK_MHZ = 100.0  # what the shell is built for unless told otherwise
 
 
 @click.command(name="compile")
-@click.argument("network", metavar="NETWORK|MODEL.onnx")
+@click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx")
 @click.option("--folding", metavar="NAME|FILE", help="PE and SIMD: a preset (lab) or FINN's folding JSON.")
 @click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")
 @click.option("--images", "count", type=click.IntRange(1, 1000),
@@ -27,7 +27,7 @@ CLOCK_MHZ = 100.0  # what the shell is built for unless told otherwise
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Where the stages, their proofs and pictures, and network.npz go.")  # fmt: skip
 def compile_(network: str, folding: str | None, dataset: str | None, count: int | None, out: Path) -> None:
-    """Compile NETWORK (a name of the table, or an exported model) to a folded dataflow graph.
+    """Compile NETWORK (a name of the table, a network's own file, or an exported model) to a folded dataflow graph.
 
     Each stage of the FINN flow is saved and compared with the stage before it on real images:
     quantised activations, integer sums, logits and the class. A stage that changes a result ends
@@ -66,14 +66,11 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int 
 
 
 def _model(network: str) -> tuple[str, Path, Network | None]:
-    """Name (for presets), file and, if it is one of the table, entry of what the user asked for."""
-    from labd_host import networks
+    """Name (for presets), file and, if it is known, entry of what the user asked for."""
+    from labd_host.networks import resolve
 
-    path = Path(network)
-    if path.suffix == ".onnx":
-        return path.stem, path, networks.NETWORKS.get(path.stem)
-    entry = networks.network(network)
-    return entry.name, networks.trained_onnx(entry.name), entry
+    model, entry = resolve(network)
+    return entry.name if entry else model.stem, model, entry
 
 
 def _report(compiled: Compiled) -> None:

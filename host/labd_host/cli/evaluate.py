@@ -8,7 +8,7 @@ import click
 
 
 @click.command()
-@click.argument("network", metavar="NETWORK|MODEL.onnx")
+@click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx")
 @click.option("--dataset", help="Data set (default: the one the network is for).")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, with the keys of labd validate.")

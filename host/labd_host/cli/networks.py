@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from labd_host.networks import Network
 
 
 @click.command()
-def networks() -> None:
-    """The networks there are, and which come trained."""
+@click.argument("files", nargs=-1, metavar="[MY.toml]...")
+def networks(files: tuple[str, ...]) -> None:
+    """The networks there are, and which come trained; or what is in the files of your own (MY.toml), checked."""
     from rich.console import Console
     from rich.table import Column, Table
 
-    from labd_host.networks import NETWORKS, trained_record
-    from labd_shared.errors import DataMissing
+    from labd_host.networks import NETWORKS, network
 
     table = Table("network", "data set", Column("layers", overflow="fold"), "trained")
-    for name, entry in NETWORKS.items():
-        try:
-            record = trained_record(name)
-            measured = f"{record.accuracy_percent:.2f} %"
-        except DataMissing:
-            measured = "no"
-        table.add_row(name, entry.dataset, entry.layers, measured)
-    table.caption = (
-        "w1a2: weights of 1 bit, activations of 2. P: a max-pool. Trained: what comes with labd, "
-        "on the test split; labd train NETWORK makes the others."
+    for entry in map(network, files) if files else NETWORKS.values():
+        table.add_row(entry.name, entry.dataset, entry.layers, _measured(entry))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        "w1a2: weights of 1 bit, activations of 2; P: a max-pool; trained: accuracy on the test split, * by you.\n"
+        "labd train NETWORK trains one, labd train MY.toml one of your own (docs/own-network.md).",
+        soft_wrap=True,
     )
-    Console(highlight=False).print(table)
+
+
+def _measured(entry: Network) -> str:
+    from labd_host.networks import find_trained, trained_record
+    from labd_host.networks.trained import TRAINED
+    from labd_shared.errors import DataMissing
+
+    try:
+        folder = find_trained(entry)
+    except DataMissing:
+        return "no"
+    percent = trained_record(entry.name, folder).accuracy_percent
+    return f"{percent:.2f} %{'' if folder == TRAINED else ' *'}"

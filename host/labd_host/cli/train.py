@@ -22,7 +22,7 @@ PLAIN_EVERY_S = 5.0  # a line for a log, not for every step
 
 
 @click.command()
-@click.argument("network")
+@click.argument("network", metavar="NETWORK|MY.toml")
 @click.option(
     "--epochs", type=click.IntRange(1), help="Passes over the training set (default: the recipe's)."
 )
@@ -44,15 +44,17 @@ def train(
 ) -> None:
     """Train NETWORK on its data set, export the best epoch as QONNX and measure the export.
 
-    The test split is used once, at the end, to measure. Ctrl-C leaves a checkpoint in DIR that
+    NETWORK is a name of the table (labd networks) or a file that describes a network of your own
+    (docs/own-network.md). The test split is used once, at the end, to measure. Ctrl-C leaves a checkpoint in DIR that
     --resume goes on from. The learning curve is drawn in either case.
     """
     from labd_host.networks import launch
     from labd_host.networks import network as find_network
+    from labd_host.networks.trained import training_folder
     from labd_host.report.learning_curve import write_learning_curve
 
     wanted = find_network(network)
-    folder = (out or launch.default_folder(wanted)).absolute()
+    folder = (out or training_folder(wanted.name)).absolute()
     with Display() as display:
         try:
             record = launch.train(

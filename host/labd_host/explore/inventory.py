@@ -151,7 +151,9 @@ def layer_unit(layer: Layer, settings: Settings) -> Unit:
         levels, width = parse_datatype(layer.output).bits, threshold_bits(layer)
         drivers = {"one": 1, "compared": layer.pe * levels * parse_datatype(layer.input).bits}
         memory = sum(math.ceil(2**level / 64) for level in range(1, levels))
-        return Unit(layer.name, "thresholding", drivers, exact + Resources(lut=layer.pe * width * memory), finn)
+        return Unit(
+            layer.name, "thresholding", drivers, exact + Resources(lut=layer.pe * width * memory), finn
+        )
     if isinstance(layer, LabelSelect):
         return Unit(layer.name, "label", {"one": 1, "lanes": layer.pe}, exact, finn)
     kind = "pool" if isinstance(layer, MaxPool) else "padding"

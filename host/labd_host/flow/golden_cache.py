@@ -1,4 +1,4 @@
-"""The golden models of the networks that ship, compiled once and kept in the user's cache."""
+"""The golden models of trained networks, compiled once and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from labd_host import datasets, networks, places
 from labd_host.emulation.network_file import VERSION
 from labd_host.flow.compiler import NETWORK_FILE, compile_network
 from labd_host.flow.finn_door import tool_versions
-from labd_host.flow.folding import load_folding
+from labd_host.flow.folding import Folding, load_folding
 from labd_host.flow.presets import PRESETS
 from labd_host.flow.proof import MANY_IMAGES, proof_images
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import UsageError
 
 FOLDING = "lab"  # no answer depends on it
+UNFOLDED = Folding("unfolded", {}, {})  # where there is no preset
 
 
 def golden_file(name: str, say: Callable[[str], None]) -> Path:
@@ -31,11 +32,11 @@ def golden_file(name: str, say: Callable[[str], None]) -> Path:
         UsageError: the cache cannot be written.
     """
     entry = networks.network(name)
-    onnx = networks.trained_onnx(entry.name)
-    folding = load_folding(FOLDING, entry.name)
+    onnx, _ = networks.resolve(name)
+    folding = load_folding(FOLDING, entry.name) if entry.name in PRESETS else UNFOLDED
     made_from = {
         "onnx": file_sha256(onnx),
-        "folding": PRESETS[entry.name][FOLDING],
+        "folding": folding.nodes,
         "tools": tool_versions(),
         "version": VERSION,
     }

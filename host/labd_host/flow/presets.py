@@ -3,7 +3,8 @@
 "lab" of tfc-w1a1 and cnv-w1a1 are the foldings the lab course starts from, those of FINN's notebooks
 and of AMD's finn-examples: (PE, SIMD) of the MVAUs. Where AMD's CNV has a StreamingMaxPool, which knows
 no folding, FINN now builds a window and a pool, whose SIMD and PE must be equal; here they are wide
-enough not to slow the network down. vgg9-w1a1 is CNV with a hundred classes and is folded alike.
+enough not to slow the network down. vgg9-w1a1 is CNV with a hundred classes and is folded alike, and so are
+the relatives of two bits, whose layers are as large.
 """
 
 Preset = dict[str, dict[str, int]]
@@ -22,16 +23,20 @@ def _convolutional() -> Preset:
     }
 
 
+_TFC: Preset = {
+    "Thresholding_rtl_0": {"PE": 49},
+    "MVAU_hls_0": {"PE": 16, "SIMD": 49},
+    "MVAU_hls_1": {"PE": 8, "SIMD": 8},
+    "MVAU_hls_2": {"PE": 8, "SIMD": 8},
+    "MVAU_hls_3": {"PE": 10, "SIMD": 8},
+}
+
 PRESETS: dict[str, dict[str, Preset]] = {
-    "tfc-w1a1": {
-        "lab": {
-            "Thresholding_rtl_0": {"PE": 49},
-            "MVAU_hls_0": {"PE": 16, "SIMD": 49},
-            "MVAU_hls_1": {"PE": 8, "SIMD": 8},
-            "MVAU_hls_2": {"PE": 8, "SIMD": 8},
-            "MVAU_hls_3": {"PE": 10, "SIMD": 8},
-        },
-    },
+    "tfc-w1a1": {"lab": _TFC},
+    "tfc-w1a2": {"lab": _TFC},
+    "tfc-w2a2": {"lab": _TFC},
     "cnv-w1a1": {"lab": _convolutional()},
+    "cnv-w1a2": {"lab": _convolutional()},
+    "cnv-w2a2": {"lab": _convolutional()},
     "vgg9-w1a1": {"lab": _convolutional()},
 }

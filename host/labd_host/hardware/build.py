@@ -42,7 +42,7 @@ def build_emulation(
     """Compile a network of the table, measure its golden model on the whole test split, write a bundle.
 
     Args:
-        network: A name of the table.
+        network: A name of the table, or a user's own network (NAME.toml).
         folder: The bundle's folder; the compiled stages and their proofs go beside it, into FOLDER.stages.
         folding: A preset's name or FINN's folding JSON.
         clock_mhz: What the accelerator is to run at.
@@ -61,7 +61,7 @@ def build_emulation(
     folder = folder.absolute()
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
     compiled = compile_network(
-        model or networks.trained_onnx(entry.name),
+        model or networks.resolve(network)[0],
         folding=chosen,
         out=stages,
         images=images[: proof_images(entry.kind)],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
 SUFFIX = ".xz"
-_AGAIN = "install labd again, or in a checkout: git checkout host/labd_host/networks/trained"
+AGAIN = "install labd again, or in a checkout: git checkout host/labd_host/networks/trained"
 
 
 def keep_signs(model: onnx.ModelProto) -> int:
@@ -83,7 +83,7 @@ def unpacked(packed: Path, sha256: str) -> Path:
         Path(making).unlink()
         raise DigestMismatch(
             f"{packed} holds an export of sha256 {found[:12]}..., its record says {sha256[:12]}...",
-            fix=_AGAIN,
+            fix=AGAIN,
         )
     Path(making).replace(target)
     return target
@@ -94,7 +94,7 @@ def _decompress(packed: Path) -> bytes:
     try:
         data = unpacker.decompress(packed.read_bytes(), MAX_MODEL_BYTES)
     except (lzma.LZMAError, EOFError) as error:
-        raise ArtifactError(f"{packed} is damaged: {error}", fix=_AGAIN) from error
+        raise ArtifactError(f"{packed} is damaged: {error}", fix=AGAIN) from error
     if not unpacker.eof:
-        raise ArtifactError(f"{packed} is cut short, or holds more than {MAX_MODEL_BYTES} bytes", fix=_AGAIN)
+        raise ArtifactError(f"{packed} is cut short, or holds more than {MAX_MODEL_BYTES} bytes", fix=AGAIN)
     return data

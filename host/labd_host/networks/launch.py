@@ -22,9 +22,9 @@ from typing import Any
 
 import labd_host
 import labd_shared
-from labd_host import datasets, environments, places
+from labd_host import datasets, environments
 from labd_host.networks.progress import Progress
-from labd_host.networks.table import Network, recipe_of
+from labd_host.networks.table import DEFINITION, Network, read_network, recipe_of
 from labd_host.networks.trained import TrainedRecord, read_record
 from labd_shared.errors import BuildError, SetupError, UsageError
 from labd_shared.wire import MAX_LINE_BYTES, find_error, load_line
@@ -61,11 +61,12 @@ def train(
 ) -> TrainedRecord:
     """Train, export and measure *network* in a process of the train environment.
 
-    Leaves NAME.onnx, NAME.json, log.json and the checkpoints in *out*. Ctrl-C ends the process
+    Leaves NAME.onnx, NAME.json, log.json and the checkpoints in *out*, and a copy of the file (NAME.toml)
+    that defines a user's own network, so that its export is known wherever it is used. Ctrl-C ends the process
     after a checkpoint; it can be resumed from there.
 
     Args:
-        network: From the table.
+        network: From the table, or a user's own.
         out: Folder of this training.
         epochs, seed, precision: The recipe's, and seed 0, when None; on resuming, what it was started with.
         threads: Of torch.
@@ -85,20 +86,17 @@ def train(
     """
     recipe = recipe_of(network)
     asked = {"epochs": epochs, "seed": seed, "precision": precision}
-    run = _settle(out, Run(network.name, recipe.epochs, 0, recipe.precision), asked, resume=resume)
+    default = Run(network.name, recipe.epochs, 0, recipe.precision)
+    run = _settle(out, default, asked, resume=resume, typed=network.typed)
     python = python or find_python()
     datasets.find(network.dataset)  # here, where the download's bar can be drawn
     out.mkdir(parents=True, exist_ok=True)
+    what = network.name if network.file is None else str(_keep_definition(network, network.file, out))
     (out / RUN_FILE).write_text(json.dumps(asdict(run), sort_keys=True) + "\n", encoding="utf-8")
-    arguments = [network.name, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
+    arguments = [what, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
     arguments += ["--precision", run.precision, "--threads", str(threads)]
     _follow([str(python), "-m", PROCESS, *arguments], threads, tell, note)
     return read_record(out / f"{network.name}.json")
-
-
-def default_folder(network: Network) -> Path:
-    """Where a training lies unless the user names another place."""
-    return places.home() / "training" / network.name
 
 
 def read_run(out: Path) -> Run:
@@ -134,7 +132,25 @@ def find_python() -> Path:
     return folder / "bin" / "python"
 
 
-def _settle(out: Path, default: Run, asked: dict[str, Any], *, resume: bool) -> Run:
+def _keep_definition(network: Network, file: Path, out: Path) -> Path:
+    """Copy *file*, which defines *network*, into *out*; the copy.
+
+    Raises:
+        UsageError: the training in *out* began with another network of that name.
+    """
+    kept = out / f"{network.name}{DEFINITION}"
+    if kept.is_file():
+        if read_network(kept) != network:
+            raise UsageError(
+                f"{file} is not as it was when the training in {out} began",
+                fix=f"labd train {kept} --resume -o {out}, or another folder after -o",
+            )
+        return kept
+    kept.write_bytes(file.read_bytes())
+    return kept
+
+
+def _settle(out: Path, default: Run, asked: dict[str, Any], *, resume: bool, typed: str) -> Run:
     """What this run is, from what was asked for and what lies in *out*."""
     begun = (out / CHECKPOINT_FILE).is_file()
     given = {name: value for name, value in asked.items() if value is not None}
@@ -142,7 +158,7 @@ def _settle(out: Path, default: Run, asked: dict[str, Any], *, resume: bool) -> 
         if begun:
             raise UsageError(
                 f"{out} holds a training already",
-                fix=f"labd train {default.network} --resume -o {out}, or another folder after -o",
+                fix=f"labd train {typed} --resume -o {out}, or another folder after -o",
             )
         return replace(default, **given)
     if not begun:

@@ -1,20 +1,29 @@
-"""The network table: read from table.toml, checked once, frozen."""
+"""The network table and a user's own network: read from TOML, checked once, frozen."""
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from labd_shared.errors import ArtifactError, UsageError
+from labd_shared.datasets import dataset_spec
+from labd_shared.errors import ArtifactError, UnknownName, UsageError
 
 TABLE = Path(__file__).with_name("table.toml")
+DEFINITION = ".toml"  # of a user's own network
 KERNEL = 3  # side of every convolution's window, without padding
 POOL = 2  # side of the max-pool's window, and its stride
 KINDS = ("fc", "cnv")
 PRECISIONS = ("float32", "bfloat16")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # it becomes the name of files
+MAX_FILE_BYTES = 1 << 16
+MAX_BITS = 8
+MAX_WEIGHTS = 1 << 27  # half a GB of float32; the largest of the table has 3 million
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,8 @@ class Network:
         in_bits, weight_bits, act_bits: Width of input, weights and activations; 1 is -1 or +1.
         convs: The convolutions, in order.
         hidden: Neurons of the fully connected layers before the last.
-        recipe: How `labd train` trains it, or None where the table has none.
+        recipe: How `labd train` trains it, or None where there is none.
+        file: The user's own file that it was read from, None for one of the table.
     """
 
     name: str
@@ -78,16 +88,36 @@ class Network:
     convs: tuple[Conv, ...]
     hidden: tuple[int, ...]
     recipe: Recipe | None = None
+    file: Path | None = field(default=None, compare=False)
 
     @property
-    def flat_features(self) -> int:
-        """Elements of one image where the first fully connected layer reads it."""
+    def typed(self) -> str:
+        """What stands for it on a command line."""
+        return self.name if self.file is None else str(self.file)
+
+    @property
+    def flat_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels where the first fully connected layer reads them."""
         height, width, channels = self.input_shape
         for conv in self.convs:
             height, width, channels = height - KERNEL + 1, width - KERNEL + 1, conv.channels
             if conv.pool:
                 height, width = height // POOL, width // POOL
+        return height, width, channels
+
+    @property
+    def flat_features(self) -> int:
+        """Elements of one image where the first fully connected layer reads it."""
+        height, width, channels = self.flat_shape
         return height * width * channels
+
+    @property
+    def weights(self) -> int:
+        """Quantized weights of all layers."""
+        channels = (self.input_shape[2], *(conv.channels for conv in self.convs))
+        features = (self.flat_features, *self.hidden, self.classes)
+        convolved = sum(KERNEL**2 * before * after for before, after in pairwise(channels))
+        return convolved + sum(before * after for before, after in pairwise(features))
 
     @property
     def layers(self) -> str:
@@ -99,7 +129,8 @@ class Network:
 
     def with_recipe(self, recipe: Recipe) -> Network:
         """The same network, to be trained by *recipe*; checked like the table."""
-        return _network(self.name, {**_as_table(self), "recipe": _as_table(recipe)}, where="the recipe")
+        table = {**_as_table(self), "recipe": _as_table(recipe)}
+        return replace(_network(self.name, table, where="the recipe"), file=self.file)
 
 
 def read_table(path: Path = TABLE) -> dict[str, Network]:
@@ -126,6 +157,53 @@ def parse_table(text: str, *, where: str = "the network table") -> dict[str, Net
     return {name: _network(name, entry, where=where) for name, entry in table.items()}
 
 
+def read_network(path: Path, taken: Collection[str] = ()) -> Network:
+    """The network in a user's own file: an entry of the table at the top level, and its name.
+
+    Args:
+        path: Of the file.
+        taken: Names that it must not have, because others would be meant by them.
+
+    Raises:
+        ArtifactError: the file cannot be read, or a value in it cannot be.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ArtifactError(
+                f"{path} has {path.stat().st_size} bytes, no network needs that",
+                fix="docs/own-network.md has an example",
+            )
+        entry = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ArtifactError(
+            f"{path} cannot be read: {reason}", fix="docs/own-network.md has an example"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ArtifactError(f"{path} is no TOML: {error}", fix=f"correct {path}") from error
+    name = entry.pop("name", None)
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in taken:
+        reason = "is that of one of labd's own" if name in taken else "must be of a to z, 0 to 9 and . _ -"
+        raise ArtifactError(f"{path}: its name {name!r} {reason}", fix='give it one: name = "my-network"')
+    made = replace(_network(name, entry, where=str(path)), file=path)
+    _check_dataset(made, path)
+    return made
+
+
+def _check_dataset(network: Network, path: Path) -> None:
+    try:
+        spec = dataset_spec(network.dataset)
+    except UnknownName as error:
+        raise ArtifactError(f"{path}: {error.what}", fix=error.fix) from error
+    has = (spec.image_shape, len(spec.class_names))
+    if has != (network.input_shape, network.classes):
+        raise ArtifactError(
+            f"{path}: it takes {network.input_shape} for {network.classes} classes, {spec.name} has "
+            f"{has[0]} for {has[1]}",
+            fix=f"input_shape = {list(has[0])}, classes = {has[1]}",
+        )
+
+
 def _network(name: str, entry: Any, *, where: str) -> Network:
     try:
         made = _parse_network(name, entry)
@@ -137,25 +215,28 @@ def _network(name: str, entry: Any, *, where: str) -> Network:
 
 
 def _parse_network(name: str, entry: Mapping[str, Any]) -> Network:
-    _known_keys(entry, Network, but=("name",))
-    convs = entry["convs"]
+    _known_keys(entry, Network, but=("name", "file"))
+    convs = _list("convs", entry["convs"])
     for conv in convs:
         _known_keys(conv, Conv)
     recipe = entry.get("recipe")
-    height, width, channels = (_positive("input_shape", axis) for axis in entry["input_shape"])
+    shape = _list("input_shape", entry["input_shape"])
+    if len(shape) != 3:
+        raise ValueError(f"input_shape is {shape}, not [height, width, channels]")
+    height, width, channels = (_positive("input_shape", axis) for axis in shape)
     return Network(
         name=name,
         kind=_one_of("kind", entry["kind"], KINDS),
         dataset=_text("dataset", entry["dataset"]),
         classes=_positive("classes", entry["classes"]),
         input_shape=(height, width, channels),
-        in_bits=_positive("in_bits", entry["in_bits"]),
-        weight_bits=_positive("weight_bits", entry["weight_bits"]),
-        act_bits=_positive("act_bits", entry["act_bits"]),
+        in_bits=_bits("in_bits", entry["in_bits"]),
+        weight_bits=_bits("weight_bits", entry["weight_bits"]),
+        act_bits=_bits("act_bits", entry["act_bits"]),
         convs=tuple(
             Conv(_positive("channels", conv["channels"]), _flag("pool", conv["pool"])) for conv in convs
         ),
-        hidden=tuple(_positive("hidden", width) for width in entry["hidden"]),
+        hidden=tuple(_positive("hidden", width) for width in _list("hidden", entry["hidden"])),
         recipe=None if recipe is None else _parse_recipe(recipe),
     )
 
@@ -184,14 +265,17 @@ def _check(network: Network) -> None:
     """What single values cannot show."""
     if (network.kind == "fc") != (not network.convs):
         raise ValueError(f"kind is {network.kind!r} and it has {len(network.convs)} convolutions")
-    if network.flat_features < 1:
+    if min(network.flat_shape) < 1:
         raise ValueError(f"its convolutions leave nothing of an image of {network.input_shape}")
+    if network.weights > MAX_WEIGHTS:
+        raise ValueError(f"it has {network.weights} weights, labd takes {MAX_WEIGHTS} at most")
     if network.recipe is not None and network.recipe.dropout and network.kind != "fc":
         raise ValueError("only fully connected networks have dropout")
 
 
 def _as_table(made: Network | Recipe) -> dict[str, Any]:
-    table = {field.name: getattr(made, field.name) for field in fields(made) if field.name != "name"}
+    names = [each.name for each in fields(made) if each.name not in ("name", "file")]
+    table = {name: getattr(made, name) for name in names}
     if isinstance(made, Network):
         table["convs"] = [{"channels": conv.channels, "pool": conv.pool} for conv in made.convs]
         table["recipe"] = None if made.recipe is None else _as_table(made.recipe)
@@ -201,9 +285,23 @@ def _as_table(made: Network | Recipe) -> dict[str, Any]:
 def _known_keys(entry: Any, kind: type[Any], but: tuple[str, ...] = ()) -> None:
     if not isinstance(entry, Mapping):
         raise TypeError(f"{entry!r} is no table")
-    known = {field.name for field in fields(kind)} - set(but)
-    if strange := sorted(set(entry) - known):
-        raise ValueError(f"{strange[0]!r} means nothing; known: {', '.join(sorted(known))}")
+    known = sorted({each.name for each in fields(kind)} - set(but))
+    if strange := sorted(set(entry) - set(known)):
+        near = difflib.get_close_matches(strange[0], known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise ValueError(f"{strange[0]!r} means nothing; {hint}")
+
+
+def _list(key: str, value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{key} is {value!r}, not a list")
+    return list(value)
+
+
+def _bits(key: str, value: Any) -> int:
+    if _positive(key, value) > MAX_BITS:
+        raise ValueError(f"{key} is {value}, more than {MAX_BITS}")
+    return int(value)
 
 
 def _positive(key: str, value: Any) -> int:
@@ -244,8 +342,8 @@ def recipe_of(network: Network) -> Recipe:
     """
     if network.recipe is None:
         raise UsageError(
-            f"the network table has no training recipe for {network.name!r}",
-            fix="labd train tfc-w1a1, or write one below its entry in networks/table.toml",
+            f"there is no training recipe for {network.typed!r}",
+            fix="write one below it, as the table has: [recipe], epochs = 50, ... (docs/own-network.md)",
             network=network.name,
         )
     return network.recipe

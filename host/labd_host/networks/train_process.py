@@ -139,7 +139,8 @@ def _record(training: Training, path: Path, samples: int, correct: int) -> Train
         for name in ("brevitas", "numpy", "onnx", "onnxruntime", "torch")
     }
     name, seed, threads = training.network.name, training.seed, torch.get_num_threads()
-    command = f"labd train {name} --epochs {training.recipe.epochs} --seed {seed} --threads {threads}"
+    typed = name if training.network.file is None else training.network.file.name
+    command = f"labd train {typed} --epochs {training.recipe.epochs} --seed {seed} --threads {threads}"
     if training.recipe.precision != "float32":
         command += f" --precision {training.recipe.precision}"
     return TrainedRecord(

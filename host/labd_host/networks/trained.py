@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.networks.compact import SUFFIX, unpacked
-from labd_host.networks.table import Recipe
+from labd_host import places
+from labd_host.networks.compact import AGAIN, SUFFIX, unpacked
+from labd_host.networks.table import Network, Recipe
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, LabdError
 
@@ -79,11 +80,29 @@ class TrainedRecord:
         making.replace(path)
 
 
-def trained_onnx(name: str, folder: Path = TRAINED) -> Path:
-    """The export of *name* that comes with labd, its digest checked.
+def training_folder(name: str) -> Path:
+    """Where a training lies unless the user names another place."""
+    return places.home() / "training" / name
+
+
+def find_trained(network: Network) -> Path:
+    """The folder with the export of *network*: labd's own, or else where `labd train` leaves it.
 
     Raises:
-        DataMissing: none comes with labd.
+        DataMissing: it is in neither.
+    """
+    folders = [TRAINED] if network.file is None else []
+    for folder in (*folders, training_folder(network.name)):
+        if (folder / f"{network.name}.json").is_file():
+            return folder
+    raise _none_trained(network.name, network.typed)
+
+
+def trained_onnx(name: str, folder: Path = TRAINED) -> Path:
+    """The export of *name* that comes with labd (or lies in *folder*), its digest checked.
+
+    Raises:
+        DataMissing: there is none.
         DigestMismatch: the file is not the one its record names.
         ArtifactError: a compressed one is damaged.
     """
@@ -93,25 +112,25 @@ def trained_onnx(name: str, folder: Path = TRAINED) -> Path:
     if packed.is_file():
         return unpacked(packed, record.onnx_sha256)
     if not path.is_file():
-        raise _none_shipped(name)
+        raise _none_trained(name, name)
     if (found := file_sha256(path)) != record.onnx_sha256:
         raise DigestMismatch(
             f"{path} has sha256 {found[:12]}..., its record says {record.onnx_sha256[:12]}...",
-            fix="install labd again, or in a checkout: git checkout host/labd_host/networks/trained",
+            fix=AGAIN if folder == TRAINED else f"labd train {name} --resume -o {folder}",
         )
     return path
 
 
 def trained_record(name: str, folder: Path = TRAINED) -> TrainedRecord:
-    """How good the export of *name* that comes with labd is.
+    """How good the export of *name* that comes with labd (or lies in *folder*) is.
 
     Raises:
-        DataMissing: none comes with labd.
+        DataMissing: there is none.
         ArtifactError: its record does not say what a record must.
     """
     path = folder / f"{name}.json"
     if not path.is_file():
-        raise _none_shipped(name)
+        raise _none_trained(name, name)
     return read_record(path)
 
 
@@ -159,7 +178,9 @@ def _parse(content: Any) -> TrainedRecord:
     return record
 
 
-def _none_shipped(name: str) -> LabdError:
+def _none_trained(name: str, typed: str) -> LabdError:
     return DataMissing(
-        f"no trained {name!r} comes with labd", fix=f"train it: labd train {name}", network=name
+        f"no trained {name!r} comes with labd, and none is in {training_folder(name)}",
+        fix=f"train it: labd train {typed}",
+        network=name,
     )
