@@ -73,7 +73,7 @@ def test_progress_and_notes_arrive_and_the_record_is_returned(tmp_path, data, pr
         f"-m labd_host.networks.train_process tfc-w1a1 --out {out} --epochs 3 --seed 0 --precision float32 --threads 2"
     ]
     assert json.loads((out / "run.json").read_text()) == {
-        "network": "tfc-w1a1", "epochs": 3, "seed": 0, "precision": "float32",
+        "network": "tfc-w1a1", "epochs": 3, "seed": 0, "precision": "float32", "pretrained": False,
     }  # fmt: skip
 
 

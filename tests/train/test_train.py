@@ -310,7 +310,8 @@ def test_an_interrupted_process_goes_on_where_it_stopped(tmp_path, mnist_folder)
         "PYTHONWARNINGS": "ignore:fast_hadamard_transform",
     }
     command = [sys.executable, "-m", "labd_host.networks.train_process", "tfc-w1a1"]
-    command += ["--out", str(tmp_path), "--epochs", "1", "--seed", "0", "--threads", "1"]
+    command += ["--out", str(tmp_path), "--epochs", "1", "--seed", "0", "--precision", "float32"]
+    command += ["--threads", "1"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         first = json.loads(process.stdout.readline())
         process.send_signal(signal.SIGTERM)

@@ -27,6 +27,8 @@ PLAIN_EVERY_S = 5.0  # a line for a log, not for every step
     "--epochs", type=click.IntRange(1), help="Passes over the training set (default: the recipe's)."
 )
 @click.option("--resume", is_flag=True, help="Take up the training that was stopped in DIR.")
+@click.option("--pretrained", is_flag=True,
+              help="Begin with the weights Brevitas' authors published; without --epochs, just take them.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Decides weights and order (default: 0).")
 @click.option("--precision", type=click.Choice(PRECISIONS),
@@ -37,6 +39,7 @@ def train(
     network: str,
     epochs: int | None,
     resume: bool,
+    pretrained: bool,
     threads: int,
     seed: int | None,
     precision: str | None,
@@ -65,6 +68,7 @@ def train(
                 precision=precision,
                 threads=threads,
                 resume=resume,
+                pretrained=pretrained,
                 tell=display.tell,
                 note=display.note,
             )
@@ -73,10 +77,12 @@ def train(
             if curve := write_learning_curve(folder, wanted.name):
                 display.note(f"learning curve so far: {curve}")
             raise
+    came = f"epoch {record.best_epoch} of {record.recipe.epochs}" if record.recipe.epochs else record.how
+    if record.validation_samples:
+        came = f"validation {100.0 * record.validation_correct / record.validation_samples:.2f} %, {came}"
     click.echo(
         f"{record.network}: {record.accuracy_percent:.2f} % of {record.samples} {record.split} images, measured on the "
-        f"export (validation {100.0 * record.validation_correct / record.validation_samples:.2f} %, "
-        f"epoch {record.best_epoch} of {record.recipe.epochs})"
+        f"export ({came})"
     )
     for suffix in ("onnx", "json"):
         click.echo(f"{folder / record.network}.{suffix}")

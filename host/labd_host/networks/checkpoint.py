@@ -32,6 +32,26 @@ DAMAGED = (
 )
 
 
+def load_published(path: Path) -> Any:
+    """The parameters in *path*, a file of published weights: tensors by name; nothing in it is executed.
+
+    Raises:
+        ArtifactError: it is damaged, or holds something else than tensors.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not all(
+            isinstance(each, torch.Tensor) for each in content.values()
+        ):
+            raise TypeError("it holds something else than tensors by name")
+    except DAMAGED as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(
+            f"the weights {path} cannot be read: {first}", fix=f"remove {path}, then again"
+        ) from error
+    return content
+
+
 class Folder:
     """The folder of one training, locked against a second one."""
 

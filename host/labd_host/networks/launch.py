@@ -23,6 +23,7 @@ from typing import Any
 import labd_host
 import labd_shared
 from labd_host import datasets, environments
+from labd_host.networks.pretrained import fetch
 from labd_host.networks.progress import Progress
 from labd_host.networks.table import DEFINITION, Network, read_network, recipe_of
 from labd_host.networks.trained import TrainedRecord, read_record
@@ -38,12 +39,20 @@ CHECKPOINT_FILE = "last.pt"
 
 @dataclass(frozen=True)
 class Run:
-    """What decides one training besides its network: read again when it is resumed."""
+    """What decides one training besides its network: read again when it is resumed.
+
+    Attributes:
+        network: Its name.
+        epochs: 0: published weights are taken as they are.
+        seed, precision: Of the training.
+        pretrained: Whether it begins with published weights.
+    """
 
     network: str
     epochs: int
     seed: int
     precision: str
+    pretrained: bool = False
 
 
 def train(
@@ -55,6 +64,7 @@ def train(
     precision: str | None = None,
     threads: int = 1,
     resume: bool = False,
+    pretrained: bool = False,
     tell: Callable[[Progress], None] = lambda progress: None,
     note: Callable[[str], None] = lambda text: None,
     python: Path | None = None,
@@ -71,6 +81,7 @@ def train(
         epochs, seed, precision: The recipe's, and seed 0, when None; on resuming, what it was started with.
         threads: Of torch.
         resume: Take up the training in *out*.
+        pretrained: Begin with the weights that were published; without *epochs* they are only exported and measured.
         tell: Told a few times a second.
         note: Told what happens next.
         python: The Python to train with; found when None.
@@ -79,22 +90,24 @@ def train(
         The record in *out*.
 
     Raises:
-        UsageError: nothing to resume, or something to resume was not asked for.
+        UsageError: nothing to resume, or something to resume was not asked for; or no weights were published.
         SetupError: no Python with torch and Brevitas.
-        DataMissing: the data set is not to be had.
+        DataMissing: the data set, or the published weights, are not to be had.
         BuildError: the process died.
     """
     recipe = recipe_of(network)
-    asked = {"epochs": epochs, "seed": seed, "precision": precision}
-    default = Run(network.name, recipe.epochs, 0, recipe.precision)
+    asked = {"epochs": epochs, "seed": seed, "precision": precision, "pretrained": pretrained or None}
+    default = Run(network.name, 0 if pretrained else recipe.epochs, 0, recipe.precision)
     run = _settle(out, default, asked, resume=resume, typed=network.typed)
     python = python or find_python()
     datasets.find(network.dataset)  # here, where the download's bar can be drawn
+    weights = fetch(network) if run.pretrained else None
     out.mkdir(parents=True, exist_ok=True)
     what = network.name if network.file is None else str(_keep_definition(network, network.file, out))
     (out / RUN_FILE).write_text(json.dumps(asdict(run), sort_keys=True) + "\n", encoding="utf-8")
     arguments = [what, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
     arguments += ["--precision", run.precision, "--threads", str(threads)]
+    arguments += ["--pretrained", str(weights)] if weights else []
     _follow([str(python), "-m", PROCESS, *arguments], threads, tell, note)
     return read_record(out / f"{network.name}.json")
 

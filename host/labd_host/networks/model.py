@@ -8,6 +8,8 @@ Source: Brevitas 0.13.4, brevitas_examples/bnn_pynq/models/{FC,CNV}.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from brevitas.core.restrict_val import RestrictValueType
 from brevitas.nn import QuantConv2d, QuantIdentity, QuantLinear
@@ -16,6 +18,7 @@ from brevitas_examples.bnn_pynq.models.tensor_norm import TensorNorm
 from torch import nn
 
 from labd_host.networks.table import KERNEL, POOL, Network
+from labd_shared.errors import ArtifactError
 
 CNV_NORM_EPSILON = 1e-4  # batch normalisation of Brevitas' CNV; FC keeps torch's default
 
@@ -108,6 +111,22 @@ def build(network: Network, *, latent_scale: float = 1.0, dropout: float = 0.0) 
     for layer in weighted(model):
         nn.init.uniform_(layer.weight.data, -latent_scale, latent_scale)
     return model
+
+
+def load_weights(model: nn.Module, network: Network, state: Any) -> None:
+    """Give *model*, of *network*, the parameters *state*: tensors by name.
+
+    Raises:
+        ArtifactError: they are those of another network, or no parameters.
+    """
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ArtifactError(
+            f"the weights are not those of {network.name}: {' '.join(lines[:2])}",
+            fix="choose the network they are of",
+        ) from error
 
 
 def weighted(model: nn.Module) -> list[nn.Module]:

@@ -24,7 +24,7 @@ from labd_host.networks import network as find_network
 from labd_host.networks.checkpoint import DAMAGED
 from labd_host.networks.export import export
 from labd_host.networks.exported import Exported
-from labd_host.networks.model import build
+from labd_host.networks.model import build, load_weights
 from labd_host.networks.ship import ship
 from labd_host.networks.table import Network, Recipe
 from labd_host.networks.trained import INPUT_CONTRACT, TRAINED, TrainedRecord
@@ -60,13 +60,7 @@ def ship_state(
         ArtifactError: *state* is of another network.
     """
     model = build(network)
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        raise ArtifactError(
-            f"the weights are not those of {network.name}: {first}", fix="choose the network they are of"
-        ) from error
+    load_weights(model, network, state)
     with tempfile.TemporaryDirectory(prefix="labd-ship-") as folder:
         path = Path(folder) / f"{network.name}.onnx"
         export(model, network, path)

@@ -21,6 +21,7 @@ POOL = 2  # side of the max-pool's window, and its stride
 KINDS = ("fc", "cnv")
 PRECISIONS = ("float32", "bfloat16")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # it becomes the name of files
+PRETRAINED = re.compile(r"https://[!-~]+/[A-Za-z0-9_.]+-[0-9a-f]{8,64}\.pth")
 MAX_FILE_BYTES = 1 << 16
 MAX_BITS = 8
 MAX_WEIGHTS = 1 << 27  # half a GB of float32; the largest of the table has 3 million
@@ -74,6 +75,8 @@ class Network:
         convs: The convolutions, in order.
         hidden: Neurons of the fully connected layers before the last.
         recipe: How `labd train` trains it, or None where there is none.
+        pretrained: Address of published weights, whose file name ends in the first digits of its sha256
+            (NAME-45185b4d.pth); "" where there are none.
         file: The user's own file that it was read from, None for one of the table.
     """
 
@@ -88,6 +91,7 @@ class Network:
     convs: tuple[Conv, ...]
     hidden: tuple[int, ...]
     recipe: Recipe | None = None
+    pretrained: str = ""
     file: Path | None = field(default=None, compare=False)
 
     @property
@@ -238,6 +242,7 @@ def _parse_network(name: str, entry: Mapping[str, Any]) -> Network:
         ),
         hidden=tuple(_positive("hidden", width) for width in _list("hidden", entry["hidden"])),
         recipe=None if recipe is None else _parse_recipe(recipe),
+        pretrained=_address(entry.get("pretrained", "")),
     )
 
 
@@ -326,6 +331,12 @@ def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{key} is {value!r}, not a name")
     return value
+
+
+def _address(value: Any) -> str:
+    if value and not (isinstance(value, str) and PRETRAINED.fullmatch(value)):
+        raise ValueError(f"pretrained is {value!r}, not https://.../NAME-45185b4d.pth")
+    return str(value)
 
 
 def _one_of(key: str, value: Any, known: tuple[str, ...]) -> str:

@@ -23,14 +23,15 @@ import numpy.typing as npt
 import torch
 
 from labd_host import datasets
+from labd_host.networks import model as models
 from labd_host.networks import network as find_network
-from labd_host.networks.checkpoint import Folder
+from labd_host.networks.checkpoint import Folder, load_published
 from labd_host.networks.export import export
 from labd_host.networks.exported import Exported
 from labd_host.networks.progress import Progress
-from labd_host.networks.table import Network, recipe_of
+from labd_host.networks.table import Network, Recipe, recipe_of
 from labd_host.networks.trained import INPUT_CONTRACT, TrainedRecord
-from labd_host.networks.training import Training, logits_of
+from labd_host.networks.training import Start, Training, logits_of
 from labd_shared.digest import file_sha256
 from labd_shared.errors import INTERRUPTED, LabdError, StageMismatch
 from labd_shared.wire import dump_error, dump_line
@@ -79,6 +80,7 @@ def train(
     tell: Callable[[Progress], None],
     note: Callable[[str], None],
     stopping: Callable[[], bool],
+    start: Start | None = None,
 ) -> TrainedRecord | None:
     """Train, export and measure *network*; leaves NAME.onnx and NAME.json beside the checkpoints.
 
@@ -90,6 +92,7 @@ def train(
         seed: Decides weights, split and order.
         tell, note: Told every step, and what happens next.
         stopping: Asked after every step.
+        start: Published weights to go on from.
 
     Returns:
         The record, or None when training was stopped.
@@ -100,29 +103,84 @@ def train(
     """
     folder = Folder(out)
     try:
-        training = Training(network, *train_set, folder, seed=seed)
+        training = Training(network, *train_set, folder, seed=seed, start=start)
         if 0 < training.done_steps < training.all_steps:
             note(f"resuming at epoch {training.state.epoch + 1}, step {training.state.step}")
         if not training.run(tell, stopping):
             return None
-        path = out / f"{network.name}.onnx"
-        note(f"exporting epoch {training.state.best_epoch} to {path}")
-        export(training.best(), network, path)
-        exported = Exported(path)
-        _compare(training, exported)
-        images, labels = test_set()
-        note(f"measuring the export on {len(images)} test images")
-        correct = int((exported.run(images).argmax(axis=1) == labels).sum())
-        record = _record(training, path, len(images), correct)
-        record.write(path.with_suffix(".json"))
-        return record
+        note(f"exporting epoch {training.state.best_epoch}")
+        measured = _leave(training.best(), network, training.validation_images, test_set, out, note)
+        return _write_record(
+            measured,
+            network,
+            training.recipe,
+            out,
+            validation=(training.validation_samples, training.state.best_correct),
+            best_epoch=training.state.best_epoch,
+            seed=seed,
+            start=start,
+        )
     finally:
         folder.close()
 
 
-def _compare(training: Training, exported: Exported) -> None:
-    planes = training.validation_images[:COMPARED_IMAGES]
-    wanted = logits_of(training.best(), planes).numpy()
+def take(
+    network: Network,
+    start: Start,
+    test_set: Callable[[], tuple[Images, Images]],
+    out: Path,
+    *,
+    note: Callable[[str], None],
+) -> TrainedRecord:
+    """Export and measure published weights as they are; leaves NAME.onnx and NAME.json in *out*.
+
+    Args:
+        network: With its recipe, of which no epoch is done.
+        start: The weights.
+        test_set: As for `train`.
+        out: The folder.
+        note: Told what happens next.
+
+    Raises:
+        UsageError: the folder is in use.
+        ArtifactError: the weights are not those of *network*.
+        StageMismatch: the export does not compute what the model computes.
+    """
+    folder = Folder(out)
+    try:
+        model = models.build(network)
+        models.load_weights(model, network, start.state)
+        note(f"exporting {start.source}")
+        compared = torch.from_numpy(test_set()[0][:COMPARED_IMAGES].transpose(0, 3, 1, 2).copy())
+        measured = _leave(model, network, compared, test_set, out, note)
+        recipe = replace(recipe_of(network), epochs=0, validation=0)
+        return _write_record(
+            measured, network, recipe, out, validation=(0, 0), best_epoch=0, seed=0, start=start
+        )
+    finally:
+        folder.close()
+
+
+def _leave(
+    model: torch.nn.Module,
+    network: Network,
+    planes: torch.Tensor,
+    test_set: Callable[[], tuple[Images, Images]],
+    out: Path,
+    note: Callable[[str], None],
+) -> tuple[int, int]:
+    """Export *model* into *out*, compare the export with it on *planes*; samples and correct ones of the test split."""
+    path = out / f"{network.name}.onnx"
+    export(model, network, path)
+    exported = Exported(path)
+    _compare(model, exported, planes[:COMPARED_IMAGES])
+    images, labels = test_set()
+    note(f"measuring {path} on {len(images)} test images")
+    return len(images), int((exported.run(images).argmax(axis=1) == labels).sum())
+
+
+def _compare(model: torch.nn.Module, exported: Exported, planes: torch.Tensor) -> None:
+    wanted = logits_of(model, planes).numpy()
     found = exported.run(np.ascontiguousarray(planes.numpy().transpose(0, 2, 3, 1)))
     furthest = float(np.abs(wanted - found).max())
     if furthest > LOGIT_TOLERANCE:
@@ -133,32 +191,78 @@ def _compare(training: Training, exported: Exported) -> None:
         )
 
 
-def _record(training: Training, path: Path, samples: int, correct: int) -> TrainedRecord:
+def _write_record(
+    measured: tuple[int, int],
+    network: Network,
+    recipe: Recipe,
+    out: Path,
+    *,
+    validation: tuple[int, int],
+    best_epoch: int,
+    seed: int,
+    start: Start | None,
+) -> TrainedRecord:
+    """Write NAME.json beside the export in *out*; *measured* and *validation* are samples and correct ones."""
     tools = {
         name: importlib.metadata.version(name)
         for name in ("brevitas", "numpy", "onnx", "onnxruntime", "torch")
     }
-    name, seed, threads = training.network.name, training.seed, torch.get_num_threads()
-    typed = name if training.network.file is None else training.network.file.name
-    command = f"labd train {typed} --epochs {training.recipe.epochs} --seed {seed} --threads {threads}"
-    if training.recipe.precision != "float32":
-        command += f" --precision {training.recipe.precision}"
-    return TrainedRecord(
-        network=name,
-        dataset=training.network.dataset,
+    path = out / f"{network.name}.onnx"
+    record = TrainedRecord(
+        network=network.name,
+        dataset=network.dataset,
         onnx_sha256=file_sha256(path),
         input=INPUT_CONTRACT,
         split="test",
-        samples=samples,
-        correct=correct,
-        validation_samples=training.validation_samples,
-        validation_correct=training.state.best_correct,
-        best_epoch=training.state.best_epoch,
+        samples=measured[0],
+        correct=measured[1],
+        validation_samples=validation[0],
+        validation_correct=validation[1],
+        best_epoch=best_epoch,
         seed=seed,
-        threads=threads,
-        recipe=training.recipe,
+        threads=torch.get_num_threads(),
+        recipe=recipe,
         tools={**tools, "python": platform.python_version()},
-        command=command,
+        command=_command(network, recipe, seed, start),
+        how="" if start is None else f"{'from' if recipe.epochs else 'as published:'} {start.source}",
+    )
+    record.write(path.with_suffix(".json"))
+    return record
+
+
+def _command(network: Network, recipe: Recipe, seed: int, start: Start | None) -> str:
+    """What makes it again."""
+    command = f"labd train {network.name if network.file is None else network.file.name}"
+    if start is not None:
+        command += " --pretrained"
+    if recipe.epochs:
+        command += f" --epochs {recipe.epochs} --seed {seed} --threads {torch.get_num_threads()}"
+        command += f" --precision {recipe.precision}" if recipe.precision != "float32" else ""
+    return command
+
+
+def _do(wanted: argparse.Namespace, teller: Teller) -> TrainedRecord | None:
+    network = find_network(wanted.network)
+
+    def test_set() -> tuple[Images, Images]:
+        return datasets.load(network.dataset, "test")
+
+    start = None
+    if wanted.pretrained is not None:
+        start = Start(load_published(wanted.pretrained), network.pretrained)
+        if not wanted.epochs:
+            return take(network, start, test_set, wanted.out, note=teller.note)
+    recipe = replace(recipe_of(network), epochs=wanted.epochs, precision=wanted.precision)
+    return train(
+        network.with_recipe(recipe),
+        datasets.load(network.dataset, "train"),
+        test_set,
+        wanted.out,
+        seed=wanted.seed,
+        tell=teller.progress,
+        note=teller.note,
+        stopping=lambda: teller.stop,
+        start=start,
     )
 
 
@@ -171,6 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--precision", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--pretrained", type=Path, help="published weights; with 0 epochs taken as they are")
     wanted = parser.parse_args(arguments)
     # What libraries print goes to standard error; standard output is the launcher's alone.
     teller = Teller(os.dup(1))
@@ -184,20 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(wanted.threads)
     torch.use_deterministic_algorithms(True)
     try:
-        network = find_network(wanted.network)
-        network = network.with_recipe(
-            replace(recipe_of(network), epochs=wanted.epochs, precision=wanted.precision)
-        )
-        record = train(
-            network,
-            datasets.load(network.dataset, "train"),
-            lambda: datasets.load(network.dataset, "test"),
-            wanted.out,
-            seed=wanted.seed,
-            tell=teller.progress,
-            note=teller.note,
-            stopping=lambda: teller.stop,
-        )
+        record = _do(wanted, teller)
     except LabdError as error:
         teller.line(dump_error(error))
         return error.exit_code

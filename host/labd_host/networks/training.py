@@ -30,6 +30,19 @@ SHIFT = 4  # pixels, at most, that an augmented image is shifted by
 CHECKPOINT_VERSION = 2
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Weights that somebody published.
+
+    Attributes:
+        state: Parameters by name.
+        source: Where they come from.
+    """
+
+    state: dict[str, Any]
+    source: str
+
+
 @dataclass
 class State:
     """Where a training stands: what a checkpoint holds besides weights and optimiser."""
@@ -54,6 +67,7 @@ class Training:
         folder: Folder,
         *,
         seed: int,
+        start: Start | None = None,
     ) -> None:
         """Split the set, draw the weights; or, where *folder* holds a checkpoint, take up from there.
 
@@ -62,12 +76,14 @@ class Training:
             images, labels: The training split, uint8 (n, height, width, channels) and (n,).
             folder: Holds the checkpoints.
             seed: Decides weights, split and order.
+            start: Weights to begin with, instead of drawn ones.
 
         Raises:
             UsageError: no recipe, or the checkpoint was made with other settings.
             ArtifactError: the checkpoint is damaged.
         """
         self.network, self.recipe, self.folder, self.seed = network, recipe_of(network), folder, seed
+        self._start = start
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
         planes = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
         classes = torch.from_numpy(labels.astype(np.int64))
@@ -83,6 +99,8 @@ class Training:
         self.steps = max(1, len(kept) // self.recipe.batch)
         torch.manual_seed(seed)
         self.model = models.build(network, latent_scale=self.recipe.latent_scale, dropout=self.recipe.dropout)
+        if start is not None:
+            models.load_weights(self.model, network, start.state)
         self.model.to(memory_format=torch.channels_last)  # the faster one on a CPU; the same values
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=self.recipe.learning_rate)
         self.state = State()
@@ -95,6 +113,8 @@ class Training:
     def settings(self) -> dict[str, Any]:
         """What decides the result; a checkpoint of other settings is refused."""
         made_by = {"checkpoint_version": CHECKPOINT_VERSION, "network": self.network.name, "seed": self.seed}
+        if self._start is not None:
+            made_by["pretrained"] = self._start.source
         return {**made_by, "images": len(self._images), **asdict(self.recipe)}
 
     def run(self, tell: Callable[[Progress], None], stopping: Callable[[], bool]) -> bool:
