@@ -142,6 +142,20 @@ def test_resuming_nothing_is_refused(tmp_path, data):
         launch.train(TFC, tmp_path, resume=True)
 
 
+def test_finishing_goes_with_resuming(tmp_path, data, process):
+    with pytest.raises(UsageError, match="there is nothing to finish"):
+        launch.train(TFC, tmp_path / "out", finish=True)
+    out = tmp_path / "begun"
+    out.mkdir()
+    (out / "last.pt").touch()
+    (out / "run.json").write_text('{"network": "tfc-w1a1", "epochs": 3, "seed": 7, "precision": "float32"}')
+    noted = []
+    with pytest.raises(BuildError):
+        python = process('print(json.dumps({"note": sys.argv[-1]})); sys.exit(1)')
+        launch.train(TFC, out, resume=True, finish=True, note=noted.append, python=python)
+    assert noted == ["--finish"]
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [({"epochs": 5}, "has epochs 3, asked for is 5"), ({"seed": 2}, "has seed 7, asked for is 2")],

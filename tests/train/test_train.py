@@ -111,6 +111,29 @@ def test_a_training_that_ended_is_only_exported_again(tmp_path, finished):
     assert told == []
 
 
+def test_a_training_can_be_ended_early_and_gives_its_best_epoch_so_far(tmp_path, finished):
+    from labd_host.networks.train_process import train
+
+    def finish(out):
+        return train(
+            SMALL, TRAIN_SET, lambda: TEST_SET, out,
+            seed=3, tell=ignore, note=ignore, stopping=never, finish=True,
+        )  # fmt: skip
+
+    with pytest.raises(UsageError, match="no epoch of the training in .* has ended"):
+        finish(tmp_path / "none")
+    asked = iter(range(1000))
+    assert run(tmp_path, stopping=lambda: next(asked) == 23) is None  # in the third epoch of ten steps
+    record = finish(tmp_path)
+    log = read_log(tmp_path / "log.json")
+    assert (len(log), record.best_epoch) == (2, best_epoch(log).number)
+    assert record.validation_correct == best_epoch(log).validation_percent
+    assert record.how == "ended early, by --finish, after 2 of 4 epochs"
+    assert record.onnx_sha256 == file_sha256(tmp_path / "small.onnx")
+    assert run(tmp_path) == finished[1], "and can still be trained to its end"
+    assert finish(tmp_path) == finished[1]
+
+
 def test_another_seed_gives_another_network(tmp_path, finished):
     assert run(tmp_path, seed=4).onnx_sha256 != finished[1].onnx_sha256
 

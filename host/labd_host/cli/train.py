@@ -27,6 +27,7 @@ PLAIN_EVERY_S = 5.0  # a line for a log, not for every step
     "--epochs", type=click.IntRange(1), help="Passes over the training set (default: the recipe's)."
 )
 @click.option("--resume", is_flag=True, help="Take up the training that was stopped in DIR.")
+@click.option("--finish", is_flag=True, help="With --resume: train no further, export the best epoch so far.")
 @click.option("--pretrained", is_flag=True,
               help="Begin with the weights Brevitas' authors published; without --epochs, just take them.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of torch.")
@@ -39,6 +40,7 @@ def train(
     network: str,
     epochs: int | None,
     resume: bool,
+    finish: bool,
     pretrained: bool,
     threads: int,
     seed: int | None,
@@ -69,6 +71,7 @@ def train(
                 threads=threads,
                 resume=resume,
                 pretrained=pretrained,
+                finish=finish,
                 tell=display.tell,
                 note=display.note,
             )

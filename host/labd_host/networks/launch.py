@@ -65,6 +65,7 @@ def train(
     threads: int = 1,
     resume: bool = False,
     pretrained: bool = False,
+    finish: bool = False,
     tell: Callable[[Progress], None] = lambda progress: None,
     note: Callable[[str], None] = lambda text: None,
     python: Path | None = None,
@@ -82,6 +83,7 @@ def train(
         threads: Of torch.
         resume: Take up the training in *out*.
         pretrained: Begin with the weights that were published; without *epochs* they are only exported and measured.
+        finish: With *resume*: train no further, export and measure the best epoch so far.
         tell: Told a few times a second.
         note: Told what happens next.
         python: The Python to train with; found when None.
@@ -95,6 +97,10 @@ def train(
         DataMissing: the data set, or the published weights, are not to be had.
         BuildError: the process died.
     """
+    if finish and not resume:
+        raise UsageError(
+            "there is nothing to finish", fix=f"labd train {network.typed} --resume --finish -o {out}"
+        )
     recipe = recipe_of(network)
     asked = {"epochs": epochs, "seed": seed, "precision": precision, "pretrained": pretrained or None}
     default = Run(network.name, 0 if pretrained else recipe.epochs, 0, recipe.precision)
@@ -108,6 +114,7 @@ def train(
     arguments = [what, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
     arguments += ["--precision", run.precision, "--threads", str(threads)]
     arguments += ["--pretrained", str(weights)] if weights else []
+    arguments += ["--finish"] if finish else []
     _follow([str(python), "-m", PROCESS, *arguments], threads, tell, note)
     return read_record(out / f"{network.name}.json")
 

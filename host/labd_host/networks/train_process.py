@@ -81,6 +81,7 @@ def train(
     note: Callable[[str], None],
     stopping: Callable[[], bool],
     start: Start | None = None,
+    finish: bool = False,
 ) -> TrainedRecord | None:
     """Train, export and measure *network*; leaves NAME.onnx and NAME.json beside the checkpoints.
 
@@ -93,20 +94,23 @@ def train(
         tell, note: Told every step, and what happens next.
         stopping: Asked after every step.
         start: Published weights to go on from.
+        finish: Train no further: the best epoch that the checkpoints in *out* hold is exported and measured.
 
     Returns:
         The record, or None when training was stopped.
 
     Raises:
-        UsageError: the folder is in use, or its checkpoint has other settings.
+        UsageError: the folder is in use, its checkpoint has other settings, or no epoch of it has ended.
         StageMismatch: the export does not compute what the trained model computes.
     """
     folder = Folder(out)
     try:
         training = Training(network, *train_set, folder, seed=seed, start=start)
-        if 0 < training.done_steps < training.all_steps:
+        if not finish and 0 < training.done_steps < training.all_steps:
             note(f"resuming at epoch {training.state.epoch + 1}, step {training.state.step}")
-        if not training.run(tell, stopping):
+        if finish:
+            training.check_best()
+        elif not training.run(tell, stopping):
             return None
         note(f"exporting epoch {training.state.best_epoch}")
         measured = _leave(training.best(), network, training.validation_images, test_set, out, note)
@@ -119,6 +123,7 @@ def train(
             best_epoch=training.state.best_epoch,
             seed=seed,
             start=start,
+            epochs_done=training.state.epoch,
         )
     finally:
         folder.close()
@@ -201,6 +206,7 @@ def _write_record(
     best_epoch: int,
     seed: int,
     start: Start | None,
+    epochs_done: int = 0,
 ) -> TrainedRecord:
     """Write NAME.json beside the export in *out*; *measured* and *validation* are samples and correct ones."""
     tools = {
@@ -208,6 +214,9 @@ def _write_record(
         for name in ("brevitas", "numpy", "onnx", "onnxruntime", "torch")
     }
     path = out / f"{network.name}.onnx"
+    how = [] if start is None else [f"{'from' if recipe.epochs else 'as published:'} {start.source}"]
+    if epochs_done < recipe.epochs:
+        how.append(f"ended early, by --finish, after {epochs_done} of {recipe.epochs} epochs")
     record = TrainedRecord(
         network=network.name,
         dataset=network.dataset,
@@ -224,7 +233,7 @@ def _write_record(
         recipe=recipe,
         tools={**tools, "python": platform.python_version()},
         command=_command(network, recipe, seed, start),
-        how="" if start is None else f"{'from' if recipe.epochs else 'as published:'} {start.source}",
+        how="; ".join(how),
     )
     record.write(path.with_suffix(".json"))
     return record
@@ -263,6 +272,7 @@ def _do(wanted: argparse.Namespace, teller: Teller) -> TrainedRecord | None:
         note=teller.note,
         stopping=lambda: teller.stop,
         start=start,
+        finish=wanted.finish,
     )
 
 
@@ -276,6 +286,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precision", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--pretrained", type=Path, help="published weights; with 0 epochs taken as they are")
+    parser.add_argument(
+        "--finish", action="store_true", help="train no further: export the best epoch so far"
+    )
     wanted = parser.parse_args(arguments)
     # What libraries print goes to standard error; standard output is the launcher's alone.
     teller = Teller(os.dup(1))

@@ -145,6 +145,24 @@ class Training:
         self._save()
         return True
 
+    def check_best(self) -> None:
+        """Make sure that the two checkpoints agree on which epoch is the best so far.
+
+        Raises:
+            UsageError: no epoch has ended, or the training was killed between writing the one and the other.
+        """
+        if not self.state.best_epoch:
+            raise UsageError(
+                f"no epoch of the training in {self.folder.path} has ended",
+                fix="labd train --resume, without --finish",
+            )
+        epoch, known = self.folder.load_best()["epoch"], self.state.best_epoch
+        if epoch != known:
+            raise UsageError(
+                f"{self.folder.best} is of epoch {epoch}, {self.folder.last} has epoch {known} as the best",
+                fix="train on until the next checkpoint (labd train --resume), then again",
+            )
+
     def best(self) -> torch.nn.Module:
         """The model of the best epoch, ready to be evaluated or exported."""
         self.model.load_state_dict(self.folder.load_best()["model"])
