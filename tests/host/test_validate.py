@@ -112,7 +112,7 @@ def test_the_report_has_the_keys_and_the_words_of_a_board_s(mnist_test, capsys):
         (["tfc-w1a"], 2, "did you mean 'tfc-w1a1'?"),
         (["model.onnx"], 2, "labd compile model.onnx"),
         ([str(SHIPPED_BUNDLE), "--dataset", "mnits"], 2, "did you mean 'mnist'?"),
-        (["nothing.npz", "--dataset", "mnist"], 5, "nothing.npz"),
+        (["nothing.npz", "--dataset", "mnist"], 2, "there is no nothing.npz"),
     ],
 )
 def test_what_cannot_be_validated_says_why(arguments, code, words, capsys):
