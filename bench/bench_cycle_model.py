@@ -109,7 +109,7 @@ ROWS = (
 
 def model_s(row: Published) -> float:
     """What the model says of the call, s."""
-    return batch_cycles(row.design.expected, row.design.source, row.frames) / 100e6
+    return batch_cycles(row.design.expected, [row.design.source], row.frames) / 100e6
 
 
 def miss_percent(row: Published) -> float:

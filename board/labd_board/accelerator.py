@@ -180,7 +180,7 @@ class Accelerator(object):
 
     def expected_s(self, frames: int) -> float:
         """What the cycle model expects a run of *frames* to take at the achieved clock, s."""
-        return batch_cycles(self.manifest.expected, self._source, frames) / (self.clock_mhz * 1e6)
+        return batch_cycles(self.manifest.expected, self.manifest.inputs, frames) / (self.clock_mhz * 1e6)
 
     def _sink_empty(self) -> np.ndarray:
         return unpack_tensor(np.empty(self._sink.batched(self._sink.packed, 0), np.uint8), self._sink)

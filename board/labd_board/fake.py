@@ -12,9 +12,11 @@ import numpy as np
 
 from labd_board.device import Buffer, Device, Registers
 from labd_shared.errors import BoardError, BusFault, DmaBusy, OutOfMemory, unknown_name
+from labd_shared.manifest import Expected
 from labd_shared.packing import pack_tensor, unpack_tensor
 from labd_shared.registers import Control, Iodma
 from labd_shared.tensors import Tensor, count
+from labd_shared.timing import batch_cycles
 
 Model = Callable[[np.ndarray], np.ndarray]
 
@@ -119,7 +121,7 @@ class FakeDevice(Device):
     Args:
         inputs, outputs: The accelerator's tensors (one each), as in a manifest.
         model: Integers ``(n,) + input.normal[1:]`` to ``(n,) + output.normal[1:]``.
-        cycles_per_frame, latency_cycles: When `done` rises on the fake's clock.
+        cycles_per_frame, latency_cycles: When `done` rises on the fake's clock (`labd_shared.timing`).
         cma_bytes: Contiguous memory there is.
         stuck: Names of DMAs that never finish.
     """
@@ -221,7 +223,8 @@ class FakeDevice(Device):
         sink.settle()
         if source.idle or sink.idle:
             return
-        cycles = self._latency_cycles + (source.frames - 1) * self._cycles_per_frame
+        expected = Expected(self._cycles_per_frame, self._latency_cycles, 0.0, "made up")
+        cycles = batch_cycles(expected, (self._source,), source.frames)
         finish_s = self._time_s + cycles / (self._clock_mhz * 1e6)
         taken, given = self._memory(source, self._source), self._memory(sink, self._sink)
         if self._source.dma not in self.stuck:

@@ -83,7 +83,7 @@ def golden(text: str, say: Say) -> Classifier:
     """A golden model: of a bundle, a folder of `labd compile`, a network.npz, or a network's.
 
     Raises:
-        UsageError: it is an export.
+        UsageError: it is an export, or there is no such file.
         UnknownName: no such network.
         ArtifactError: a file is damaged, or the bundle has no network.
         BuildError, DataMissing: as `flow.golden_cache.golden_file` raises them.
@@ -99,6 +99,10 @@ def golden(text: str, say: Say) -> Classifier:
             f"{text} is an export, it has no golden model yet",
             fix=f"labd compile {text} --folding lab -o DIR, then labd validate DIR; "
             f"or its own arithmetic: labd evaluate {text}",
+        )
+    if path.suffix in (".npz", ".zip") and not path.exists():
+        raise UsageError(
+            f"there is no {text}", fix="name a network, a bundle, or the network.npz of labd compile"
         )
     if path.suffix == ".npz":
         file = path

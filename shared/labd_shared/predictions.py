@@ -60,7 +60,7 @@ def save_predictions(path: Union[str, Path], predictions: Predictions) -> None:
         ArtifactError: they contradict each other.
         OSError: *path* cannot be written.
     """
-    arrays = {}  # type: Dict[str, np.ndarray]
+    arrays: Dict[str, np.ndarray] = {}
     for name, kind in _TYPES.items():
         array = getattr(predictions, name)
         if array is not None:

@@ -33,7 +33,7 @@ def score(spec: DatasetSpec, labels: np.ndarray, best: np.ndarray) -> Dict[str, 
     known = (predicted >= 0) & (predicted < classes)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels[known], predicted[known]), 1)
-    report = {
+    report: Dict[str, Any] = {
         "samples": len(labels),
         "correct": hits,
         "accuracy_percent": _percent(hits, len(labels)),
@@ -41,7 +41,7 @@ def score(spec: DatasetSpec, labels: np.ndarray, best: np.ndarray) -> Dict[str, 
         "per_class": _per_class(spec, labels, right),
         "confusion": confusion.tolist(),
         "no_class": int((~known).sum()),
-    }  # type: Dict[str, Any]
+    }
     top5 = int((best[:, :5] == labels[:, np.newaxis]).any(axis=1).sum()) if best.shape[1] >= 5 else None
     coarse = None
     if spec.coarse_names:

@@ -10,6 +10,7 @@ port width 64 on the PYNQ-Z2 (util/basic.py:55). docs/timing.md compares the mod
 """
 
 import math
+from typing import Sequence
 
 import numpy as np
 
@@ -47,18 +48,18 @@ def requests(frames: int) -> int:
     return frames % BURST_FRAMES + frames // BURST_FRAMES
 
 
-def leaving_cycles(expected: Expected, source: Tensor, frames: int) -> np.ndarray:
+def leaving_cycles(expected: Expected, sources: Sequence[Tensor], frames: int) -> np.ndarray:
     """Cycles from the start of a batch until each of its frames has left the accelerator.
 
     Args:
         expected: The cycle model's numbers.
-        source: The input tensor.
+        sources: The input tensors, a DMA each; a frame is there when the slowest has read its part.
         frames: In the batch.
 
     Returns:
         int64 ``(frames,)``, ascending.
     """
-    beats, interval = dma_cycles(source), expected.cycles_per_frame
+    beats, interval = slowest_dma_cycles(sources), expected.cycles_per_frame
     number = np.arange(1, frames + 1, dtype=np.int64)
     single = frames % BURST_FRAMES
     asked = np.where(number <= single, number, single + -((single - number) // BURST_FRAMES))
@@ -66,14 +67,19 @@ def leaving_cycles(expected: Expected, source: Tensor, frames: int) -> np.ndarra
     # A frame starts when it is there and the one before it is an interval ahead: from the latest that
     # kept the others waiting, one interval a frame.
     taken = np.maximum.accumulate(arrived - number * interval) + number * interval
-    return np.asarray(taken + behind_the_dma(expected, source), np.int64)
+    return np.asarray(taken + behind_the_dma(expected, sources), np.int64)
 
 
-def behind_the_dma(expected: Expected, source: Tensor) -> int:
+def slowest_dma_cycles(sources: Sequence[Tensor]) -> int:
+    """Cycles until every input DMA has read its part of a frame."""
+    return max(dma_cycles(source) for source in sources)
+
+
+def behind_the_dma(expected: Expected, sources: Sequence[Tensor]) -> int:
     """Cycles from a frame's last beat until it has left: the latency without the input DMA's part."""
-    return max(expected.latency_cycles - dma_cycles(source), 0)
+    return max(expected.latency_cycles - slowest_dma_cycles(sources), 0)
 
 
-def batch_cycles(expected: Expected, source: Tensor, frames: int) -> int:
+def batch_cycles(expected: Expected, sources: Sequence[Tensor], frames: int) -> int:
     """Cycles from the start of a batch until its last frame has left; see `leaving_cycles`."""
-    return int(leaving_cycles(expected, source, frames)[-1]) if frames else 0
+    return int(leaving_cycles(expected, sources, frames)[-1]) if frames else 0

@@ -124,6 +124,8 @@ def test_a_file_that_is_neither_is_refused(runs, tmp_path, capsys):
     (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 cut short")
     assert run(["compare", "a.npz", "c.npz"]) == 5
     assert "c.npz" in capsys.readouterr().err
+    assert run(["compare", "a.npz", "d.npz"]) == 2
+    assert "there is no d.npz" in capsys.readouterr().err
     assert run(["compare", "a.npz", "b.npz", "-o", str(tmp_path / "no" / "page.html")]) == 2
     assert "page.html cannot be written" in capsys.readouterr().err
 

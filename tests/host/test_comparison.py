@@ -71,12 +71,17 @@ def test_the_test_of_chance_is_the_exact_one(alone, chance):
     found = compare(*(run_of(digests, [1] * len(digests), each) for each in said))
     assert found.right_alone == alone
     assert found.chance == pytest.approx(chance)
+    assert (
+        f"as uneven as {first} to {second} would come about with probability {chance:.2g}." in found.verdict
+    )
 
 
 def test_a_thousand_differences_overflow_nothing():
     digests = list(range(4000))
     found = compare(run_of(digests, [0] * 4000, [0] * 4000), run_of(digests, [0] * 4000, [1] * 4000))
-    assert found.chance == pytest.approx(0.0) and found.right_alone == (4000, 0)
+    assert found.right_alone == (4000, 0)
+    assert found.verdict.endswith("4000 to 0 would come about with probability less than 1e-12.")
+    assert compare(A, A).verdict == ""
 
 
 def test_random_runs_against_counting_one_by_one():

@@ -3,9 +3,16 @@
 import importlib.util
 import sys
 
+import numpy as np
 import pytest
 
-from support.paths import ROOT
+from labd_host.emulation.contiguous_memory import ContiguousMemory
+from labd_host.emulation.device_clock import DeviceClock
+from labd_host.emulation.logic import ProgrammableLogic
+from labd_shared.registers import Control, Iodma
+from support.paths import ROOT, SHIPPED_BUNDLE
+
+IDMA, ODMA, FPGA0_CLOCK = 0x40000000, 0x40001000, 0xF8000170
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +66,32 @@ def test_the_page_shows_what_the_model_says_today(bench):
     assert len(list(bench.table())) == len(bench.ROWS) + 2
     for row in bench.ROWS:
         assert row.design.name in text
+
+
+def test_a_virtual_board_s_own_clock_comes_as_near(bench):
+    class Zeros:
+        """The answers do not matter here, and time does not depend on them."""
+
+        def run(self, images):
+            return type("Result", (), {"outputs": (np.zeros((len(images), 1), np.uint8),)})
+
+    row = next(row for row in bench.ROWS if row.design.name == "TFC-w1a1" and row.frames == 10000)
+    logic = ProgrammableLogic(
+        ContiguousMemory(), clock=DeviceClock(lambda: 0.0), load_network=lambda path: Zeros()
+    )
+    try:
+        logic.configure(SHIPPED_BUNDLE / "accel.bit")
+        logic.write(FPGA0_CLOCK, 2 << 20 | 5 << 8)
+        assert logic.facts()["fclk0_mhz"] == 100.0
+        for dma, frame_bytes in ((ODMA, 1), (IDMA, 784)):  # the sink first
+            logic.write(dma + Iodma.ADDRESS_LOW, logic.allocate(row.frames * frame_bytes, None))
+            logic.write(dma + Iodma.REPETITIONS, row.frames)
+            logic.write(dma + Iodma.CONTROL, Control.START)
+        began_s, polls = logic.now_s(), 0
+        while not logic.read(ODMA + Iodma.CONTROL) & Control.DONE:
+            polls += 1
+            assert polls < 1000, "the board never finished"
+        assert row.frames / (logic.now_s() - began_s) == pytest.approx(row.frames_per_s, rel=0.03)
+        assert logic.now_s() - began_s == pytest.approx(bench.model_s(row), rel=1e-9)
+    finally:
+        logic.close()

@@ -56,26 +56,33 @@ def test_requests_are_counted_as_the_hardware_makes_them(frames):
 @pytest.mark.parametrize("slack", [0, 1, 4, 5, 6, 77, 78, 79, 30000])
 def test_every_frame_leaves_when_the_mechanism_says(frames, beats, slack):
     interval, latency = beats + slack, 2 * beats + slack + 11
-    found = leaving_cycles(expected(interval, latency), source(beats), frames)
+    found = leaving_cycles(expected(interval, latency), [source(beats)], frames)
     assert found.tolist() == simulated(frames, beats, interval, latency)
-    assert batch_cycles(expected(interval, latency), source(beats), frames) == found[-1]
+    assert batch_cycles(expected(interval, latency), [source(beats)], frames) == found[-1]
 
 
 def test_gaps_are_hidden_behind_a_slow_layer_and_count_where_the_dma_is_the_limit():
     slow, fast = expected(32768, 40000), expected(98, 325)
-    assert batch_cycles(slow, source(98), 1000) == GAP_CYCLES + 40000 + 999 * 32768
-    assert batch_cycles(fast, source(98), 1000) == 325 + 999 * 98 + 70 * GAP_CYCLES
+    assert batch_cycles(slow, [source(98)], 1000) == GAP_CYCLES + 40000 + 999 * 32768
+    assert batch_cycles(fast, [source(98)], 1000) == 325 + 999 * 98 + 70 * GAP_CYCLES
 
 
 def test_nothing_takes_no_time_and_one_frame_the_latency_and_one_request():
-    assert batch_cycles(expected(98, 325), source(98), 0) == 0
-    assert batch_cycles(expected(98, 325), source(98), 1) == 325 + GAP_CYCLES
+    assert batch_cycles(expected(98, 325), [source(98)], 0) == 0
+    assert batch_cycles(expected(98, 325), [source(98)], 1) == 325 + GAP_CYCLES
 
 
 def test_a_latency_below_the_dma_s_own_is_not_believed():
-    assert behind_the_dma(expected(98, 5), source(98)) == 0
-    assert batch_cycles(expected(98, 5), source(98), 1) == 98 + GAP_CYCLES
+    assert behind_the_dma(expected(98, 5), [source(98)]) == 0
+    assert batch_cycles(expected(98, 5), [source(98)], 1) == 98 + GAP_CYCLES
 
 
 def test_an_odd_frame_goes_byte_by_byte():
     assert dma_cycles(make_tensor("x", "BIPOLAR", (1, 600), (1, 15, 40), "NC", "idma0")) == 75
+
+
+def test_a_frame_of_several_inputs_is_there_when_the_slowest_is():
+    one, both = [source(98)], [source(12), source(98), source(3)]
+    for frames in (1, 17, 100):
+        found = leaving_cycles(expected(98, 325), both, frames)
+        assert found.tolist() == leaving_cycles(expected(98, 325), one, frames).tolist()

@@ -57,7 +57,7 @@ def compare(
     if as_json:
         click.echo(json.dumps({**found.record(), "page": str(out)}, indent=2, sort_keys=True))
         return
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(_report(found, (first, second), names))
     click.echo(f"every difference with its picture: {out}")
 
@@ -109,24 +109,21 @@ def _report(found: Comparison, given: tuple[str, str], names: Sequence[str]) -> 
 
     from labd_host.report.comparison import class_name
 
-    titles = ("", "given as", "network", "computed by", "right", "right alone", "images alone")
-    runs = Table(*titles, box=None, pad_edge=False)
+    lines: list[Any] = []
     for run, letter in enumerate("AB"):
-        about = found.about[run]
-        runs.add_row(
-            letter,
-            given[run],
-            f"{about['network']} on {about['dataset']}",
-            f"{about['source']} (target {about['target']})",
-            f"{found.correct[run]} of {found.labelled}",
-            str(found.right_alone[run]),
-            str(found.alone[run]),
-        )
-    lines: list[Any] = [runs, f"\n{len(found.differences)} of {found.matched} images differ"]
+        about, alone = found.about[run], found.alone[run]
+        lines += [
+            f"{letter}  {given[run]}",
+            f"   {about['network']} on {about['dataset']}, {about['split']} split, target {about['target']}, "
+            f"by {about['source']}",
+            f"   {found.correct[run]} of {found.labelled} right, {found.right_alone[run]} of them right alone"
+            + (f"; {alone} images that the other does not have" if alone else ""),
+        ]
+    lines += ["", f"{len(found.differences)} of {found.matched} images differ"]
     if found.both_wrong:
         lines.append(f"each says another wrong class of {found.both_wrong} of them")
-    if sum(found.right_alone):
-        lines.append(f"chance of a difference as large if neither were better: {found.chance:.3g}")
+    if found.verdict:
+        lines.append(found.verdict)
     changed = sorted((each for each in found.classes if each.change), key=lambda entry: entry.change)
     if changed:
         classes = Table(

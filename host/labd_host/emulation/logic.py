@@ -293,13 +293,13 @@ class ProgrammableLogic:
         overlay = self._overlay
         if overlay is None:
             return
-        expected, source = overlay.expected, overlay.input
-        leaving_s = start_s + leaving_cycles(expected, source, len(outputs[0])) * cycle_s
+        expected, sources = overlay.expected, (overlay.input,)
+        leaving_s = start_s + leaving_cycles(expected, sources, len(outputs[0])) * cycle_s
         for tensor, frames in zip(overlay.outputs, outputs, strict=True):
             if "wrong-results" in self._faults:
                 frames[:, 0] ^= 1
             self._streams[tensor.dma].put(frames, leaving_s, expected.cycles_per_frame * cycle_s)
-        self._inputs.append((dma, float(leaving_s[-1]) - behind_the_dma(expected, source) * cycle_s))
+        self._inputs.append((dma, float(leaving_s[-1]) - behind_the_dma(expected, sources) * cycle_s))
         self._move()
 
     def _move(self) -> None:

@@ -19,6 +19,8 @@ from typing import Any
 from labd_shared.errors import UsageError
 from labd_shared.predictions import UNKNOWN_LABEL, Predictions
 
+NO_CHANCE = 1e-12  # smaller ones are not told apart
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -99,6 +101,17 @@ class Comparison:
         fewer, more = sorted(self.right_alone)
         tail = sum(math.comb(fewer + more, count) for count in range(fewer + 1))
         return float(min(Fraction(1), Fraction(2 * tail, 1 << (fewer + more))))
+
+    @property
+    def verdict(self) -> str:
+        """The chance in words; "" where no image is right in one run only."""
+        if not sum(self.right_alone):
+            return ""
+        chance = f"{self.chance:.2g}" if self.chance > NO_CHANCE else f"less than {NO_CHANCE:g}"
+        return (
+            f"If neither were better, a split as uneven as {self.right_alone[0]} to {self.right_alone[1]} would "
+            f"come about with probability {chance}."
+        )
 
     def record(self) -> dict[str, Any]:
         """JSON-able."""

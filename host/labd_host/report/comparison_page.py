@@ -95,13 +95,8 @@ def _summary(body: Element, comparison: Comparison, given: tuple[str, str]) -> N
         element(row, "td", f"{comparison.alone[run]:,}", class_="number")
     words = (
         "Right alone: images on which only this run is right. Images alone: those that the other run does "
-        f"not have. Each says another wrong class of {comparison.both_wrong:,} images. "
+        f"not have. Each says another wrong class of {comparison.both_wrong:,} images. {comparison.verdict}"
     )
-    if sum(comparison.right_alone):
-        words += (
-            f"If neither were better, a difference at least as large as {comparison.right_alone[0]} to "
-            f"{comparison.right_alone[1]} would come about with probability {comparison.chance:.3g}."
-        )
     element(body, "p", words, class_="lead")
 
 
