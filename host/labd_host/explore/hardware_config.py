@@ -20,6 +20,7 @@ from labd_host.explore.machine import (
     layer_stage,
     reshape_stage,
 )
+from labd_host.explore.programs import HLS, Pipelines
 from labd_host.flow.folding import LATER_NODES, Attribute, Folding, read_folding
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError
@@ -63,7 +64,7 @@ class HardwareConfig:
         """
         return design.folded(self.folding)
 
-    def machine(self, design: Design, *, dma: bool = True) -> Machine:
+    def machine(self, design: Design, *, dma: bool = True, pipelines: Pipelines = HLS) -> Machine:
         """The machine of this build; *design* is the network it was built from, in any folding.
 
         Raises:
@@ -71,12 +72,12 @@ class HardwareConfig:
             ArtifactError: its nodes are in another order, or too few.
         """
         folded = self.design(design)
-        return assemble(folded, stages=self._stages(folded), dma=dma, depth=self._depth_of)
+        return assemble(folded, stages=self._stages(folded, pipelines), dma=dma, depth=self._depth_of)
 
     def _depth_of(self, fifo: str) -> int:
         return self.depths.get(fifo, LEAST_DEPTH)
 
-    def _stages(self, design: Design) -> list[Stage]:
+    def _stages(self, design: Design, pipelines: Pipelines) -> list[Stage]:
         layers = {layer.name: layer for layer in design.layers}
         named = [name for name in self.nodes if name in layers]
         if named != list(layers):
@@ -97,7 +98,7 @@ class HardwareConfig:
                     )
                 stage = reshape_stage(name, following.in_values, lanes, parse_datatype(following.input).bits)
             elif name in layers:
-                stage = layer_stage(layers[name])
+                stage = layer_stage(layers[name], pipelines)
             else:
                 continue
             if stages and stages[-1].gives != stage.takes:

@@ -17,7 +17,18 @@ import numpy as np
 from labd_host.emulation.golden_layers import Layer
 from labd_host.explore.cycles import CONVERTER
 from labd_host.explore.design import Design
-from labd_host.explore.programs import READ, WRITE, Loop, Program, gear, passing, program_of, words_of
+from labd_host.explore.programs import (
+    HLS,
+    READ,
+    WRITE,
+    Loop,
+    Pipelines,
+    Program,
+    gear,
+    passing,
+    program_of,
+    words_of,
+)
 from labd_shared.datatypes import parse_datatype
 from labd_shared.tensors import Tensor
 from labd_shared.timing import DMA_PORT_BITS, dma_cycles
@@ -97,21 +108,23 @@ class Stage:
     bits: int  # of one value going out
 
 
-def chain(design: Design) -> list[Stage]:
+def chain(design: Design, pipelines: Pipelines = HLS) -> list[Stage]:
     """The layers of *design* and the width converters between them."""
     stages: list[Stage] = []
     for layer in design.layers:
-        stage = layer_stage(layer)
+        stage = layer_stage(layer, pipelines)
         if stages and stages[-1].gives != stage.takes:
             stages.append(converter(sum(one.op == CONVERTER for one in stages), stages[-1], stage))
         stages.append(stage)
     return stages
 
 
-def layer_stage(layer: Layer) -> Stage:
+def layer_stage(layer: Layer, pipelines: Pipelines = HLS) -> Stage:
     """*layer* as a unit of a chain."""
     takes, gives = words_of(layer)
-    return Stage(layer.name, layer.op, program_of(layer), takes, gives, parse_datatype(layer.output).bits)
+    return Stage(
+        layer.name, layer.op, program_of(layer, pipelines), takes, gives, parse_datatype(layer.output).bits
+    )
 
 
 def reshape_stage(name: str, values: int, lanes: int, bits: int) -> Stage:

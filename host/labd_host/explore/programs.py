@@ -37,13 +37,32 @@ from labd_host.emulation.golden_layers import (
 
 READ, WRITE = 1, 2
 
-HLS_MVAU_CYCLES = 5  # fitted, at 100 MHz
-HLS_LABEL_CYCLES = 2  # fitted
-HLS_POOL_CYCLES = 6  # of one design only
 HLS_RESTART_CYCLES = 2  # from the last result to the first step of the next frame
 RTL_REGISTER_CYCLES = 1
 RTL_THRESHOLD_CYCLES = 2  # behind the comparisons: queue and output register
 
+
+@dataclass(frozen=True)
+class Pipelines:
+    """From a step of an HLS unit to the word it writes, in cycles: what Vitis chose at 100 MHz.
+
+    Attributes:
+        mvau, label: Fitted to RTL simulations of public builds (`rtl_reports.fit`).
+        pool: Known of one design only.
+    """
+
+    mvau: int = 5
+    label: int = 2
+    pool: int = 6
+
+    def of(self, layer: Layer) -> int:
+        """The depth of *layer*'s pipeline, if it is an HLS unit."""
+        if isinstance(layer, LabelSelect):
+            return self.label
+        return self.pool if isinstance(layer, MaxPool) else self.mvau
+
+
+HLS = Pipelines()
 Indices = npt.NDArray[np.int64]
 
 
@@ -114,26 +133,22 @@ def is_hls(name: str) -> bool:
     return "_hls" in name
 
 
-def program_of(layer: Layer) -> Program:
-    """The step program of *layer*; computed once for equal layers."""
-    return _program(layer)
-
-
 @lru_cache(maxsize=256)
-def _program(layer: Layer) -> Program:
+def program_of(layer: Layer, pipelines: Pipelines = HLS) -> Program:
+    """The step program of *layer*; computed once for equal layers."""
     hls = is_hls(layer.name)
     if isinstance(layer, SlidingWindow):
         return _window(layer)
     if isinstance(layer, Mvau):
-        return Loop(_matrix_steps(layer), _hls_cycles(layer) if hls else _rtl_matrix_cycles(layer), hls)
+        return Loop(_matrix_steps(layer), pipelines.of(layer) if hls else _rtl_matrix_cycles(layer), hls)
     if isinstance(layer, MaxPool):
         steps = np.full(layer.kernel, READ, np.uint8)
         steps[-1] |= WRITE
-        return Loop(np.tile(steps, layer.vectors * layer.channels // layer.pe), _hls_cycles(layer), hls)
+        return Loop(np.tile(steps, layer.vectors * layer.channels // layer.pe), pipelines.of(layer), hls)
     if isinstance(layer, LabelSelect):
         steps = np.full(layer.labels // layer.pe, READ, np.uint8)
         steps[-1] |= WRITE
-        return Loop(steps, _hls_cycles(layer), hls)
+        return Loop(steps, pipelines.of(layer), hls)
     if isinstance(layer, Padding):
         return Loop(_padding_steps(layer), RTL_REGISTER_CYCLES)
     comparisons = layer.steps.bit_length()
@@ -141,21 +156,14 @@ def _program(layer: Layer) -> Program:
     return Loop(steps, 2 * comparisons + RTL_THRESHOLD_CYCLES)
 
 
-def passing(words: int, latency_cycles: int = RTL_REGISTER_CYCLES) -> Loop:
-    """*words* a frame, unchanged (FINN's Reshape)."""
-    return Loop(np.full(words, READ | WRITE, np.uint8), latency_cycles)
+def passing(words: int) -> Loop:
+    """*words* a frame through wires (FINN's Reshape is a passthru_axi)."""
+    return Loop(np.full(words, READ | WRITE, np.uint8), 0)
 
 
 def restart_cycles(layer: Layer) -> int:
     """Cycles between two frames in which *layer* empties its pipeline, if it is an HLS unit; else 0."""
-    return _hls_cycles(layer) + HLS_RESTART_CYCLES - 1 if is_hls(layer.name) else 0
-
-
-def _hls_cycles(layer: Layer) -> int:
-    """From a step of an HLS unit to the word it writes."""
-    if isinstance(layer, LabelSelect):
-        return HLS_LABEL_CYCLES
-    return HLS_POOL_CYCLES if isinstance(layer, MaxPool) else HLS_MVAU_CYCLES
+    return HLS.of(layer) + HLS_RESTART_CYCLES - 1 if is_hls(layer.name) else 0
 
 
 def _matrix_steps(layer: Mvau) -> npt.NDArray[np.uint8]:

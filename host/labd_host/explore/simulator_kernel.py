@@ -23,7 +23,7 @@ STEP, WAIT, HELD, HEAD, NEWEST, WRITING, FETCHED, WRITTEN, FRAMES = range(9)
 STATES = 9
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]  # numba has no types here
 def run(
     facts: Numbers, needs: Numbers, keeps: Numbers, steps: npt.NDArray[np.uint8],
     in_first: Numbers, in_fifos: Numbers, out_first: Numbers, out_fifos: Numbers,
