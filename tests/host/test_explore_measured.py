@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from labd_host.explore.cycles import layer_cycles
 from labd_host.explore.design import design_of
 from labd_host.explore.fifos import finn_depths
 from labd_host.explore.programs import HLS
@@ -45,10 +46,15 @@ def test_the_constants_are_those_that_fit_all_builds(builds):
     assert fit(builds) == HLS
 
 
-def test_finn_s_rule_gives_the_depths_that_finn_chose(builds):
-    same = {}
+def test_finn_s_rule_gives_the_depths_that_finn_chose_but_one(builds):
+    others, fifos = [], 0
     for build in builds:
         machine = build.config.machine(build.design, dma=False)
-        chosen = [fifo.depth for fifo in machine.fifos]
-        same[build.name] = list(finn_depths(machine)) == chosen
-    assert sum(same.values()) >= 3, same
+        slowest = max(layer_cycles(layer) for layer in build.config.design(build.design).layers)
+        reshapes = [len(unit.program.steps) for unit in machine.units if unit.op == "Reshape"]
+        slowest = max(slowest, *reshapes, 0)
+        chosen = {fifo.name: fifo.depth for fifo in machine.fifos}
+        found = finn_depths(machine, slowest)
+        others += [(build.name, name) for name in chosen if found[name] != chosen[name]]
+        fifos += len(chosen)
+    assert (others, fifos) == ([("tfc_w1a1_pynqz2_auto", "StreamingFIFO_rtl_8")], 46)

@@ -1,16 +1,23 @@
-"""How deep FIFOs are: FINN's rule, the smallest there are, and the smallest that keep the rate.
+"""How deep FIFOs are: FINN's rule, and the smallest that keep the rate.
 
-Source: FINN sizes FIFOs by an RTL simulation of two frames with FIFOs that never fill, takes the most
-words each held, and rounds up: to 2, to 32 (an SRL), or above 256 to a power of two (Vivado's FIFO);
-Xilinx/finn 39f0c9a, transformation/fpgadataflow/set_fifo_depths.py.
+Source: FINN sizes FIFOs by an RTL simulation in which they never fill. The input words come as slowly as
+the slowest layer takes them, two frames of them. It takes the most words each FIFO held and rounds up: to
+2, to 32 (an SRL), or above 256 to a power of two (Vivado's FIFO). Xilinx/finn 39f0c9a,
+transformation/fpgadataflow/set_fifo_depths.py. Of the 46 FIFOs of five public builds 45 come out as deep
+as FINN made them (tests/host/test_explore_measured.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from labd_host.explore.machine import LEAST_DEPTH, Machine
+import numpy as np
+
+from labd_host.explore.cycles import layer_cycles
+from labd_host.explore.design import Design
+from labd_host.explore.machine import LEAST_DEPTH, Machine, assemble
+from labd_host.explore.programs import WRITE, Loop, Program, words_written
 from labd_host.explore.simulator import Simulation, simulate
 
 NEVER_FULL = 1 << 40
@@ -39,9 +46,31 @@ def unbounded(machine: Machine, frames: int) -> Simulation:
     return simulate(machine.with_depths([NEVER_FULL] * len(machine.fifos)), frames)
 
 
-def finn_depths(machine: Machine) -> tuple[int, ...]:
-    """The depths that FINN's sizing would choose."""
-    return tuple(_finn_rounds(int(most)) for most in unbounded(machine, FINN_FRAMES).high_water)
+def finn_depths(machine: Machine, slowest_cycles: int) -> dict[str, int]:
+    """The depths that FINN's sizing would choose, by the FIFOs' names.
+
+    Args:
+        machine: Without DMAs, as FINN simulates it; its own depths do not matter.
+        slowest_cycles: Of the slowest layer, by FINN's own estimate.
+    """
+    first, *others = machine.units
+    fed = replace(machine, units=(replace(first, program=_slower(first.program, slowest_cycles)), *others))
+    most = unbounded(fed, FINN_FRAMES).high_water
+    return {fifo.name: _finn_rounds(int(words)) for fifo, words in zip(machine.fifos, most, strict=True)}
+
+
+def depths_of_finn(design: Design) -> dict[str, int]:
+    """The same for a design that has not been built."""
+    slowest = max(layer_cycles(layer) for layer in design.layers)
+    return finn_depths(assemble(design, dma=False), slowest)
+
+
+def _slower(source: Program, frame_cycles: int) -> Loop:
+    """A source that gives its words evenly over *frame_cycles*, rounded up to whole cycles a word."""
+    words = words_written(source)
+    steps = np.zeros((words, -(-frame_cycles // words)), np.uint8)
+    steps[:, 0] = WRITE
+    return Loop(steps.ravel(), 0)
 
 
 def _finn_rounds(words: int) -> int:
@@ -50,11 +79,6 @@ def _finn_rounds(words: int) -> int:
     if words <= SRL_DEPTH:
         return SRL_DEPTH
     return words if words <= MAX_SRL_DEPTH else 1 << (words - 1).bit_length()
-
-
-def minimal_depths(machine: Machine) -> tuple[int, ...]:
-    """Every FIFO as small as FINN builds them."""
-    return (LEAST_DEPTH,) * len(machine.fifos)
 
 
 def size_fifos(machine: Machine, frames: int = SIZING_FRAMES) -> Sized:
@@ -76,8 +100,8 @@ def size_fifos(machine: Machine, frames: int = SIZING_FRAMES) -> Sized:
         simulations += 1
         return simulate(machine.with_depths(tried), frames).interval_cycles <= wanted
 
-    order = sorted(range(len(depths)), key=lambda index: -depths[index] * machine.fifos[index].bits)
-    for index in order:
+    free_to_choose = [index for index, fifo in enumerate(machine.fifos) if not fifo.fixed]
+    for index in sorted(free_to_choose, key=lambda each: -depths[each] * machine.fifos[each].bits):
         low, high = LEAST_DEPTH, depths[index]
         while low < high:
             middle = (low + high) // 2

@@ -8,7 +8,7 @@ another converter stands where a DMA's beat and the stream differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -30,6 +30,7 @@ from labd_host.explore.programs import (
     words_of,
 )
 from labd_shared.datatypes import parse_datatype
+from labd_shared.errors import unknown_name
 from labd_shared.tensors import Tensor
 from labd_shared.timing import DMA_PORT_BITS, dma_cycles
 
@@ -63,11 +64,13 @@ class Fifo:
         name: FINN's node name.
         depth: Words it holds, at least 1.
         bits: Of one word.
+        fixed: It is inside a DMA, and nobody chooses its depth.
     """
 
     name: str
     depth: int
     bits: int
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,24 @@ class Machine:
     fifos: tuple[Fifo, ...]
 
     def with_depths(self, depths: Sequence[int]) -> Machine:
-        """The same with other FIFOs."""
-        fifos = tuple(replace(fifo, depth=depth) for fifo, depth in zip(self.fifos, depths, strict=True))
+        """The same with FIFOs of *depths*, but for the fixed ones."""
+        fifos = tuple(
+            fifo if fifo.fixed else replace(fifo, depth=depth)
+            for fifo, depth in zip(self.fifos, depths, strict=True)
+        )
         return replace(self, fifos=fifos)
 
-    def ends(self, fifo: int) -> tuple[Unit, Unit]:
-        """Who writes a FIFO, and who reads it."""
-        writer = next(unit for unit in self.units if fifo in unit.outputs)
-        reader = next(unit for unit in self.units if fifo in unit.inputs)
-        return writer, reader
+    def with_named_depths(self, depths: Mapping[str, int]) -> Machine:
+        """The same with the FIFOs that *depths* names as deep as it says.
+
+        Raises:
+            UnknownName: a FIFO that is not here.
+        """
+        known = [fifo.name for fifo in self.fifos if not fifo.fixed]
+        for name in depths:
+            if name not in known:
+                raise unknown_name("FIFO", name, known, fix="give the depths of this network and folding")
+        return self.with_depths([depths.get(fifo.name, fifo.depth) for fifo in self.fifos])
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,8 @@ def assemble(
     first = next(index for index, entry in enumerate(joined) if entry[0] == middle[0].name) - 1
     names = [_fifo_name(index - first, len(middle)) for index in range(last)]
     fifos = tuple(
-        Fifo(name, depth(name), bits) for name, (_, _, _, bits) in zip(names, joined[:-1], strict=True)
+        Fifo(name, depth(name), bits, fixed=not name.startswith(FIFO))
+        for name, (_, _, _, bits) in zip(names, joined[:-1], strict=True)
     )
     return Machine(design.name, units, fifos)
 
