@@ -54,6 +54,24 @@ def test_windows_take_the_cycles_that_verilator_measured_of_finn_s_rtl(layer, me
     assert set(np.diff(found.finished)[1:]) == {measured}
 
 
+def test_rtl_units_take_as_long_as_verilator_measured():
+    fifos = 2  # the one in front and the one behind take a cycle each
+    mvau = Mvau("MVAU_rtl_0", 64, 16, 1, 4, 8, 0, False, "INT4", "INT4", "INT16", 0)
+    found = simulate(alone(program_of(mvau)), 3)
+    assert found.latency_cycles - fifos == 40
+    assert found.interval_cycles == 32
+    thresholding = Thresholding("Thresholding_rtl_0", 64, 1, 4, 1, "INT4", "BINARY", 0)
+    found = simulate(alone(program_of(thresholding)), 3)
+    assert found.latency_cycles - fifos == 15 + 4, "16 words, the last of them 4 cycles later"
+    assert found.interval_cycles == 16
+
+
+def test_an_hls_unit_is_empty_before_it_starts_again():
+    mvau = Mvau("MVAU_hls_0", 784, 64, 1, 32, 112, 1, True, "BINARY", "BINARY", "BINARY", 0)
+    assert simulate(alone(program_of(mvau)), 4).interval_cycles == 14 + 6, "14 steps"
+    assert simulate(alone(program_of(replace(mvau, name="MVAU_rtl_0"))), 4).interval_cycles == 14
+
+
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("depthwise", [False, True])

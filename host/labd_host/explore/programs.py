@@ -47,7 +47,8 @@ class Pipelines:
     """From a step of an HLS unit to the word it writes, in cycles: what Vitis chose at 100 MHz.
 
     Attributes:
-        mvau, label: Fitted to RTL simulations of public builds (`rtl_reports.fit`).
+        mvau, label: Fitted to RTL simulations of public builds (`rtl_reports.fit`); mvau stands for all
+            others, too.
         pool: Known of one design only.
     """
 
@@ -150,10 +151,10 @@ def program_of(layer: Layer, pipelines: Pipelines = HLS) -> Program:
         steps[-1] |= WRITE
         return Loop(steps, pipelines.of(layer), hls)
     if isinstance(layer, Padding):
-        return Loop(_padding_steps(layer), RTL_REGISTER_CYCLES)
+        return Loop(_padding_steps(layer), pipelines.of(layer) if hls else RTL_REGISTER_CYCLES, hls)
     comparisons = layer.steps.bit_length()
     steps = np.full(layer.vectors * layer.channels // layer.pe, READ | WRITE, np.uint8)
-    return Loop(steps, 2 * comparisons + RTL_THRESHOLD_CYCLES)
+    return Loop(steps, pipelines.of(layer) if hls else 2 * comparisons + RTL_THRESHOLD_CYCLES, hls)
 
 
 def passing(words: int) -> Loop:
@@ -176,8 +177,11 @@ def _matrix_steps(layer: Mvau) -> npt.NDArray[np.uint8]:
 
 
 def _rtl_matrix_cycles(layer: Mvau) -> int:
-    """Multiplier, adder tree, accumulator and output queue of finn-rtllib's mvu_vvu_axi."""
-    return 4 + math.ceil(math.log2(layer.simd + 1))
+    """Replay buffer, multiplier, adder tree, accumulator and output queue of finn-rtllib's mvu_vvu_axi.
+
+    Verilator: MW 64, MH 16, PE 4, SIMD 8 gives its last sum 40 cycles after the first word.
+    """
+    return 5 + math.ceil(math.log2(layer.simd + 1))
 
 
 def _padding_steps(layer: Padding) -> npt.NDArray[np.uint8]:
