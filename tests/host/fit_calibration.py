@@ -57,12 +57,12 @@ def published():
 
 def fit(measured):
     builds = fitted(
-        (sample for report, network in networks_of(measured) for sample in report.samples(network)), None, BUILDS
+        (sample for report, network in networks_of(measured) for sample in report.samples(network)),
+        None,
+        BUILDS,
     )
     others = fitted(published(), None, PUBLISHED)
-    unsure = {
-        kind: replace(each, spread=dict.fromkeys(CELLS, 0.5)) for kind, each in others.kinds.items()
-    }
+    unsure = {kind: replace(each, spread=dict.fromkeys(CELLS, 0.5)) for kind, each in others.kinds.items()}
     kinds = {**unsure, **builds.kinds}
     converter = kinds["converter"]
     through = {cell: {**converter.coefficients[cell], "through": round(THROUGH, 2)} for cell in CELLS}

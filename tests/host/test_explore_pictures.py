@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from xml.etree import ElementTree
 
 import pytest
@@ -15,13 +13,7 @@ from labd_host.flow import load_folding
 from labd_host.networks import NETWORKS
 from labd_host.report.animation import page
 from labd_host.report.simulation_picture import draw
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--enable-logging=stderr", "--window-size=1000,900",
-)  # fmt: skip
+from support.browser import find_browser, opened
 
 # Runs after the page's own script: presses its buttons and writes what it then shows into the page.
 PRESS = """<script>
@@ -95,25 +87,13 @@ def test_a_run_without_a_trace_is_not_drawn(tfc):
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"needs a browser on the path: {', '.join(BROWSERS)}")
-    return found
-
-
-def opened(browser, file, folder):
-    finished = subprocess.run(
-        [browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    complaints = [line for line in finished.stderr.splitlines() if "CONSOLE" in line]
-    return finished.stdout, complaints
+    return find_browser()
 
 
 def test_a_browser_shows_the_page_as_it_is_and_complains_about_nothing(browser, tfc, tmp_path):
     file = tmp_path / "run.html"
     file.write_text(page(tfc, 100.0), encoding="utf-8")
-    shown, complaints = opened(browser, file, tmp_path)
+    shown, complaints = opened(browser, file, tmp_path / "profile")
     assert complaints == []
     assert "cycle 0, 0 of 2 frames done" in shown, "the policy lets the page's own script run"
 
@@ -123,7 +103,7 @@ def test_a_student_can_step_through_it(browser, tfc, tmp_path):
     pressed = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text).replace("</body>", PRESS)
     file = tmp_path / "pressed.html"
     file.write_text(pressed, encoding="utf-8")
-    shown, complaints = opened(browser, file, tmp_path)
+    shown, complaints = opened(browser, file, tmp_path / "profile")
     assert complaints == []
     seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', shown, re.DOTALL).group(1))
     assert seen["second"]["now"] == "cycle 1, 0 of 2 frames done"

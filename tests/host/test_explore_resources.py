@@ -76,9 +76,10 @@ def assert_finn_says_the_same(path, foldings):
             for layer in folded:
                 ours = finn_estimate(layer, settings[layer.name])
                 found = theirs[layer.name]
-                assert ours == Resources(
-                    found["LUT"], 0, found["BRAM_18K"], found["DSP"], found["URAM"]
-                ), (layer, settings[layer.name])
+                assert ours == Resources(found["LUT"], 0, found["BRAM_18K"], found["DSP"], found["URAM"]), (
+                    layer,
+                    settings[layer.name],
+                )
 
 
 def folded_path(compiled):

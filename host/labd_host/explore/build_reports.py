@@ -131,7 +131,9 @@ def read_build(path: Path, part: Part) -> BuildReport:
                 f"{report} uses {used:,.0f} {cell.upper()}, the {part.name} has {there:,.0f}: it is of another part",
                 fix="name the part: labd calibrate --part NAME",
             )
-    return BuildReport(folder.name, hashlib.sha256(content).hexdigest(), cells, dict(read_folding(config).nodes))
+    return BuildReport(
+        folder.name, hashlib.sha256(content).hexdigest(), cells, dict(read_folding(config).nodes)
+    )
 
 
 def _found(folder: Path, *names: str) -> Path:
@@ -207,7 +209,9 @@ def _from_xml(content: bytes, report: Path, part: Part) -> dict[str, Resources]:
         if missing := set(_COLUMNS.values()) - set(columns):
             raise ValueError(f"it has no column for {', '.join(sorted(missing))}")
         table = {row[0]: row for row in rows if len(row) == len(heads)}
-        entries = [(name, _cells({key: row[at] for key, at in columns.items()})) for name, row in table.items()]
+        entries = [
+            (name, _cells({key: row[at] for key, at in columns.items()})) for name, row in table.items()
+        ]
         kept = [(name, cells) for name, cells in entries if _PREFIX.match(name)]
         return _named([(TOP, entries[0][1]), *kept])
     except (ElementTree.ParseError, ValueError, IndexError) as error:

@@ -84,7 +84,9 @@ class Calibration:
         """
         fit = self._fit(unit.kind)
         fitted = {
-            cell: round(sum(fit.coefficients[cell].get(key, 0) * value for key, value in unit.drivers.items()))
+            cell: round(
+                sum(fit.coefficients[cell].get(key, 0) * value for key, value in unit.drivers.items())
+            )
             for cell in CELLS
         }
         return unit.exact + Resources(**fitted)
@@ -96,7 +98,9 @@ class Calibration:
 
     def _fit(self, kind: str) -> Fit:
         if kind not in self.kinds:
-            raise ArtifactError(f"the calibration has no coefficients for {kind}", fix="labd calibrate --reset")
+            raise ArtifactError(
+                f"the calibration has no coefficients for {kind}", fix="labd calibrate --reset"
+            )
         return self.kinds[kind]
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 
-from labd_host import places
 from labd_host.explore.cycles import CONVERTER
 from labd_host.explore.machine import Machine, Unit
 from labd_host.explore.programs import Gear, Loop, WholeWindow, Window
@@ -148,10 +145,8 @@ def _run(machine: Machine, frames: int, max_cycles: int, *, rows: int, bucket_cy
     return Simulation(machine, finished, cycles, high, busy, trace if rows else None)
 
 
-@lru_cache(maxsize=1)
 def _kernel() -> ModuleType:
-    """The compiled loop; its machine code is kept in labd's cache."""
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(places.cache() / "numba"))
+    """The compiled loop, imported when it is first used."""
     from labd_host.explore import simulator_kernel
 
     return simulator_kernel

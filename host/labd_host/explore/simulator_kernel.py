@@ -4,9 +4,13 @@ All units look at the FIFOs as they are when the cycle begins; what they do coun
 So their order does not matter, and a FIFO is a number: the words in it.
 """
 
+from pathlib import Path
+
 import numba
 import numpy as np
 import numpy.typing as npt
+
+from labd_host.emulation.kernel_cache import keep_compiled
 
 Numbers = npt.NDArray[np.int64]
 
@@ -23,7 +27,7 @@ STEP, WAIT, HELD, HEAD, NEWEST, WRITING, FETCHED, WRITTEN, FRAMES = range(9)
 STATES = 9
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]  # numba has no types here
+@numba.njit  # type: ignore[untyped-decorator]  # numba has no types here
 def run(
     facts: Numbers, needs: Numbers, keeps: Numbers, steps: npt.NDArray[np.uint8],
     in_first: Numbers, in_fifos: Numbers, out_first: Numbers, out_fifos: Numbers,
@@ -252,3 +256,6 @@ def run(
         if not moved and not waiting:
             return DEADLOCK, now
     return OUT_OF_TIME, now
+
+
+keep_compiled((run,), Path(__file__))
