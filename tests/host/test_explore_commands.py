@@ -89,6 +89,11 @@ def test_a_compiled_folder_and_its_folded_graph_are_the_same_design(compiled):
             "finn",
         ),
         (["estimate", "."], "there is no network.npz", "labd compile"),
+        (
+            ["simulate", "tfc-w1a1", "--folding", "lab", "--picture", "no/x.svg"],
+            "no/x.svg cannot be written",
+            "name",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence_with_a_fix(

@@ -9,7 +9,7 @@ import pytest
 from labd_host.explore.cycles import layer_cycles
 from labd_host.explore.design import design_of
 from labd_host.explore.fifos import finn_depths
-from labd_host.explore.programs import HLS
+from labd_host.explore.programs import HLS, words_read
 from labd_host.explore.rtl_reports import fit, read_measured
 from labd_host.networks import NETWORKS
 
@@ -51,7 +51,7 @@ def test_finn_s_rule_gives_the_depths_that_finn_chose_but_one(builds):
     for build in builds:
         machine = build.config.machine(build.design, dma=False)
         slowest = max(layer_cycles(layer) for layer in build.config.design(build.design).layers)
-        reshapes = [len(unit.program.steps) for unit in machine.units if unit.op == "Reshape"]
+        reshapes = [words_read(unit.program) for unit in machine.units if unit.op == "Reshape"]
         slowest = max(slowest, *reshapes, 0)
         chosen = {fifo.name: fifo.depth for fifo in machine.fifos}
         found = finn_depths(machine, slowest)

@@ -9,7 +9,18 @@ import pytest
 from labd_host.emulation.golden_layers import LabelSelect, MaxPool, Mvau, Padding, SlidingWindow, Thresholding
 from labd_host.explore.design import Design, design_of, words_of
 from labd_host.explore.machine import Fifo, Machine, Unit, assemble
-from labd_host.explore.programs import READ, WRITE, Gear, Loop, Window, program_of, words_read, words_written
+from labd_host.explore.programs import (
+    READ,
+    WRITE,
+    Gear,
+    Loop,
+    Window,
+    giving,
+    program_of,
+    taking,
+    words_read,
+    words_written,
+)
 from labd_host.explore.simulator import BLOCKED, IDLE, STARVED, WORKING, Deadlock, simulate
 from labd_host.flow import load_folding
 from labd_host.networks import NETWORKS
@@ -27,8 +38,8 @@ def window(kernel, side, channels, simd, stride, *, depthwise=False, parallel=Fa
 
 def alone(program, depth=2):
     """*program* fed and emptied a word a cycle."""
-    source = Loop(np.full(words_read(program), WRITE, np.uint8), 0)
-    sink = Loop(np.full(words_written(program), READ, np.uint8), 0)
+    source = giving(words_read(program))
+    sink = taking(words_written(program))
     units = (
         Unit("source", "source", source, (), (0,)),
         Unit("unit", "unit", program, (0,), (1,)),
@@ -175,11 +186,11 @@ def fork_and_join(short, delay=8):
     both = np.full(16, READ | WRITE, np.uint8)
     late = np.concatenate([np.full(delay, READ), np.full(16 - delay, READ | WRITE), np.full(delay, WRITE)])
     units = (
-        Unit("source", "source", Loop(np.full(16, WRITE, np.uint8), 0), (), (0,)),
-        Unit("fork", "DuplicateStreams", Loop(both, 1), (0,), (1, 2)),
-        Unit("branch", "branch", Loop(late.astype(np.uint8), 1), (1,), (3,)),
-        Unit("join", "AddStreams", Loop(both, 1), (2, 3), (4,)),
-        Unit("sink", "sink", Loop(np.full(16, READ, np.uint8), 0), (4,), ()),
+        Unit("source", "source", giving(16), (), (0,)),
+        Unit("fork", "DuplicateStreams", Loop(both, 1, 1), (0,), (1, 2)),
+        Unit("branch", "branch", Loop(late.astype(np.uint8), 1, 1), (1,), (3,)),
+        Unit("join", "AddStreams", Loop(both, 1, 1), (2, 3), (4,)),
+        Unit("sink", "sink", taking(16), (4,), ()),
     )
     names = ("first", "to_branch", "bypass", "from_branch", "last")
     depths = (2, 2, short, 2, 2)
@@ -206,8 +217,7 @@ def test_the_least_bypass_that_lives_is_that_of_the_slow_simulator(short):
 
 
 def test_stalls_are_counted_where_they_are():
-    slow_loop = Loop(np.array([READ | WRITE, 0, 0, 0], np.uint8), 1)
-    found = simulate(alone(Loop(np.tile(slow_loop.steps, 25), 1)), 1)
+    found = simulate(alone(Loop(np.array([READ | WRITE, 0, 0, 0], np.uint8), 25, 1)), 1)
     source, unit, sink = found.busy
     assert unit[WORKING] > 95
     assert unit[STARVED] == 1, "until the first word is there"
@@ -232,12 +242,22 @@ def test_a_trace_sums_up_to_the_run():
 
 def test_a_converter_that_never_fills_a_word_is_a_deadlock():
     units = (
-        Unit("source", "source", Loop(np.full(3, WRITE, np.uint8), 0), (), (0,)),
+        Unit("source", "source", giving(3), (), (0,)),
         Unit("converter", "converter", Gear(1, 4), (0,), (1,)),
-        Unit("sink", "sink", Loop(np.full(1, READ, np.uint8), 0), (1,), ()),
+        Unit("sink", "sink", taking(1), (1,), ()),
     )
     with pytest.raises(Deadlock, match="0 of 1 frames done"):
         simulate(Machine("odd", units, (Fifo("a", 2, 1), Fifo("b", 2, 1))), 1)
+
+
+def test_a_run_in_parts_is_the_same_run(monkeypatch):
+    design = design_of(NETWORKS["tfc-w1a1"]).folded(load_folding("lab", "tfc-w1a1"))
+    machine = assemble(design)
+    whole = simulate(machine, 5)
+    monkeypatch.setattr("labd_host.explore.simulator.UNIT_CYCLES_AT_ONCE", 7 * len(machine.units))
+    parts = simulate(machine, 5)
+    assert list(parts.finished) == list(whole.finished)
+    assert np.array_equal(parts.busy, whole.busy)
 
 
 def test_frames_and_cycles_have_bounds():

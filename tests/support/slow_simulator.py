@@ -50,7 +50,7 @@ class Unit:
 
 class LoopUnit(Unit):
     def begin(self):
-        self.todo = deque(self.program.steps)
+        self.todo = deque(list(self.program.steps) * self.program.rounds)
         self.pipeline = deque()  # cycles in which the words in it come out
         self.starts = 0
         self.done = []
@@ -86,7 +86,7 @@ class LoopUnit(Unit):
             self.read()
         self.todo.popleft()
         if not self.todo:
-            self.todo = deque(self.program.steps)
+            self.todo = deque(list(self.program.steps) * self.program.rounds)
             self.done.append(now)
             if self.frames_left is not None:
                 self.frames_left -= 1

@@ -66,7 +66,7 @@ def simulate(
     free_cycles = unbounded(before, frames).interval_cycles
     files = _draw(machine, frames, clock_mhz, picture, animation)
     if out is not None:
-        out.write_text(_depths_file(machine), encoding="utf-8")
+        _write(out, _depths_file(machine))
         files.append(f"FIFO depths: {out}")
     if as_json:
         click.echo(json.dumps(_record(found, free_cycles, clock_mhz), indent=2))
@@ -111,16 +111,23 @@ def _draw(
     if picture is not None:
         from labd_host.report.simulation_picture import draw
 
-        picture.write_text(draw(run(machine, frames, trace_rows=TRACE_ROWS), clock_mhz), encoding="utf-8")
+        _write(picture, draw(run(machine, frames, trace_rows=TRACE_ROWS), clock_mhz))
         lines.append(f"picture: {picture}")
     if animation is not None:
         from labd_host.report.animation import page
 
-        animation.write_text(
-            page(run(machine, frames, trace_rows=ANIMATION_ROWS), clock_mhz), encoding="utf-8"
-        )
+        _write(animation, page(run(machine, frames, trace_rows=ANIMATION_ROWS), clock_mhz))
         lines.append(f"animation: {animation}")
     return lines
+
+
+def _write(path: Path, text: str) -> None:
+    from labd_shared.errors import UsageError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", fix="name another file") from error
 
 
 def _record(found: Simulation, free_cycles: float, clock_mhz: float) -> dict[str, Any]:

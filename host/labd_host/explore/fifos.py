@@ -12,12 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from labd_host.explore.cycles import layer_cycles
 from labd_host.explore.design import Design
 from labd_host.explore.machine import LEAST_DEPTH, Machine, assemble
-from labd_host.explore.programs import WRITE, Loop, Program, words_written
+from labd_host.explore.programs import giving, words_written
 from labd_host.explore.simulator import Simulation, simulate
 
 NEVER_FULL = 1 << 40
@@ -53,8 +51,10 @@ def finn_depths(machine: Machine, slowest_cycles: int) -> dict[str, int]:
         machine: Without DMAs, as FINN simulates it; its own depths do not matter.
         slowest_cycles: Of the slowest layer, by FINN's own estimate.
     """
-    first, *others = machine.units
-    fed = replace(machine, units=(replace(first, program=_slower(first.program, slowest_cycles)), *others))
+    source, *others = machine.units
+    words = words_written(source.program)
+    slow = replace(source, program=giving(words, -(-slowest_cycles // words)))
+    fed = replace(machine, units=(slow, *others))
     most = unbounded(fed, FINN_FRAMES).high_water
     return {fifo.name: _finn_rounds(int(words)) for fifo, words in zip(machine.fifos, most, strict=True)}
 
@@ -63,14 +63,6 @@ def depths_of_finn(design: Design) -> dict[str, int]:
     """The same for a design that has not been built."""
     slowest = max(layer_cycles(layer) for layer in design.layers)
     return finn_depths(assemble(design, dma=False), slowest)
-
-
-def _slower(source: Program, frame_cycles: int) -> Loop:
-    """A source that gives its words evenly over *frame_cycles*, rounded up to whole cycles a word."""
-    words = words_written(source)
-    steps = np.zeros((words, -(-frame_cycles // words)), np.uint8)
-    steps[:, 0] = WRITE
-    return Loop(steps.ravel(), 0)
 
 
 def _finn_rounds(words: int) -> int:

@@ -12,21 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import numpy as np
-
 from labd_host.emulation.golden_layers import Layer
 from labd_host.explore.cycles import CONVERTER
 from labd_host.explore.design import Design
 from labd_host.explore.programs import (
     HLS,
-    READ,
-    WRITE,
-    Loop,
     Pipelines,
     Program,
     gear,
+    giving,
     passing,
     program_of,
+    taking,
     words_of,
 )
 from labd_shared.datatypes import parse_datatype
@@ -171,12 +168,12 @@ def assemble(
     if dma:
         joined += _dma_in(design.inputs[0], middle[0].takes, bits_in)
     else:
-        joined.append((SOURCE, SOURCE, _loop(words_in, WRITE), middle[0].takes * bits_in))
+        joined.append((SOURCE, SOURCE, giving(words_in), middle[0].takes * bits_in))
     joined += [(stage.name, stage.op, stage.program, stage.gives * stage.bits) for stage in middle]
     if dma:
         joined += _dma_out(design.outputs[0], middle[-1].gives)
     else:
-        joined.append((SINK, SINK, _loop(words_out, READ), 0))
+        joined.append((SINK, SINK, taking(words_out), 0))
     last = len(joined) - 1
     units = tuple(
         Unit(name, op, program, (index - 1,) if index else (), (index,) if index < last else ())
@@ -198,23 +195,19 @@ def _fifo_name(index: int, layers: int) -> str:
     return f"{FIFO}_{index}" if index <= layers else f"odma_fifo_{index - layers}"
 
 
-def _loop(steps: int, what: int) -> Loop:
-    return Loop(np.full(steps, what, np.uint8), 0)
-
-
 def _words(tensor: Tensor, lanes: int) -> int:
     return math.prod(tensor.normal) // lanes
 
 
 def _dma_in(tensor: Tensor, lanes: int, bits: int) -> list[tuple[str, str, Program, int]]:
     beat_bits, word_bits = _beat_bits(tensor), _whole_bytes(lanes * bits)
-    source = (tensor.dma, "IODMA", _loop(dma_cycles(tensor), WRITE), beat_bits)
+    source = (tensor.dma, "IODMA", giving(dma_cycles(tensor)), beat_bits)
     return [source, *_dma_converters(tensor.dma, beat_bits, word_bits)]
 
 
 def _dma_out(tensor: Tensor, lanes: int) -> list[tuple[str, str, Program, int]]:
     beat_bits, word_bits = _beat_bits(tensor), _whole_bytes(lanes * tensor.datatype.bits)
-    sink = (tensor.dma, "IODMA", _loop(dma_cycles(tensor), READ), 0)
+    sink = (tensor.dma, "IODMA", taking(dma_cycles(tensor)), 0)
     return [*_dma_converters(tensor.dma, word_bits, beat_bits), sink]
 
 

@@ -73,11 +73,13 @@ class Loop:
 
     Attributes:
         steps: uint8, one per step: READ, WRITE, both or neither.
+        rounds: How often they are done for one frame.
         latency_cycles: From a step to the word that it writes.
         drains: Whether the next frame waits until the pipeline is empty (HLS).
     """
 
     steps: npt.NDArray[np.uint8]
+    rounds: int
     latency_cycles: int
     drains: bool = False
 
@@ -140,26 +142,44 @@ def program_of(layer: Layer, pipelines: Pipelines = HLS) -> Program:
     hls = is_hls(layer.name)
     if isinstance(layer, SlidingWindow):
         return _window(layer)
+    latency = pipelines.of(layer) if hls else _rtl_cycles(layer)
     if isinstance(layer, Mvau):
-        return Loop(_matrix_steps(layer), pipelines.of(layer) if hls else _rtl_matrix_cycles(layer), hls)
+        return Loop(_matrix_steps(layer), layer.vectors, latency, hls)
     if isinstance(layer, MaxPool):
-        steps = np.full(layer.kernel, READ, np.uint8)
-        steps[-1] |= WRITE
-        return Loop(np.tile(steps, layer.vectors * layer.channels // layer.pe), pipelines.of(layer), hls)
+        return Loop(_reduction(layer.kernel), layer.vectors * layer.channels // layer.pe, latency, hls)
     if isinstance(layer, LabelSelect):
-        steps = np.full(layer.labels // layer.pe, READ, np.uint8)
-        steps[-1] |= WRITE
-        return Loop(steps, pipelines.of(layer), hls)
+        return Loop(_reduction(layer.labels // layer.pe), 1, latency, hls)
     if isinstance(layer, Padding):
-        return Loop(_padding_steps(layer), pipelines.of(layer) if hls else RTL_REGISTER_CYCLES, hls)
-    comparisons = layer.steps.bit_length()
-    steps = np.full(layer.vectors * layer.channels // layer.pe, READ | WRITE, np.uint8)
-    return Loop(steps, pipelines.of(layer) if hls else 2 * comparisons + RTL_THRESHOLD_CYCLES, hls)
+        return Loop(_padding_steps(layer), 1, latency, hls)
+    return Loop(_each(READ | WRITE), layer.vectors * layer.channels // layer.pe, latency, hls)
 
 
 def passing(words: int) -> Loop:
     """*words* a frame through wires (FINN's Reshape is a passthru_axi)."""
-    return Loop(np.full(words, READ | WRITE, np.uint8), 0)
+    return Loop(_each(READ | WRITE), words, 0)
+
+
+def giving(words: int, cycles_per_word: int = 1) -> Loop:
+    """A source of *words* a frame."""
+    steps = np.zeros(cycles_per_word, np.uint8)
+    steps[0] = WRITE
+    return Loop(steps, words, 0)
+
+
+def taking(words: int) -> Loop:
+    """A sink of *words* a frame."""
+    return Loop(_each(READ), words, 0)
+
+
+def _each(what: int) -> npt.NDArray[np.uint8]:
+    return np.array([what], np.uint8)
+
+
+def _reduction(words: int) -> npt.NDArray[np.uint8]:
+    """Many words in, one out."""
+    steps = np.full(words, READ, np.uint8)
+    steps[-1] |= WRITE
+    return steps
 
 
 def restart_cycles(layer: Layer) -> int:
@@ -173,15 +193,20 @@ def _matrix_steps(layer: Mvau) -> npt.NDArray[np.uint8]:
     steps = np.zeros((rows, columns), np.uint8)
     steps[0] |= READ
     steps[:, -1] |= WRITE
-    return np.tile(steps.ravel(), layer.vectors)
+    return steps.ravel()
 
 
-def _rtl_matrix_cycles(layer: Mvau) -> int:
-    """Replay buffer, multiplier, adder tree, accumulator and output queue of finn-rtllib's mvu_vvu_axi.
+def _rtl_cycles(layer: Layer) -> int:
+    """The latency of finn-rtllib's units.
 
+    MVAU: replay buffer, multiplier, adder tree, accumulator and output queue of mvu_vvu_axi; measured with
     Verilator: MW 64, MH 16, PE 4, SIMD 8 gives its last sum 40 cycles after the first word.
     """
-    return 5 + math.ceil(math.log2(layer.simd + 1))
+    if isinstance(layer, Mvau):
+        return 5 + math.ceil(math.log2(layer.simd + 1))
+    if isinstance(layer, Thresholding):
+        return 2 * layer.steps.bit_length() + RTL_THRESHOLD_CYCLES
+    return RTL_REGISTER_CYCLES
 
 
 def _padding_steps(layer: Padding) -> npt.NDArray[np.uint8]:
@@ -239,12 +264,12 @@ def words_of(layer: Layer) -> tuple[int, int]:
 def words_read(program: Program) -> int:
     """Words of one frame that *program* reads; of a converter 0, which knows no frames."""
     if isinstance(program, Loop):
-        return int(np.count_nonzero(program.steps & READ))
+        return int(np.count_nonzero(program.steps & READ)) * program.rounds
     return 0 if isinstance(program, Gear) else program.reads
 
 
 def words_written(program: Program) -> int:
     """Words of one frame that *program* writes; of a converter 0, which knows no frames."""
     if isinstance(program, Loop):
-        return int(np.count_nonzero(program.steps & WRITE))
+        return int(np.count_nonzero(program.steps & WRITE)) * program.rounds
     return 0 if isinstance(program, Gear) else len(program.needs)

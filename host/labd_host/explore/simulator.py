@@ -18,7 +18,8 @@ from labd_shared.errors import BuildError, UsageError
 
 STATES = ("idle", "working", "starved", "blocked")
 IDLE, WORKING, STARVED, BLOCKED = range(4)
-MAX_CYCLES = 2_000_000_000
+MOST_UNIT_CYCLES = 10_000_000_000  # a run of one or two minutes
+UNIT_CYCLES_AT_ONCE = 100_000_000  # below a second: an interrupt is heard between two such parts
 
 Counts = npt.NDArray[np.int64]
 
@@ -94,14 +95,14 @@ class Simulation:
 
 
 def simulate(
-    machine: Machine, frames: int = 1, *, trace_rows: int = 0, max_cycles: int = MAX_CYCLES
+    machine: Machine, frames: int = 1, *, trace_rows: int = 0, max_cycles: int | None = None
 ) -> Simulation:
     """Run *machine* until *frames* have left it.
 
     Args:
         frames: At least 1; the interval needs two, and more where it takes long to become steady.
         trace_rows: Sum the run up in at most so many rows over time; 0: no trace.
-        max_cycles: Give up after so many.
+        max_cycles: Give up after so many; by default after what takes a minute or two.
 
     Raises:
         Deadlock: nothing moves; says who waits for which FIFO.
@@ -109,6 +110,8 @@ def simulate(
     """
     if frames < 1:
         raise UsageError(f"{frames} frames cannot be simulated", fix="--frames 1 or more")
+    if max_cycles is None:
+        max_cycles = MOST_UNIT_CYCLES // len(machine.units)
     found = _run(machine, frames, max_cycles, rows=0, bucket_cycles=1)
     if not trace_rows:
         return found
@@ -123,6 +126,7 @@ def _run(machine: Machine, frames: int, max_cycles: int, *, rows: int, bucket_cy
     units, fifos = len(machine.units), len(machine.fifos)
     finished, high = np.full(frames, -1, np.int64), np.zeros(fifos, np.int64)
     states = np.zeros((units, kernel.STATES), np.int64)
+    states[:, kernel.NEWEST] = -1
     busy = np.zeros((units, len(STATES)), np.int64)
     trace = Trace(
         bucket_cycles, np.zeros((rows, units, len(STATES)), np.int64), np.zeros((rows, fifos), np.int64)
@@ -131,13 +135,16 @@ def _run(machine: Machine, frames: int, max_cycles: int, *, rows: int, bucket_cy
     longest = int(packed["facts"][:, kernel.LATENCY].max())
     due = np.zeros((units, longest + 2), np.int64)
     depths = np.array([fifo.depth for fifo in machine.fifos], np.int64)
-    ended, cycles = kernel.run(
-        *packed.values(), depths, frames, max_cycles, bucket_cycles,
-        finished, high, states, busy, trace.units, trace.fifos, count, due,
-    )  # fmt: skip
+    ended, cycles = kernel.RUNNING, 0
+    while ended == kernel.RUNNING and cycles < max_cycles:
+        until = min(max_cycles, cycles + UNIT_CYCLES_AT_ONCE // units)
+        ended, cycles = kernel.run(
+            *packed.values(), depths, frames, cycles, until, bucket_cycles,
+            finished, high, states, busy, trace.units, trace.fifos, count, due,
+        )  # fmt: skip
     if ended == kernel.DEADLOCK:
         raise _deadlock(machine, count, finished, cycles)
-    if ended == kernel.OUT_OF_TIME:
+    if ended == kernel.RUNNING:
         raise UsageError(
             f"{machine.name} gave {int((finished >= 0).sum())} of {frames} frames in {cycles:,} cycles",
             fix="simulate fewer frames",
@@ -164,6 +171,7 @@ def _pack(machine: Machine) -> Mapping[str, npt.NDArray[np.generic]]:
         if isinstance(program, Loop):
             row[kernel.KIND] = kernel.LOOP
             row[kernel.FIRST], row[kernel.LENGTH] = sum(map(len, steps)), len(program.steps)
+            row[kernel.ROUNDS] = program.rounds
             row[kernel.LATENCY], row[kernel.DRAINS] = program.latency_cycles, program.drains
             row[kernel.LIMITED] = not unit.inputs
             steps.append(program.steps)

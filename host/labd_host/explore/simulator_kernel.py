@@ -17,25 +17,25 @@ Numbers = npt.NDArray[np.int64]
 LOOP, WINDOW, WHOLE_WINDOW, GEAR = 0, 1, 2, 3
 READ, WRITE = 1, 2
 IDLE, WORKING, STARVED, BLOCKED = 0, 1, 2, 3
-DONE, DEADLOCK, OUT_OF_TIME = 0, 1, 2
+DONE, DEADLOCK, RUNNING = 0, 1, 2
 
 # Columns of a unit's fixed facts.
-KIND, FIRST, LENGTH, LATENCY, DRAINS, READS, BUFFER, LIMITED = range(8)
-FACTS = 8
+KIND, FIRST, LENGTH, ROUNDS, LATENCY, DRAINS, READS, BUFFER, LIMITED = range(9)
+FACTS = 9
 # Columns of a unit's state.
-STEP, WAIT, HELD, HEAD, NEWEST, WRITING, FETCHED, WRITTEN, FRAMES = range(9)
-STATES = 9
+STEP, ROUND, WAIT, HELD, HEAD, NEWEST, WRITING, FETCHED, WRITTEN, FRAMES = range(10)
+STATES = 10
 
 
 @numba.njit  # type: ignore[untyped-decorator]  # numba has no types here
 def run(
     facts: Numbers, needs: Numbers, keeps: Numbers, steps: npt.NDArray[np.uint8],
     in_first: Numbers, in_fifos: Numbers, out_first: Numbers, out_fifos: Numbers,
-    depths: Numbers, frames: int, limit_cycles: int, bucket_cycles: int,
+    depths: Numbers, frames: int, now: int, until: int, bucket_cycles: int,
     finished: Numbers, high: Numbers, states: Numbers, busy: Numbers,
     trace_units: Numbers, trace_fifos: Numbers, count: Numbers, due: Numbers,
 ) -> tuple[int, int]:  # fmt: skip
-    """Run until *frames* have left, or nothing can move, or *limit_cycles* have passed.
+    """Run from cycle *now* until *frames* have left, or nothing can move, or cycle *until*; may be called again.
 
     Args:
         facts: (units, FACTS), see above; FIRST and LENGTH are a slice of steps, or of needs and keeps.
@@ -46,29 +46,25 @@ def run(
         bucket_cycles: Cycles that one row of the traces sums up.
         finished: (frames,) is filled with the cycle in which the last word of each leaves.
         high: (fifos,) is filled with the most words each held.
-        states: (units, STATES) zeros; on return what the units were doing.
+        states: (units, STATES) what the units are doing: zeros, and NEWEST -1, before the first call.
         busy: (units, 4) is filled with the cycles each was IDLE, WORKING, STARVED, BLOCKED.
         trace_units: (rows, units, 4) the same over time; trace_fifos: (rows, fifos) the most words.
             With no rows nothing is traced.
-        count: (fifos,) zeros; on return the words in each.
-        due: (units, longest latency + 2) for the words in the pipelines.
+        count: (fifos,) the words in each, zeros before the first call.
+        due: (units, longest latency + 2) the words in the pipelines.
 
     Returns:
-        (DONE, DEADLOCK or OUT_OF_TIME, cycles run).
+        (DONE, DEADLOCK or RUNNING, the cycle that comes next).
     """
     units = facts.shape[0]
     fifos = depths.shape[0]
     pushes = np.zeros(fifos, np.int64)
     rows = trace_units.shape[0]
     slots = due.shape[1]
-    left = 0
-    now = 0
-    for unit in range(units):
-        if facts[unit, KIND] == WINDOW or facts[unit, KIND] == WHOLE_WINDOW:
-            states[unit, NEWEST] = -1
-    while now < limit_cycles:
+    while now < until:
         moved = False
         waiting = False  # something will happen by itself later
+        left = 0
         for unit in range(units):
             kind = facts[unit, KIND]
             in_a, in_b = in_first[unit], in_first[unit + 1]
@@ -123,12 +119,15 @@ def run(
                         step += 1
                         if step == facts[unit, LENGTH]:
                             step = 0
+                            states[unit, ROUND] += 1
+                        if states[unit, ROUND] == facts[unit, ROUNDS]:
+                            states[unit, ROUND] = 0
                             states[unit, FRAMES] += 1
                             if facts[unit, DRAINS]:
                                 states[unit, WAIT] = -1
                             if out_a == out_b:
-                                finished[left] = now
-                                left += 1
+                                left = states[unit, FRAMES]
+                                finished[left - 1] = now
                         states[unit, STEP] = step
             elif kind == WINDOW:
                 first = facts[unit, FIRST]
@@ -255,7 +254,7 @@ def run(
             return DONE, now
         if not moved and not waiting:
             return DEADLOCK, now
-    return OUT_OF_TIME, now
+    return RUNNING, now
 
 
 keep_compiled((run,), Path(__file__))
