@@ -40,6 +40,7 @@ setup(
         "labd_host.explore": ["*.json"],
         "labd_host.networks": ["*.toml", "trained/*"],
         "labd_host.remote": ["*.toml"],
+        "labd_host.report": ["*.js"],
     },
     install_requires=[
         "labd-board==0.1.0",  # labd_shared, which both ends speak
@@ -55,7 +56,7 @@ setup(
         "numba>=0.68,<0.69",  # compiles the golden model; its kernels use numba's and llvmlite's builders
         "pooch>=1.9",  # downloads with a pinned checksum
         "scipy>=1.16",  # least squares of the calibration
-        "matplotlib>=3.10,<4",  # the learning curve
+        "matplotlib>=3.10,<4",  # the learning curve, pictures of simulated runs
     ],
     extras_require={"train": ["torch==2.13.0", "brevitas==0.13.4"]},
     entry_points={"console_scripts": ["labd = labd_host.cli.main:main"]},

@@ -19,9 +19,11 @@ def test_tfc_with_the_lab_s_folding_is_limited_by_its_input_dma(compiled):
         ("idma0", "IODMA", 98),
         ("Thresholding_rtl_0", "Thresholding", 16),
         ("MVAU_hls_0", "MVAU", 64),
+        ("StreamingDataWidthConverter_rtl_0", "StreamingDataWidthConverter", 8),
         ("MVAU_hls_1", "MVAU", 64),
         ("MVAU_hls_2", "MVAU", 64),
         ("MVAU_hls_3", "MVAU", 8),
+        ("StreamingDataWidthConverter_rtl_1", "StreamingDataWidthConverter", 10),
         ("LabelSelect_hls_0", "LabelSelect", 10),
         ("odma0", "IODMA", 1),
     ]
@@ -31,7 +33,8 @@ def test_tfc_with_the_lab_s_folding_is_limited_by_its_input_dma(compiled):
 
 
 def test_layers_take_the_cycles_that_finn_expects(compiled):
-    layers = {node.name: node.cycles for node in compiled.estimate.nodes if node.op != "IODMA"}
+    inserted = ("IODMA", "StreamingDataWidthConverter")
+    layers = {node.name: node.cycles for node in compiled.estimate.nodes if node.op not in inserted}
     assert layers == compiled.finn_cycles
 
 
@@ -78,4 +81,15 @@ def test_the_slowest_layer_is_named_where_the_dma_is_not_the_limit(compiled):
     network = compiled.golden.network
     slow = [replace(layer, pe=1) if layer.name == "MVAU_hls_2" else layer for layer in network.layers]
     found = estimate(slow, network.inputs, network.outputs)
-    assert (found.bottleneck, found.cycles_per_frame) == ("MVAU_hls_2", 64 * 8)
+    assert (found.bottleneck, found.cycles_per_frame) == ("MVAU_hls_2", 64 * 8 + 6)
+    assert [(node.name, node.interval_cycles) for node in found.slowest(3)] == [
+        ("MVAU_hls_2", 518),
+        ("idma0", 98),
+        ("MVAU_hls_0", 70),
+    ]
+
+
+def test_an_hls_unit_needs_six_cycles_more_than_finn_says_and_an_rtl_unit_none(compiled):
+    # RTL simulation of a public build, 1000 frames: 20 cycles a frame where FINN's estimate is 14.
+    nodes = {node.name: node.restart_cycles for node in compiled.estimate.nodes}
+    assert (nodes["MVAU_hls_0"], nodes["Thresholding_rtl_0"], nodes["idma0"]) == (6, 0, 0)

@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": ("compare", "compare", "The images on which two runs differ, with pictures."),
     "compile": ("compile", "compile_", "A network through FINN, every stage proven."),
     "demo": ("demo", "demo", "The whole road once, ending on a virtual board."),
+    "estimate": ("estimate", "estimate", "Cycles, rate and bottleneck of a folding, before it is built."),
     "evaluate": (
         "evaluate",
         "evaluate",
@@ -27,6 +28,7 @@ COMMANDS = {
     "import": ("interchange", "import_", "A bundle from somebody else's FINN design."),
     "inspect": ("inspect", "inspect", "Show a bundle, deploy folder, .bit, .hwh, .onnx or network.npz."),
     "networks": ("networks", "networks", "The networks there are."),
+    "simulate": ("simulate", "simulate", "A folded network cycle by cycle: latency, rate, FIFOs, stalls."),
     "train": ("train", "train", "Train a network of the table."),
     "validate": ("validate", "validate", "What a board would score: the golden model, bit by bit."),
 }

@@ -7,16 +7,11 @@ used. No kernel allocates, none holds the interpreter's lock.
 Compiled code is kept in the user's cache, by the digest of the source and by the processor.
 """
 
-import hashlib
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
 from numba import njit
-from numba.core import config
 
-from labd_host import places
 from labd_host.emulation import golden_vectors
 from labd_host.emulation.golden_vectors import (
     LANES,
@@ -27,6 +22,7 @@ from labd_host.emulation.golden_vectors import (
     products_reach,
     reached,
 )
+from labd_host.emulation.kernel_cache import keep_compiled
 
 _compiled = njit(nogil=True, boundscheck=False)
 
@@ -164,30 +160,4 @@ _KERNELS: tuple[Any, ...] = (
 )
 
 
-def _cache_folder() -> Path | None:
-    """Where compiled code may lie: a folder that nobody else can write to; None where there is none."""
-    digest = hashlib.sha256(Path(golden_vectors.__file__).read_bytes()).hexdigest()[:16]
-    folder = places.cache() / "kernels" / digest
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-    except OSError:
-        return None
-    others = stat.S_IWGRP | stat.S_IWOTH
-    return folder if found.st_uid == os.getuid() and not found.st_mode & others else None
-
-
-def _keep_compiled() -> None:
-    """Let the kernels be compiled once; numba checks their own source, the processor and its version."""
-    folder = Path(config.CACHE_DIR) if config.CACHE_DIR else _cache_folder()
-    if folder is None:
-        return
-    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
-    try:
-        for kernel in _KERNELS:
-            kernel.enable_caching()
-    finally:
-        config.CACHE_DIR = before
-
-
-_keep_compiled()
+keep_compiled(_KERNELS, Path(golden_vectors.__file__))

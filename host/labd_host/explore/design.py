@@ -18,6 +18,7 @@ from pathlib import Path
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_host.emulation.network_file import read_network
+from labd_host.explore.programs import words_of
 from labd_host.flow.folding import Attribute, Folding, check_folding
 from labd_host.networks.table import KERNEL, POOL, Network
 from labd_shared.errors import UsageError
@@ -75,20 +76,6 @@ def _input(tensor: Tensor, first: Layer) -> Tensor:
     together = math.gcd(lanes, values)  # an MVAU may take several pixels' channels, an edge never does
     folded = (*tensor.normal[:-1], values // together, together)
     return make_tensor(tensor.name, tensor.datatype.name, tensor.normal, folded, tensor.layout, tensor.dma)
-
-
-def words_of(layer: Layer) -> tuple[int, int]:
-    """Values in one word of the stream that *layer* reads, and of the one that it writes."""
-    if isinstance(layer, Mvau):
-        return layer.simd, layer.pe
-    if isinstance(layer, LabelSelect):
-        return layer.pe, 1
-    if isinstance(layer, SlidingWindow):
-        window = layer.kernel_h * layer.kernel_w if layer.parallel else 1
-        return layer.simd, layer.simd * window
-    if isinstance(layer, Thresholding | MaxPool):
-        return layer.pe, layer.pe
-    return layer.simd, layer.simd
 
 
 def read_design(path: Path) -> Design:

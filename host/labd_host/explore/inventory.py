@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, SlidingWindow, Thresholding
-from labd_host.explore.cycles import DMA_PORT_BITS
-from labd_host.explore.design import Design, words_of
+from labd_host.explore.design import Design
+from labd_host.explore.programs import words_of
 from labd_host.explore.resources import (
     Resources,
     Settings,
@@ -33,6 +33,7 @@ from labd_host.explore.resources import (
     window_words,
 )
 from labd_shared.datatypes import parse_datatype
+from labd_shared.timing import DMA_PORT_BITS
 
 SHALLOW_WORDS = 2  # a FIFO of FINN's least depth
 NARROW_BITS = 4  # of an input value; FINN overestimates the multipliers of wider ones

@@ -1,0 +1,75 @@
+"""What estimate, simulate and their like work on: a network's name, or what a compile or build left."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labd_shared.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from labd_host.explore.design import Design
+
+WHAT = "NETWORK|BUNDLE|DIR|FOLDED.onnx"
+
+
+def shown_name(name: str) -> str:
+    """A node's name for a table of 80 columns: FINN's name of a width converter alone has half of them."""
+    return name.replace("StreamingDataWidthConverter_rtl_", "width converter ")
+
+
+def named_design(what: str, folding: str | None) -> Design:
+    """The design that *what* names, folded as *folding* says or as it is.
+
+    Args:
+        what: A network of the table, a compiled folder, a bundle, a network.npz, or a folded dataflow graph.
+        folding: A preset or a file; a network of the table has no folding of its own and needs one.
+
+    Raises:
+        UsageError: there is no such design, or a folding is missing.
+        ArtifactError: a file is damaged.
+        IllegalFolding: the folding does not fit.
+    """
+    from labd_host.flow import load_folding
+    from labd_host.networks import NETWORKS
+
+    design = unfolded_design(what)
+    if folding is not None:
+        return design.folded(load_folding(folding, design.name))
+    if what in NETWORKS:
+        raise UsageError(
+            f"no folding was given for {what}", fix=f"add --folding lab, or a JSON file, to {what}"
+        )
+    return design
+
+
+def unfolded_design(what: str) -> Design:
+    """The same in the folding it has: of a network of the table PE = SIMD = 1."""
+    from labd_host.explore.design import design_of, read_design
+    from labd_host.networks import NETWORKS
+
+    path = Path(what)
+    if what in NETWORKS:
+        return design_of(NETWORKS[what])
+    if path.suffix == ".onnx" and path.is_file():
+        return _folded_graph(path)
+    if path.is_file() and zipfile.is_zipfile(path) and path.suffix == ".zip":
+        from labd_shared.bundle import open_bundle
+
+        return read_design(open_bundle(path).folder)
+    if path.exists():
+        return read_design(path)
+    raise unknown_name("network or folder", what, NETWORKS, fix="labd networks lists the networks")
+
+
+def _folded_graph(path: Path) -> Design:
+    """The dataflow graph of the compile's last stage, through FINN."""
+    from labd_host.explore.design import Design
+    from labd_host.flow.describe import describe
+    from labd_host.flow.finn_door import Finn
+
+    with Finn() as finn:
+        model = finn.load(path)
+        network = describe(finn.graph(model), path.stem, finn.edges(model))
+    return Design(network.name, network.layers, network.inputs, network.outputs)
