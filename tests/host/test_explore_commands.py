@@ -82,7 +82,7 @@ def test_a_compiled_folder_and_its_folded_graph_are_the_same_design(compiled):
     ("arguments", "sentence", "fix"),
     [
         (["estimate", "tfc-w1a1"], "no folding was given for tfc-w1a1", "add --folding lab"),
-        (["estimate", "tfc-w1a"], "no network or folder named 'tfc-w1a'", "did you mean 'tfc-w1a1'?"),
+        (["estimate", "tfc-w1a1x"], "no network or folder named 'tfc-w1a1x'", "did you mean 'tfc-w1a1'?"),
         (
             ["simulate", "tfc-w1a1", "--folding", "lab", "--fifo-depths", "no.json"],
             "there is no file no.json",
