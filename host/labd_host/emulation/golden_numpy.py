@@ -97,7 +97,8 @@ def _count(ladder: Ladder, values: npt.NDArray[Any]) -> Array:
     """The levels of *values* (..., channels)."""
     thresholds, storage = ladder.thresholds, storage_of(ladder.kind)
     if ladder.is_bit:
-        return (values >= thresholds[:, 0]).view(np.uint8)
+        # A plain number is compared in the type that the values have.
+        return (values >= (thresholds[:, 0] if len(thresholds) > 1 else int(thresholds[0, 0]))).view(np.uint8)
     if ladder.steps <= FEW_STEPS:
         reached = np.zeros(values.shape, np.int32)
         for step in range(ladder.steps):
@@ -115,7 +116,7 @@ def _count(ladder: Ladder, values: npt.NDArray[Any]) -> Array:
 def _table(step: Levels) -> Array | None:
     """The level of every input from the lowest on, where all channels have the same thresholds."""
     kind = parse_datatype(step.layer.input)
-    if len(step.ladder.thresholds) > 1 or kind.high - kind.low >= TABLE:
+    if step.ladder.is_bit or len(step.ladder.thresholds) > 1 or kind.high - kind.low >= TABLE:
         return None
     return _count(step.ladder, np.arange(kind.low, kind.high + 1)[:, np.newaxis])[:, 0]
 
