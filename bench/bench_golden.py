@@ -69,7 +69,7 @@ def roofline() -> float:
     out, middle = np.zeros(rows, np.uint32), np.full((1, kernels.LANES), 16 * words, np.int32)
 
     def product() -> None:
-        kernels.product_reaches(True, maps, starts, rows, offsets, weights, middle, out, 1)
+        kernels.product_reaches(True, maps, starts, rows, offsets, weights, middle, 1, out)
 
     inner = rows * words * 32 * kernels.LANES / best_s(product, 200)
     sys.stderr.write(f"roofline: {plain / 1e9:.0f} Gbit/s plainly, {inner / 1e9:.0f} in registers\n")

@@ -19,9 +19,7 @@ from labd_host.emulation.golden_plan import Ladder, Levels, Pad, Pool, Product, 
 from labd_host.emulation.golden_vectors import LANES, ROWS
 from labd_shared.datatypes import Datatype, parse_datatype
 
-WORKING_BYTES = (
-    512 << 10
-)  # of the maps between two steps, for the frames computed at once: a share of a core's cache
+WORKING_BYTES = 512 << 10  # of the maps before and after a step, for the frames computed at once
 MOST_FRAMES = 1024  # computed at once
 SPARE = 2 * LANES  # entries behind a map that a vector may read
 MOST_INT32 = (1 << 31) - 2  # thresholds reach one further
@@ -356,43 +354,40 @@ def _pair_words(step: Product) -> tuple[Entries, Entries]:
 
 
 def _thresholded(step: Product, source: Map, offsets: Entries, words: Entries) -> Iterator[Operation]:
-    """A product of 32-bit words and what becomes of its sums."""
-    mh = step.layer.mh
+    """A product of 32-bit words, and its levels where thresholds follow."""
+    mh, ladder = step.layer.mh, step.ladder
     blocks = _up(mh, LANES) // LANES
     weights = np.zeros((len(words), blocks * LANES), np.int32)
     weights[:, :mh] = words
     weights = np.ascontiguousarray(weights.reshape(-1, blocks, LANES).transpose(1, 0, 2))
     offsets = offsets.astype(np.int32)
-    thresholds = np.full((blocks, LANES), np.iinfo(np.int32).max, np.int32)
-    fused = step.ladder is not None and step.ladder.is_bit
-    if fused and step.ladder is not None:
-        thresholds.reshape(-1)[:mh] = step.ladder.thresholds[:, 0]
     pixels, xnor = step.windows.count, step.layer.xnor
-    sums_map = Map(pixels, mh, np.dtype(np.int32), blocks * LANES)
-    entry_bytes = source.dtype.itemsize * source.width
-    if not source.bits:
-        entry_bytes = source.dtype.itemsize * step.windows.channels
+    pixel = source.dtype.itemsize * (source.width if source.bits else step.windows.channels)
 
-    def preparer(kernel: Any, width: int) -> Callable[[int], Run]:
+    def operation(target: Map, kernel: Any, rest: tuple[Any, ...], gives: str) -> Operation:
         def prepare(most: int) -> Run:
-            starts = _starts(step.windows, most, entry_bytes)
+            starts = _starts(step.windows, most, pixel)
 
             def run(x: Entries, out: Entries, frames: int) -> None:
-                kernel(xnor, x, starts, frames * pixels, offsets, weights, thresholds, out, width)
+                kernel(xnor, x, starts, frames * pixels, offsets, weights, *rest, out)
 
             return run
 
-        return prepare
+        return Operation(target, prepare, gives)
 
-    sums = Operation(sums_map, preparer(kernels.product_sums, sums_map.width), "sums")
-    if step.ladder is None:
+    sums_map = Map(pixels, mh, np.dtype(np.int32), blocks * LANES)
+    sums = operation(sums_map, kernels.product_sums, (sums_map.width,), "sums")
+    if ladder is None:
         yield replace(sums, gives="values")
-    elif fused:
+    elif ladder.is_bit:
+        thresholds = np.full(blocks * LANES, np.iinfo(np.int32).max, np.int32)
+        thresholds[:mh] = ladder.thresholds[:, 0]
         bits = _bits(pixels, mh)
-        yield Operation(bits, preparer(kernels.product_reaches, bits.width), "values", sums)
+        rest = (thresholds.reshape(blocks, LANES), bits.width)
+        yield replace(operation(bits, kernels.product_reaches, rest, "values"), sums=sums)
     else:
         yield sums
-        yield _counted(sums_map, step.ladder)
+        yield _counted(sums_map, ladder)
 
 
 def _wide_product(step: Product, source: Map) -> Iterator[Operation]:

@@ -28,7 +28,7 @@ _compiled = njit(nogil=True, boundscheck=False)
 
 
 @_compiled
-def product_reaches(bits, x, starts, rows, offsets, weights, thresholds, out, out_words):  # type: ignore[no-untyped-def]
+def product_reaches(bits, x, starts, rows, offsets, weights, thresholds, width, out):  # type: ignore[no-untyped-def]
     """Products of windows, and the bits that say which sums reach their thresholds.
 
     Args:
@@ -39,29 +39,32 @@ def product_reaches(bits, x, starts, rows, offsets, weights, thresholds, out, ou
         offsets: Of each word of a window, in bytes from its start, int32.
         weights: (blocks, words, LANES), int32.
         thresholds: (blocks, LANES), int32.
-        out: Words of bits, *out_words* a row.
+        width: Words of bits of a window.
+        out: These.
     """
     words = len(offsets)
-    for block in range(len(thresholds)):
+    for block in range(len(weights)):
         for row in range(0, rows, ROWS):
+            first = row * width + block
             if bits:
                 agreeing_bits_reach(
-                    x, starts, offsets, weights, words, block, row, thresholds, out, out_words
+                    x, starts, offsets, weights, words, block, row, thresholds, out, first, width
                 )
             else:
-                products_reach(x, starts, offsets, weights, words, block, row, thresholds, out, out_words)
+                products_reach(x, starts, offsets, weights, words, block, row, thresholds, out, first, width)
 
 
 @_compiled
-def product_sums(bits, x, starts, rows, offsets, weights, thresholds, out, out_words):  # type: ignore[no-untyped-def]
-    """The sums themselves: as `product_reaches`; *out* is int32, *out_words* is LANES times the blocks."""
+def product_sums(bits, x, starts, rows, offsets, weights, width, out):  # type: ignore[no-untyped-def]
+    """The sums themselves: as `product_reaches`; *out* is int32, *width* is LANES times the blocks."""
     words = len(offsets)
-    for block in range(len(thresholds)):
+    for block in range(len(weights)):
         for row in range(0, rows, ROWS):
+            first = row * width + block * LANES
             if bits:
-                agreeing_bits(x, starts, offsets, weights, words, block, row, thresholds, out, out_words)
+                agreeing_bits(x, starts, offsets, weights, words, block, row, out, out, first, width)
             else:
-                products(x, starts, offsets, weights, words, block, row, thresholds, out, out_words)
+                products(x, starts, offsets, weights, words, block, row, out, out, first, width)
 
 
 @_compiled

@@ -33,6 +33,7 @@ _PAIRS = ir.VectorType(_I32, 2 * WIDE)
 
 Builder = Any  # llvmlite's, which has no types
 Value = Any
+Add = Callable[[Builder, Value, Value, Value], Value]
 
 
 def _data(context: Any, builder: Builder, kind: Any, array: Value) -> Value:
@@ -44,6 +45,11 @@ def _at(builder: Builder, data: Value, index: Value, kind: Any, size: int) -> Va
     """The address of entry *index*, of *size* bytes, as a pointer to *kind*."""
     place = builder.gep(data, [builder.mul(index, _I64(size))])
     return builder.bitcast(place, kind.as_pointer())
+
+
+def _vector(builder: Builder, data: Value, index: Value) -> Value:
+    """Vector *index* of 32-bit numbers."""
+    return builder.load(_at(builder, data, index, _SUMS, 4 * WIDE), align=4)
 
 
 def _repeated(kind: Any, value: int) -> Value:
@@ -98,98 +104,96 @@ def _add_products(builder: Builder, total: Value, word: Value, weights: Value) -
     return builder.add(total, builder.add(even, odd))
 
 
-Add = Callable[[Builder, Value, Value, Value], Value]
+def _slots(builder: Builder) -> list[Value]:
+    """Where sums are kept, window by window; LLVM makes registers of them."""
+    return [cgutils.alloca_once(builder, _SUMS) for _ in range(ROWS * VECTORS)]
+
+
+def _clear(builder: Builder, slots: list[Value]) -> None:
+    for slot in slots:
+        builder.store(_repeated(_SUMS, 0), slot)
+
+
+def _add_to(builder: Builder, slot: Value, value: Value) -> None:
+    builder.store(builder.add(builder.load(slot), value), slot)
 
 
 def _emit_product(
     context: Any, builder: Builder, signature: Any, arguments: Any, *, bits: bool
-) -> list[list[Value]]:
+) -> list[Value]:
     """Sums of ROWS windows times LANES channels; see `_product_into` for the arguments."""
     x, starts, offsets, weights = (
         _data(context, builder, kind, array)
         for kind, array in zip(signature.args[:4], arguments[:4], strict=True)
     )
     words, block, row = arguments[4:7]
-    bases = [
-        builder.gep(
-            x, [builder.sext(builder.load(_at(builder, starts, builder.add(row, _I64(each)), _I32, 4)), _I64)]
-        )
-        for each in range(ROWS)
-    ]
-    zero = _repeated(_SUMS, 0)
-    totals = [[cgutils.alloca_once_value(builder, zero) for _ in range(VECTORS)] for _ in range(ROWS)]
-    for row_totals in totals:
-        for total in row_totals:
-            builder.store(zero, total)
-    by_bytes = bits and not COUNTS_WORDS
-    add: Add = _add_products if not bits else _add_differing_bytes if by_bytes else _add_differing
     first_word = builder.mul(block, words)
 
-    def go_through(begin: Value, end: Value, into: list[list[Value]]) -> None:
-        with cgutils.for_range_slice(builder, begin, end, _I64(1), intp=_I64) as (index, _):
-            offset = builder.sext(builder.load(_at(builder, offsets, index, _I32, 4)), _I64)
-            at = _at(builder, weights, builder.add(first_word, index), _I8, 4 * LANES)
-            columns = [
-                builder.load(_at(builder, at, _I64(each), _SUMS, 4 * WIDE), align=4)
-                for each in range(VECTORS)
-            ]
-            for base, row_totals in zip(bases, into, strict=True):
-                place = builder.bitcast(builder.gep(base, [offset]), _I32.as_pointer())
-                word = _everywhere(builder, builder.load(place, align=2))
-                for total, column in zip(row_totals, columns, strict=True):
-                    builder.store(add(builder, builder.load(total), word, column), total)
+    def entry(table: Value, index: Value) -> Value:
+        """A number of bytes from a table of int32."""
+        return builder.sext(builder.load(_at(builder, table, index, _I32, 4)), _I64)
 
-    if not by_bytes:
-        go_through(_I64(0), words, totals)
-    else:
-        parts = [[cgutils.alloca_once_value(builder, zero) for _ in range(VECTORS)] for _ in range(ROWS)]
+    windows = [builder.gep(x, [entry(starts, builder.add(row, _I64(each)))]) for each in range(ROWS)]
+
+    def go_through(begin: Value, end: Value, add: Add, slots: list[Value]) -> None:
+        """Add the words from *begin* to *end* of each window to its *slots*."""
+        with cgutils.for_range_slice(builder, begin, end, _I64(1), intp=_I64) as (index, _):
+            offset = entry(offsets, index)
+            here = _at(builder, weights, builder.add(first_word, index), _I8, 4 * LANES)
+            columns = [_vector(builder, here, _I64(each)) for each in range(VECTORS)]
+            for each, window in enumerate(windows):
+                place = builder.bitcast(builder.gep(window, [offset]), _I32.as_pointer())
+                word = _everywhere(builder, builder.load(place, align=2))
+                for slot, column in zip(slots[each * VECTORS :], columns, strict=False):
+                    builder.store(add(builder, builder.load(slot), word, column), slot)
+
+    sums = _slots(builder)
+    _clear(builder, sums)
+    if bits and not COUNTS_WORDS:
+        parts = _slots(builder)
         with cgutils.for_range_slice(builder, _I64(0), words, _I64(BYTE_COUNTS), intp=_I64) as (begin, _):
             beyond = builder.add(begin, _I64(BYTE_COUNTS))
             end = builder.select(builder.icmp_signed("<", beyond, words), beyond, words)
-            for row_parts in parts:
-                for part in row_parts:
-                    builder.store(zero, part)
-            go_through(begin, end, parts)
-            for row_totals, row_parts in zip(totals, parts, strict=True):
-                for total, part in zip(row_totals, row_parts, strict=True):
-                    counted = _sum_of_bytes(builder, builder.load(part))
-                    builder.store(builder.add(builder.load(total), counted), total)
-    return [[builder.load(total) for total in row_totals] for row_totals in totals]
+            _clear(builder, parts)
+            go_through(begin, end, _add_differing_bytes, parts)
+            for total, part in zip(sums, parts, strict=True):
+                _add_to(builder, total, _sum_of_bytes(builder, builder.load(part)))
+    else:
+        go_through(_I64(0), words, _add_differing if bits else _add_products, sums)
+    return [builder.load(total) for total in sums]
 
 
 def _product_into(*, bits: bool, compare: bool) -> Callable[..., Any]:
     """An intrinsic that computes sums and stores them, or the bits that say which reach their thresholds.
 
     Its arguments: what the windows are taken of; where each begins and where its words lie from there,
-    in bytes, int32; weights, int32; how many words a window has; block and first row; thresholds, int32;
-    the result and how many words of it a row has.
+    in bytes, int32; weights, int32; how many words a window has; block and first window; thresholds,
+    (blocks, LANES) int32, or anything where nothing is compared; the result, its entry for the first
+    window's first channel, and from one window to the next.
     """
 
     def typed(_: Any, x: Any, starts: Any, offsets: Any, weights: Any, words: Any, block: Any, row: Any,
-              thresholds: Any, out: Any, out_words: Any) -> Any:  # fmt: skip
+              thresholds: Any, out: Any, first: Any, step: Any) -> Any:  # fmt: skip
         whole = types.intp
-        signature = types.void(x, starts, offsets, weights, whole, whole, whole, thresholds, out, whole)
+        signature = types.void(
+            x, starts, offsets, weights, whole, whole, whole, thresholds, out, whole, whole
+        )
 
         def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
             sums = _emit_product(context, builder, signature, arguments, bits=bits)
-            block, row, out_words = arguments[5], arguments[6], arguments[9]
+            block, first, step = arguments[5], arguments[9], arguments[10]
             limits = _data(context, builder, signature.args[7], arguments[7])
             out = _data(context, builder, signature.args[8], arguments[8])
-            reached = []
-            for vector in range(VECTORS):
-                place = builder.add(builder.mul(block, _I64(VECTORS)), _I64(vector))
-                reached.append(builder.load(_at(builder, limits, place, _SUMS, 4 * WIDE), align=4))
-            for each, row_sums in enumerate(sums):
-                first = builder.mul(builder.add(row, _I64(each)), out_words)
-                column = block if compare else builder.mul(block, _I64(LANES))
-                target = _at(builder, out, builder.add(first, column), _I8, 4)
-                for vector, total in enumerate(row_sums):
-                    if compare:
-                        bit = builder.icmp_signed(">=", total, reached[vector])
-                        half = builder.bitcast(bit, _I16)
-                        builder.store(half, _at(builder, target, _I64(vector), _I16, 2), align=2)
-                    else:
-                        builder.store(total, _at(builder, target, _I64(vector), _SUMS, 4 * WIDE), align=4)
+            for index, total in enumerate(sums):
+                each, vector = divmod(index, VECTORS)
+                target = _at(builder, out, builder.add(first, builder.mul(step, _I64(each))), _I8, 4)
+                if compare:
+                    place = builder.add(builder.mul(block, _I64(VECTORS)), _I64(vector))
+                    reach = builder.icmp_signed(">=", total, _vector(builder, limits, place))
+                    half = _at(builder, target, _I64(vector), _I16, 2)
+                    builder.store(builder.bitcast(reach, _I16), half, align=2)
+                else:
+                    builder.store(total, _at(builder, target, _I64(vector), _SUMS, 4 * WIDE), align=4)
             return context.get_dummy_value()
 
         return signature, generate
