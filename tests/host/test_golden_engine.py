@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import stat
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from labd_host.emulation.golden import GoldenModel
 from labd_host.emulation.golden_layers import Mvau, Network
+from labd_host.emulation.kernel_cache import cache_folder
 from labd_shared.errors import UsageError
 from labd_shared.tensors import make_tensor
 from support.odd_networks import NETWORKS, network
@@ -72,6 +74,21 @@ def test_without_numba_the_answers_come_from_numpy(monkeypatch):
     assert found.reshape(len(images), -1).tolist() == [slow(odd, image)["a"] for image in images]
     with pytest.raises(ImportError):
         GoldenModel(odd, form="compiled").run(images)
+
+
+def test_compiled_code_is_kept_only_where_nobody_else_can_write(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "kernels.py"
+    source.write_text("")
+    folder = cache_folder(source)
+    assert folder is not None
+    assert folder.is_relative_to(tmp_path / "cache")
+    assert stat.S_IMODE(folder.stat().st_mode) & (stat.S_IWGRP | stat.S_IWOTH) == 0
+    folder.chmod(0o777)
+    assert cache_folder(source) is None
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "file"))
+    assert cache_folder(source) is None
 
 
 def test_a_model_that_was_not_run_has_not_imported_numba():

@@ -19,7 +19,7 @@ from labd_host.emulation.golden_plan import Ladder, Levels, Pad, Pool, Product, 
 from labd_host.emulation.golden_vectors import LANES, ROWS
 from labd_shared.datatypes import Datatype, parse_datatype
 
-WORKING_BYTES = 512 << 10  # of the maps before and after a step, for the frames computed at once
+WORKING_BYTES = 1 << 20  # of the maps before and after a step, for the frames computed at once
 MOST_FRAMES = 1024  # computed at once
 SPARE = 2 * LANES  # entries behind a map that a vector may read
 MOST_INT32 = (1 << 31) - 2  # thresholds reach one further

@@ -22,7 +22,7 @@ def keep_compiled(kernels: Iterable[Any], source: Path) -> None:
         kernels: What ``numba.njit`` made.
         source: A file that they depend on and numba does not look at, or their own.
     """
-    folder = Path(config.CACHE_DIR) if config.CACHE_DIR else _cache_folder(source)
+    folder = Path(config.CACHE_DIR) if config.CACHE_DIR else cache_folder(source)
     if folder is None:
         return
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
@@ -33,7 +33,7 @@ def keep_compiled(kernels: Iterable[Any], source: Path) -> None:
         config.CACHE_DIR = before
 
 
-def _cache_folder(source: Path) -> Path | None:
+def cache_folder(source: Path) -> Path | None:
     """Where compiled code may lie: a folder that nobody else can write to; None where there is none."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     folder = places.cache() / "kernels" / digest
