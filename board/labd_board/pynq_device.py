@@ -30,7 +30,7 @@ from labd_shared.errors import (
     from_wire,
     unknown_name,
 )
-from labd_shared.hwh import read_hwh
+from labd_shared.hwh import Block, read_hwh
 from labd_shared.tensors import count
 
 PART = PYNQ_Z2_PART  # the PYNQ-Z1 has the same
@@ -86,6 +86,7 @@ class PynqDevice(Device):
     def __init__(self) -> None:
         self._pynq: Any = None
         self._overlay: Any = None
+        self._blocks: Dict[str, Block] = {}
         self._buffers: List[PynqBufferOf] = []
 
     def open(self) -> None:
@@ -122,22 +123,16 @@ class PynqDevice(Device):
                 self._overlay = pynq.Overlay(bitfile, download=True)
         except Exception as error:
             raise _translated(error, "pynq could not load {}".format(Path(bitfile).name)) from error
-        for name, block in hwh.blocks.items():
-            entry = self._overlay.ip_dict.get(name)
-            if entry is not None and int(entry["phys_addr"]) != block.base:
-                raise ArtifactError(
-                    "pynq has {} at {:#x}, the .hwh beside the bitfile at {:#x}: it cached an older .hwh".format(
-                        name, int(entry["phys_addr"]), block.base
-                    ),
-                    fix="deploy the bundle again: each release has a folder of its own",
-                )
+        self._blocks = hwh.blocks
 
     def registers(self, block: str) -> PynqRegisters:
         if self._overlay is None:
             raise BoardError("nothing is programmed", fix="call program(bitfile) first")
-        if block not in self._overlay.ip_dict:
-            raise unknown_name("block", block, self._overlay.ip_dict)
-        return PynqRegisters(block, getattr(self._overlay, block))
+        if block not in self._blocks:
+            raise unknown_name("block", block, self._blocks)
+        # By the addresses of the .hwh beside the bitfile: pynq 3 caches an older one of the same bitfile.
+        where = self._blocks[block]
+        return PynqRegisters(block, self._pynq.MMIO(where.base, where.size))
 
     def allocate(self, shape: Tuple[int, ...]) -> PynqBufferOf:
         pynq = self._library()
@@ -155,6 +150,9 @@ class PynqDevice(Device):
             ) from error
         self._buffers.append(buffer)
         return buffer
+
+    def contiguous_free_bytes(self) -> Optional[int]:
+        return _cma_free_bytes(_active_device(self._library()))
 
     def set_clock_mhz(self, clock_mhz: float) -> float:
         self.open()

@@ -1,9 +1,9 @@
 """Integers to the bytes FINN's DMA moves, and back.
 
 Element 0 of the innermost axis lands in the lowest bits of byte 0, the row is padded with zeros to
-whole bytes, signed values are two's complement, BIPOLAR -1 is bit 0. This is FINN's layout with
-``reverse_inner=True, reverse_endian=True``, which its driver always uses. Values are checked on
-every path: what does not fit is refused, never truncated.
+whole bytes, signed values are two's complement, BIPOLAR -1 is bit 0, FIXED values are counted in
+steps. This is FINN's layout with ``reverse_inner=True, reverse_endian=True``, which its driver always
+uses. Values are checked on every path: what does not fit is refused, never truncated.
 
 Source: Xilinx/finn 39f0c9a, src/finn/util/data_packing.py:334-397; golden vectors in tests/shared.
 """
@@ -43,13 +43,16 @@ def container(datatype: Datatype) -> np.dtype:
 
 
 def check_values(values: np.ndarray, datatype: Datatype) -> np.ndarray:
-    """*values* as integers, each one checked against *datatype*; a copy only where the input is float.
+    """*values* as the integers on the wire, each one checked against *datatype*; a copy only where the input
+    is float or the type FIXED.
 
     Raises:
         DatatypeError: a value does not fit, is not whole, or the array does not hold numbers.
     """
     if values.dtype == np.bool_:
         values = values.view(np.uint8)
+    if datatype.fraction_bits and values.dtype.kind in "iuf":
+        values = values.astype(np.float64) * (1 << datatype.fraction_bits)  # exact: a power of two
     if values.dtype.kind == "f":
         values = _whole(values, datatype)
     if values.dtype.kind not in "iu":
@@ -83,7 +86,8 @@ def _whole(values: np.ndarray, datatype: Datatype) -> np.ndarray:
     return whole
 
 
-def _refuse(value: Any, datatype: Datatype) -> None:
+def _refuse(wire: Any, datatype: Datatype) -> None:
+    value = wire * datatype.step
     raise DatatypeError(
         "value {} does not fit {} ({})".format(value, datatype.name, datatype.describe_range()),
         fix="check the input contract of the bundle: labd inspect BUNDLE",
@@ -152,14 +156,15 @@ class PackingPlan(object):
                 fix="allocate it with the tensor's packed shape",
             )
         # Bytes for UINT8 cannot be wrong: then not even a look at the type's bounds is paid for.
-        if not self._is_native or values.dtype != self._container:
+        if not self._is_native or values.dtype != self._container or self.datatype.fraction_bits:
             values = check_values(values, self.datatype)
         self._pack(values, out)
         return out
 
     def unpack(self, packed: np.ndarray) -> np.ndarray:
         """The integers in *packed*, uint8 of shape ``(..., row_bytes)``: shape ``(..., inner)`` in
-        `container` of the datatype, always a copy (a DMA buffer must not leak into results).
+        `container` of the datatype (float64 of a FIXED one), always a copy: a DMA buffer must not leak into
+        results.
 
         Raises:
             ShapeError: *packed* has another shape or type.
@@ -172,7 +177,8 @@ class PackingPlan(object):
                 fix="check that the bundle's output tensor is the accelerator's",
             )
         rows = np.ascontiguousarray(packed).reshape(-1, self.row_bytes)
-        return self._unpack(rows).reshape(packed.shape[:-1] + (self.inner,))
+        values = self._unpack(rows).reshape(packed.shape[:-1] + (self.inner,))
+        return values * self.datatype.step if self.datatype.fraction_bits else values
 
     # Whole containers: the bytes are the values.
 

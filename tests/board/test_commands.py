@@ -9,7 +9,7 @@ import pytest
 
 from labd_board import info, selftest, session, throughput, validate
 from labd_shared.datasets import write_packed
-from labd_shared.errors import DmaTimeout, GoldenMismatch
+from labd_shared.errors import GoldenMismatch, OutputStuck
 from labd_shared.statistics import percentile, wilson_interval
 from labd_shared.wire import find_error
 from support.bundles import darkness, fake_board, without_golden, write_bundle
@@ -140,7 +140,7 @@ def test_errors_cross_the_wire_when_asked(options, monkeypatch, capsys):
     monkeypatch.setenv("LABD_ERRORS", "wire")
     assert validate.main(options, fake_board(stuck=("odma0",))) == 6
     error = find_error(capsys.readouterr().err)
-    assert type(error) is DmaTimeout and error.facts["input_done"] is True
+    assert type(error) is OutputStuck and error.facts["input_done"] is True
 
 
 def test_official_files_are_packed_on_the_way(options, mnist_folder, tmp_path, capsys):
