@@ -35,7 +35,7 @@ DOORS = {
     "llvmlite": ["host/labd_host/emulation"],
 }
 STANDARD_ON_THE_BOARD = {
-    "abc", "argparse", "contextlib", "difflib", "enum", "fcntl", "gzip", "hashlib", "io", "json", "math", "os",
+    "abc", "argparse", "contextlib", "csv", "difflib", "enum", "fcntl", "gzip", "hashlib", "io", "json", "math", "os",
     "pathlib", "platform", "re", "shutil", "struct", "sys", "tarfile", "tempfile", "time", "typing", "warnings",
     "weakref", "xml", "zipfile", "zlib",
 }  # fmt: skip

@@ -22,6 +22,11 @@ class Output(NamedTuple):
         self.lines.write(text + "\n")
         self.lines.flush()  # the other end of an SSH connection is watching
 
+    def progress(self, text: str) -> None:
+        """A line about how it goes: always on standard error."""
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
     def result(self, record: Any) -> None:
         """The result for programs, if they asked for it."""
         if self.json is not None:

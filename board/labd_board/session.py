@@ -120,6 +120,17 @@ def packed_root() -> Path:
     return Path(tempfile.gettempdir()) / "labd-datasets-{}".format(os.geteuid())
 
 
+def runs_folder() -> Path:
+    """Where unfinished runs are kept: in the labd folder on the board, else in a temporary one of this user."""
+    release = current_release()
+    if release is not None:
+        folder = release.root / "runs"
+    else:
+        folder = Path(tempfile.gettempdir()) / "labd-runs-{}".format(os.geteuid())
+    folder.mkdir(mode=0o755, exist_ok=True)
+    return folder
+
+
 @contextlib.contextmanager
 def held_board() -> Iterator[None]:
     """Hold the board's logic: one process at a time; the kernel lets go when the process dies.
