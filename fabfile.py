@@ -72,18 +72,24 @@ def validate(
 
 @task(
     **COMMON,
-    help={"batchsize": "frames a run", "repeats": "timed runs", "deadline": "seconds the board may take"},
+    help={
+        "batchsize": "frames a run",
+        "repeats": "timed runs",
+        "sweep": "these batch sizes, too: 1,100,10000",
+        "deadline": "seconds the board may take",
+    },
 )
 def throughput(
     c: Any,
     board: Sequence[str],
     batchsize: str = "",
     repeats: str = "",
+    sweep: str = "",
     deadline: str = "900",
     json: bool = False,
 ) -> None:
     """How fast the deployed accelerator is, and where each figure comes from."""
-    options = {"batchsize": batchsize, "repeats": repeats}
+    options = {"batchsize": batchsize, "repeats": repeats, "sweep": sweep}
     console.show(
         lambda: tasks.run_command(
             "throughput", board, options, as_data=json, deadline=deadline, talk=console.talk(as_json=json)

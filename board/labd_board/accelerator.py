@@ -235,9 +235,10 @@ class Accelerator(object):
             parts.append(self._batch([images[start : start + self.batch_size] for images in ready])[0])
         return tuple(np.concatenate(outputs) for outputs in zip(*parts))
 
-    def run_once(self, images: np.ndarray) -> Times:
-        """Run one batch of at most `batch_size` frames in normal layout and say where the time went."""
-        return self._batch([images])[1]
+    def run_once(self, inputs: Sequence[np.ndarray]) -> Times:
+        """Run one batch of at most `batch_size` frames, an array an input in normal layout, and say where the
+        time went."""
+        return self._batch(inputs)[1]
 
     def stream(self, source: Any, frames: int, first: int = 0) -> Iterator[Tuple[int, np.ndarray, Times]]:
         """Run the frames *first* to *frames* of *source* batch by batch; the last batch may be short.
