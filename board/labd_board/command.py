@@ -60,7 +60,10 @@ class Arguments(argparse.ArgumentParser):
     def add_dataset(self) -> None:
         """``--dataset``, ``--data`` and ``--limit``."""
         self.add_argument(
-            "--dataset", metavar="NAME", help="data set (default: the one the bundle was trained for)"
+            "--dataset",
+            metavar="NAME",
+            help="data set, npz:FILE (images, labels) or dir:FOLDER (a sub-folder for each class); "
+            "default: the one the bundle was trained for",
         )
         self.add_data_folder()
         self.add_argument("--limit", type=positive, metavar="N", help="only the first N images")

@@ -5,9 +5,10 @@ import fcntl
 import os
 import tempfile
 from pathlib import Path
-from typing import IO, Iterator, List, NamedTuple, Optional, Sequence
+from typing import IO, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import labd_board
+from labd_board.own_data import OwnData, own_data
 from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.datasets import (
     INDEX_NAME,
@@ -18,8 +19,11 @@ from labd_shared.datasets import (
     write_packed,
 )
 from labd_shared.errors import ArtifactError, BoardBusy, DataMissing
+from labd_shared.manifest import Manifest
 
 SPLIT = "test"
+
+Dataset = Union[PackedDataset, OwnData]  # what validate streams
 
 
 class Release(NamedTuple):
@@ -67,14 +71,18 @@ def data_roots(extra: Optional[str] = None) -> List[Path]:
     return found
 
 
-def find_dataset(name: str, extra: Optional[str] = None) -> PackedDataset:
-    """The packed test split of *name*; made from the official files where only those are there.
+def find_dataset(name: str, extra: Optional[str], manifest: Manifest) -> Dataset:
+    """The packed test split of *name*, made from the official files where only those are there; or the
+    user's own images, ``npz:PATH`` or ``dir:PATH``, for the network of *manifest*.
 
     Raises:
         UnknownName: no such data set.
         DataMissing: in none of the places.
         DataDamaged: what is there is broken.
     """
+    own = own_data(name, manifest)
+    if own is not None:
+        return own
     dataset_spec(name)
     roots = data_roots(extra)
     for root in roots:

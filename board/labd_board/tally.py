@@ -9,9 +9,9 @@ from typing import Any, Callable, Dict, Optional
 import numpy as np
 
 from labd_board.accelerator import Accelerator, Times
+from labd_board.session import Dataset
 from labd_shared.answers import best_classes, gives_scores
 from labd_shared.arrays import load_npz, save_npz
-from labd_shared.datasets import PackedDataset
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import ArtifactError
 from labd_shared.files import replacing
@@ -116,7 +116,7 @@ class Tally(object):
 _FRESH = "run it without --resume"
 
 
-def run_key(accelerator: Accelerator, dataset: PackedDataset, frames: int, passes: int) -> str:
+def run_key(accelerator: Accelerator, dataset: Dataset, frames: int, passes: int) -> str:
     """What a run is of: the same bundle, images and numbers give the same hex digest."""
     return json_sha256(
         {
@@ -128,7 +128,7 @@ def run_key(accelerator: Accelerator, dataset: PackedDataset, frames: int, passe
     )
 
 
-def new_tally(accelerator: Accelerator, dataset: PackedDataset, frames: int, passes: int) -> Tally:
+def new_tally(accelerator: Accelerator, dataset: Dataset, frames: int, passes: int) -> Tally:
     """An empty tally for what the accelerator gives and the data set has."""
     values = count(accelerator.manifest.outputs[0].normal)
     return Tally(passes, frames, values, len(dataset.spec.class_names))

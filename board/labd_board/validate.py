@@ -15,10 +15,10 @@ from labd_board import session
 from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, positive, run
 from labd_board.device import Device
+from labd_board.session import Dataset
 from labd_board.tally import Keeper, Tally, new_tally, run_key
 from labd_shared.answers import predicted_classes
 from labd_shared.bundle import Golden, load_golden
-from labd_shared.datasets import PackedDataset
 from labd_shared.digest import image_digest
 from labd_shared.errors import (
     AccuracyTooLow,
@@ -43,7 +43,7 @@ MAX_RERUN = 100  # such images
 
 def validate(
     accelerator: Accelerator,
-    dataset: PackedDataset,
+    dataset: Dataset,
     tally: Tally,
     recover: bool = False,
     say: Say = lambda line: None,
@@ -84,7 +84,7 @@ def validate(
 
 def _one_pass(
     accelerator: Accelerator,
-    dataset: PackedDataset,
+    dataset: Dataset,
     tally: Tally,
     say: Say,
     keep: Callable[[Tally], None],
@@ -130,7 +130,7 @@ class _TimeLeft(object):
             )
 
 
-def check_fits(accelerator: Accelerator, dataset: PackedDataset) -> None:
+def check_fits(accelerator: Accelerator, dataset: Dataset) -> None:
     """See to it that the network takes images of the data set's size.
 
     Raises:
@@ -147,7 +147,7 @@ def check_fits(accelerator: Accelerator, dataset: PackedDataset) -> None:
         )
 
 
-def report_of(accelerator: Accelerator, dataset: PackedDataset, tally: Tally) -> Dict[str, Any]:
+def report_of(accelerator: Accelerator, dataset: Dataset, tally: Tally) -> Dict[str, Any]:
     """The report of a finished run, JSON-able: `labd_shared.score.score` of the first pass, times and
     where they come from."""
     manifest = accelerator.manifest
@@ -183,7 +183,7 @@ def report_of(accelerator: Accelerator, dataset: PackedDataset, tally: Tally) ->
     return report
 
 
-def changed_answers(accelerator: Accelerator, dataset: PackedDataset, tally: Tally) -> Dict[str, Any]:
+def changed_answers(accelerator: Accelerator, dataset: Dataset, tally: Tally) -> Dict[str, Any]:
     """Which images got different answers in different passes, and what each says alone.
 
     Returns:
@@ -209,7 +209,7 @@ def changed_answers(accelerator: Accelerator, dataset: PackedDataset, tally: Tal
     return {"count": len(rows), "rerun": rerun, "steady_alone": steady}
 
 
-def image_digests(dataset: PackedDataset, frames: int) -> np.ndarray:
+def image_digests(dataset: Dataset, frames: int) -> np.ndarray:
     """The digests of the first *frames* images, uint64."""
     image = np.empty((1, dataset.frame_bytes), np.uint8)
     digests = np.empty(frames, np.uint64)
@@ -242,7 +242,7 @@ def compare(digests: np.ndarray, predicted: np.ndarray, golden: Golden) -> Dict[
 
 
 def predictions_of(
-    accelerator: Accelerator, dataset: PackedDataset, tally: Tally, digests: np.ndarray
+    accelerator: Accelerator, dataset: Dataset, tally: Tally, digests: np.ndarray
 ) -> Predictions:
     """The finished run as a predictions file has it."""
     manifest = accelerator.manifest
@@ -391,7 +391,9 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
                 bundle.manifest.network, bundle.manifest.target
             ),
         )
-    with session.find_dataset(wanted.dataset or bundle.manifest.dataset, wanted.data) as dataset:
+    with session.find_dataset(
+        wanted.dataset or bundle.manifest.dataset, wanted.data, bundle.manifest
+    ) as dataset:
         frames = min(dataset.count, wanted.limit or dataset.count)
         with session.held_board(), Accelerator(
             bundle, device, wanted.batchsize, say=output.progress

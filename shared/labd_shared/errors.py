@@ -214,6 +214,14 @@ class StaleAnswers(GoldenMismatch):
     """The answers are those of the batch before: a buffer that was not brought up to date."""
 
 
+class OtherNetwork(GoldenMismatch):
+    """Most answers are wrong, always in the same way: bitfile and golden samples are of different networks."""
+
+
+class PreparationWrong(GoldenMismatch):
+    """What reaches the accelerator is not what it should be given."""
+
+
 class ClassWrong(GoldenMismatch):
     """Every wrong answer concerns one class."""
 
