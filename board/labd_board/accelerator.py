@@ -31,6 +31,7 @@ from labd_shared.timing import batch_cycles
 
 DEFAULT_BATCH = 1000
 CLOCK_TOLERANCE = 0.01  # over the built clock: dividers round, timing was met for the built clock only
+CLOCK_AT_LEAST = 0.75  # of the built clock: the dividers reach more of any clock up to 250 MHz
 DEADLINE_FACTOR = 10.0  # a run may take this many times what the cycle model expects...
 DEADLINE_FLOOR_S = 0.5  # ...and never less than this: an interrupt-laden Linux polls late
 WALL_CEILING_S = 300.0  # whatever the device's clock says
@@ -139,7 +140,7 @@ class Accelerator(object):
 
         Raises:
             WrongTarget: an emu bundle on silicon.
-            ClockRefused: the achieved clock is above the one timing was met for.
+            ClockRefused: the achieved clock is above the one timing was met for, or far below it.
             OutOfMemory: there is no contiguous memory for a single frame.
             WeightsNotWritten: weights are read back as something else.
             BoardError, ArtifactError: as the device raises them.
@@ -337,6 +338,13 @@ class Accelerator(object):
                     self.clock_mhz, self.manifest.clock_mhz
                 ),
                 fix="build the bundle for a clock the dividers reach (1000 MHz over two factors up to 63)",
+            )
+        if self.clock_mhz < self.manifest.clock_mhz * CLOCK_AT_LEAST:
+            raise ClockRefused(
+                "the clock stays at {:.2f} MHz, {:.2f} MHz was asked for".format(
+                    self.clock_mhz, self.manifest.clock_mhz
+                ),
+                fix="restart the board: something else holds its clock registers",
             )
         for weights in self._runtime_weights:
             write_runtime_weights(self.device, weights)

@@ -13,9 +13,13 @@ from labd_board.device import Device
 from labd_shared.bundle import Golden, load_golden
 from labd_shared.errors import (
     AnswersVary,
+    DmaTimeout,
+    FifoStuck,
     GoldenMismatch,
+    InputStuck,
     NoGoldenSamples,
     OtherNetwork,
+    OutputStuck,
     PreparationWrong,
     ResultError,
     StaleAnswers,
@@ -100,6 +104,39 @@ def check_preparation(accelerator: Accelerator, images: np.ndarray) -> None:
             ),
             fix="deploy again, so that labd's own code is whole: fab deploy --board NN --bundle DIR",
         )
+
+
+def probed(accelerator: Accelerator, image: np.ndarray, error: InputStuck) -> DmaTimeout:
+    """Which side is stuck when the input is not taken in: everything behind it may be full.
+
+    One frame alone, after programming again, has room inside and tells.
+
+    Args:
+        accelerator: On which *error* happened; it is programmed again.
+        image: One frame.
+        error: What `selftest` raised.
+    """
+    accelerator.recover()
+    try:
+        accelerator.run(image)
+    except OutputStuck:
+        return OutputStuck(
+            error.what + "; one frame alone is taken in and never comes out, so the output side is stuck: a "
+            "FIFO inside is dead, or the output DMA does not run",
+            fix="build or deploy the bundle again; if it stays, build it with larger FIFOs",
+            **error.facts,
+        )
+    except DmaTimeout:
+        return InputStuck(
+            error.what + "; one frame alone is not taken in either, so it is the input DMA",
+            fix="build or deploy the bundle again: the input side of this bitfile does not run",
+            **error.facts,
+        )
+    return FifoStuck(
+        error.what + "; one frame alone goes through, so a FIFO is too small for more",
+        fix="build it with larger FIFOs",
+        **error.facts,
+    )
 
 
 def _wrong(each: Seen, golden: Golden) -> np.ndarray:
@@ -190,8 +227,13 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
             ),
             fix="import it again with its network: labd import PATH --network-file network.npz -o BUNDLE",
         )
-    with session.held_board(), Accelerator(bundle, device, len(golden.images)) as accelerator:
-        report = selftest(accelerator, golden, wanted.passes)
+    with session.held_board(), Accelerator(
+        bundle, device, len(golden.images), say=output.progress
+    ) as accelerator:
+        try:
+            report = selftest(accelerator, golden, wanted.passes)
+        except InputStuck as error:
+            raise probed(accelerator, golden.images[:1], error) from error
     output.line(
         "{network}: {samples} golden samples, {compared} answers in {passes} passes, all bit-exact".format(
             **report

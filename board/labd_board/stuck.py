@@ -69,7 +69,9 @@ def _cause(
     if stopped:
         return InputStuck, (
             "{} is not done either, so the accelerator stopped taking input: "
-            "the input DMA hangs, or a FIFO is full and nothing empties it".format(" and ".join(stopped))
+            "it hangs itself, or all behind it is full: python3 -m labd_board.selftest tells which".format(
+                " and ".join(stopped)
+            )
         )
     return OutputStuck, (
         "{} delivered all its frames, so the output side is stuck: a FIFO, or fewer frames out".format(

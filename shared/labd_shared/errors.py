@@ -184,6 +184,10 @@ class OutputStuck(DmaTimeout):
     """All input was taken, and an output DMA still waits for frames."""
 
 
+class FifoStuck(DmaTimeout):
+    """One frame goes through the accelerator, many do not: a FIFO inside is too small."""
+
+
 class CountWrong(DmaTimeout):
     """A DMA counts to another number of frames than it was told."""
 

@@ -184,6 +184,19 @@ def test_a_clock_above_the_built_one_is_refused(bundle):
         Accelerator(bundle, board).open()
 
 
+def test_a_clock_that_stays_far_below_is_refused_too(bundle):
+    board = fake_board()
+    board.set_clock_mhz = lambda mhz: 50.0
+    with pytest.raises(ClockRefused, match=r"the clock stays at 50.00 MHz, 100.00 MHz was asked for"):
+        Accelerator(bundle, board).open()
+
+
+def test_every_clock_up_to_250_mhz_has_dividers_that_are_not_refused_as_too_slow():
+    board = fake_board()
+    for wanted in range(5, 251, 7):
+        assert board.set_clock_mhz(float(wanted)) >= accelerator_module.CLOCK_AT_LEAST * wanted
+
+
 def test_the_constructor_touches_no_hardware(bundle):
     board = fake_board()
     accelerator = Accelerator(bundle, board)

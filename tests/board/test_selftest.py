@@ -8,7 +8,16 @@ from labd_board.accelerator import Accelerator
 from labd_board.fake import FakeBuffer
 from labd_board.selftest import selftest
 from labd_shared.bundle import load_golden, open_bundle
-from labd_shared.errors import AnswersVary, GoldenMismatch, OtherNetwork, PreparationWrong, StaleAnswers
+from labd_shared.errors import (
+    AnswersVary,
+    FifoStuck,
+    GoldenMismatch,
+    InputStuck,
+    OtherNetwork,
+    PreparationWrong,
+    StaleAnswers,
+)
+from labd_shared.wire import find_error
 from support.bundles import darkness, fake_board, golden_images, write_bundle
 
 
@@ -82,3 +91,28 @@ def test_a_packer_that_loses_values_is_found_before_the_accelerator_is_blamed(bu
     monkeypatch.setattr(selftest_module, "pack_tensor", lossy)
     said = verdict(bundle, expected=PreparationWrong)
     assert "does not survive packing as UINT8" in said and np.__version__ in said
+
+
+@pytest.mark.parametrize(
+    "most, expected, why",
+    [
+        (0, InputStuck, "one frame alone is not taken in either, so it is the input DMA"),
+        (1, FifoStuck, "one frame alone goes through, so a FIFO is too small for more"),
+    ],
+)
+def test_one_frame_alone_tells_a_small_fifo_from_a_dead_input(
+    bundle, capsys, monkeypatch, most, expected, why
+):
+    monkeypatch.setenv("LABD_ERRORS", "wire")
+    board = fake_board()
+
+    received = board._received
+
+    def room_for_few(tensor, frames):
+        board.stuck = ("idma0",) if frames > most else ()
+        return received(tensor, frames)
+
+    board._received = room_for_few
+    assert selftest_module.main(["--bundle", str(bundle.folder)], board) == 6
+    said = capsys.readouterr().err
+    assert type(find_error(said)) is expected and why in find_error(said).what
