@@ -36,7 +36,8 @@ DEADLINE_FACTOR = 10.0  # a run may take this many times what the cycle model ex
 DEADLINE_FLOOR_S = 0.5  # ...and never less than this: an interrupt-laden Linux polls late
 WALL_CEILING_S = 300.0  # whatever the device's clock says
 PAUSE_S = 0.0002
-PATIENT_POLLS = 2.0  # spin this many times the expected time, then let others have the processor
+PATIENT_POLLS = 2.0  # spin this many times the expected time...
+PATIENT_FLOOR_S = 0.002  # ...and never less than this: a pause would be longer than a small batch
 OVERLAP_PAYS = 0.05  # double buffering costs memory: it must save this share of a batch's time
 
 
@@ -304,7 +305,9 @@ class Accelerator(object):
     def expected_s(self, frames: int) -> float:
         """What the cycle model expects a run of *frames* to take at the achieved clock, s."""
         expected = self.manifest.expected
-        return max(batch_cycles(expected, source, frames) for source in self._sources) / (self.clock_mhz * 1e6)
+        return max(batch_cycles(expected, source, frames) for source in self._sources) / (
+            self.clock_mhz * 1e6
+        )
 
     def _prepare(self) -> None:
         self.device.open()
@@ -448,7 +451,7 @@ class Accelerator(object):
             if waited_s > allowed_s or wall_s > WALL_CEILING_S:
                 self._running, self._stuck = None, True
                 raise self._timeout(run, Waited(run.frames, expected_s, waited_s, wall_s))
-            if waited_s > PATIENT_POLLS * expected_s:
+            if waited_s > max(PATIENT_POLLS * expected_s, PATIENT_FLOOR_S):  # let others have the processor
                 self.device.pause(PAUSE_S)
         self._running = None
         return self.device.now_s() - run.device_start_s, self._monotonic_s() - began_s

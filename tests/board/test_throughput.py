@@ -53,7 +53,8 @@ def test_end_to_end_is_no_faster_than_its_parts(bundle):
     report = measured(bundle)
     wall = sum(report[key]["p5"] for key in ("packing_s", "copying_in_s", "copying_out_s", "unpacking_s"))
     assert 0 < wall <= report["end_to_end_s"]["p95"]
-    assert report["latency"]["expected_s"] == pytest.approx(300 / 1e8)
+    # 98 beats and 78 cycles of a request in the DMA, 202 behind it (docs/timing.md).
+    assert report["latency"]["expected_s"] == pytest.approx(378 / 1e8)
     assert report["latency"]["accelerator_s"]["median"] < report["accelerator_s"]["median"]
 
 
@@ -99,8 +100,10 @@ def test_a_design_at_its_limit_is_bound_by_its_dma_or_its_slowest_layer(tmp_path
     )  # fmt: skip
 
 
-def test_small_batches_are_bound_by_the_driver(bundle):
+def test_small_batches_are_bound_by_the_driver(bundle, tmp_path):
     report = measured(bundle, None, 5)
+    assert report["gap"] == "driver" and "as fast as this machine made them" in report["gap_reason"]
+    report = measured(write_bundle(tmp_path / "hw", target="hw"), None, 5)
     assert report["gap"] == "driver" and "larger batches hide them" in report["gap_reason"]
 
 
@@ -113,7 +116,8 @@ def test_a_slow_clock_is_named(bundle):
     assert report["gap_reason"] == "the clock is 80.00 MHz, the bundle was built for 100.00"
 
 
-def test_a_pipeline_slower_than_the_model_stalls(bundle):
+def test_a_pipeline_slower_than_the_model_stalls(tmp_path):
+    bundle = write_bundle(tmp_path / "hw", target="hw")
     board = fake_board()
     board._cycles_per_frame = 200
     report = measured(bundle, board)
