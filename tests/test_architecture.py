@@ -35,9 +35,9 @@ DOORS = {
     "llvmlite": ["host/labd_host/emulation"],
 }
 STANDARD_ON_THE_BOARD = {
-    "abc", "argparse", "contextlib", "csv", "difflib", "enum", "fcntl", "gzip", "hashlib", "io", "json", "math", "os",
-    "pathlib", "platform", "re", "shutil", "struct", "sys", "tarfile", "tempfile", "time", "typing", "warnings",
-    "weakref", "xml", "zipfile", "zlib",
+    "abc", "argparse", "contextlib", "csv", "difflib", "enum", "fcntl", "gzip", "hashlib", "importlib", "io", "json",
+    "math", "os", "pathlib", "platform", "re", "shlex", "shutil", "struct", "sys", "tarfile", "tempfile", "time",
+    "typing", "warnings", "weakref", "xml", "zipfile", "zlib",
 }  # fmt: skip
 
 

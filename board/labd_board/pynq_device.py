@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from labd_board.device import Buffer, Device, Registers
+from labd_board.surroundings import own, prepare, right_command
 from labd_shared.bitfile import PYNQ_Z2_PART, check_part, read_bit
 from labd_shared.errors import (
     ArtifactError,
@@ -34,8 +35,6 @@ from labd_shared.hwh import Block, read_hwh
 from labd_shared.tensors import count
 
 PART = PYNQ_Z2_PART  # the PYNQ-Z1 has the same
-VENV_PYTHON = "/usr/local/share/pynq-venv/bin/python3"
-RIGHT_COMMAND = "sudo env XILINX_XRT=/usr BOARD=Pynq-Z2 {} -m labd_board.selftest".format(VENV_PYTHON)
 
 
 class PynqBufferOf(Buffer):
@@ -108,7 +107,7 @@ class PynqDevice(Device):
             elif os.geteuid() != 0:
                 raise PermissionMissing(
                     "this process runs as user id {}, programming the logic needs root".format(os.geteuid()),
-                    fix=RIGHT_COMMAND,
+                    fix=right_command(own()),
                 )
             self._pynq = pynq
         return self._pynq
@@ -193,6 +192,7 @@ class PynqDevice(Device):
 
 
 def _import_pynq() -> Any:
+    prepare(own())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -200,7 +200,7 @@ def _import_pynq() -> Any:
     except ImportError as error:
         raise SetupError(
             "pynq cannot be imported in {}: {}".format(platform.python_version(), error),
-            fix="use the image's own Python: " + RIGHT_COMMAND,
+            fix="use the image's own Python: " + right_command(own()),
         ) from error
     major = int(str(pynq.__version__).split(".")[0])
     if major >= 4 and not getattr(_active_device(pynq), "emulated", False):
@@ -223,7 +223,7 @@ def _active_device(pynq: Any) -> Any:
             "pynq finds no device ({}); XILINX_XRT is {}".format(
                 error, os.environ.get("XILINX_XRT") or "not set"
             ),
-            fix=RIGHT_COMMAND,
+            fix=right_command(own()),
         ) from error
 
 
@@ -245,7 +245,7 @@ def _translated(error: Exception, what: str) -> LabdError:
     if carried is not None:
         return carried
     if isinstance(error, (OSError, EnvironmentError)) and "ermission" in str(error):
-        return PermissionMissing("{}: {}".format(what, error), fix=RIGHT_COMMAND)
+        return PermissionMissing("{}: {}".format(what, error), fix=right_command(own()))
     if "failed" in what:
         return BusFault(
             "{}: {}".format(what, error), fix="program the bitfile again: python3 -m labd_board.selftest"
