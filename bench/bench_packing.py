@@ -21,10 +21,11 @@ BATCH = 1000
 RNG = np.random.RandomState(0)
 
 
-def values_of(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def values_of(name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Random values in the smallest type that holds them, as a network's own arrays have them."""
     datatype = parse_datatype(name)
     values = RNG.randint(datatype.low, datatype.high + 1, size=shape)
-    return values.astype(np.uint8) if datatype.low >= 0 and datatype.bits <= 8 else values
+    return values.astype(container(datatype))
 
 
 def packing(name: str, shape: tuple[int, ...], pairs: int) -> float:
@@ -68,7 +69,7 @@ def unpacking(name: str, shape: tuple[int, ...], pairs: int) -> float:
 
 def copying(name: str, shape: tuple[int, ...], pairs: int) -> float:
     """Packing in multiples of a plain copy of the values, a byte each."""
-    values = values_of(name, (BATCH, *shape)).astype(container(parse_datatype(name)))
+    values = values_of(name, (BATCH, *shape))
     plan = PackingPlan(parse_datatype(name), shape[-1])
     out = np.empty((*values.shape[:-1], plan.row_bytes), np.uint8)
     copy = np.empty_like(values)

@@ -31,7 +31,6 @@ from labd_shared.errors import (
     from_wire,
     unknown_name,
 )
-from labd_shared.hwh import Block, read_hwh
 from labd_shared.tensors import count
 
 PART = PYNQ_Z2_PART  # the PYNQ-Z1 has the same
@@ -85,7 +84,7 @@ class PynqDevice(Device):
     def __init__(self) -> None:
         self._pynq: Any = None
         self._overlay: Any = None
-        self._blocks: Dict[str, Block] = {}
+        self._blocks: Dict[str, Any] = {}
         self._buffers: List[PynqBufferOf] = []
 
     def open(self) -> None:
@@ -113,6 +112,8 @@ class PynqDevice(Device):
         return self._pynq
 
     def program(self, bitfile: str) -> None:
+        from labd_shared.hwh import read_hwh  # and with it the XML parser
+
         check_part(read_bit(bitfile), PART)
         hwh = read_hwh(Path(bitfile).with_suffix(".hwh"))
         pynq = self._library()

@@ -5,10 +5,9 @@ import fcntl
 import os
 import tempfile
 from pathlib import Path
-from typing import IO, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import IO, TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import labd_board
-from labd_board.own_data import OwnData, own_data
 from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.datasets import (
     INDEX_NAME,
@@ -21,9 +20,12 @@ from labd_shared.datasets import (
 from labd_shared.errors import ArtifactError, BoardBusy, DataMissing
 from labd_shared.manifest import Manifest
 
+if TYPE_CHECKING:
+    from labd_board.own_data import OwnData
+
 SPLIT = "test"
 
-Dataset = Union[PackedDataset, OwnData]  # what validate streams
+Dataset = Union[PackedDataset, "OwnData"]  # what validate streams
 
 
 class Release(NamedTuple):
@@ -80,9 +82,12 @@ def find_dataset(name: str, extra: Optional[str], manifest: Manifest) -> Dataset
         DataMissing: in none of the places.
         DataDamaged: what is there is broken.
     """
-    own = own_data(name, manifest)
-    if own is not None:
-        return own
+    if ":" in name:
+        from labd_board.own_data import own_data  # few runs need it, and what reads pictures
+
+        own = own_data(name, manifest)
+        if own is not None:
+            return own
     dataset_spec(name)
     roots = data_roots(extra)
     for root in roots:

@@ -1,7 +1,6 @@
 """``python3 -m labd_board.validate``: the accuracy of the deployed accelerator on a data set."""
 
 import argparse
-import csv
 import os
 import sys
 import time
@@ -266,6 +265,8 @@ def predictions_of(
 def write_csv(path: str, predictions: Predictions, class_names: List[str]) -> None:
     """One line an image: row, digest, label and prediction with their names, whether it is right, and the
     class by pass where there were several."""
+    import csv
+
     later = [] if predictions.passes is None else list(predictions.passes)
     with replacing(path) as making, making.open("w", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
