@@ -18,6 +18,7 @@ DOCUMENTS = [
     "bitfiles/README.md",
     "docs/real-board.md",
     "docs/timing.md",
+    "docs/own-network.md",
     "docs/predictions.md",
     "docs/pains.md",
 ]

@@ -304,10 +304,7 @@ class Accelerator(object):
 
     def expected_s(self, frames: int) -> float:
         """What the cycle model expects a run of *frames* to take at the achieved clock, s."""
-        expected = self.manifest.expected
-        return max(batch_cycles(expected, source, frames) for source in self._sources) / (
-            self.clock_mhz * 1e6
-        )
+        return batch_cycles(self.manifest.expected, self._sources, frames) / (self.clock_mhz * 1e6)
 
     def _prepare(self) -> None:
         self.device.open()

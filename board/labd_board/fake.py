@@ -144,7 +144,7 @@ class FakeDevice(Device):
         inputs, outputs: The accelerator's tensors, as in a manifest.
         model: Integers ``(n,) + input.normal[1:]``, one array an input, to ``(n,) + output.normal[1:]``; a
             tuple of such where there are several outputs.
-        cycles_per_frame, latency_cycles: When `done` rises on the fake's clock.
+        cycles_per_frame, latency_cycles: When `done` rises on the fake's clock (`labd_shared.timing`).
         cma_bytes: Contiguous memory there is.
         stuck: Names of DMAs that never finish.
         weight_dmas: Names of DMAs that read weights; without them nothing is computed. What they read is
@@ -262,7 +262,8 @@ class FakeDevice(Device):
             return
         sources = [self._dmas[tensor.dma] for tensor in self._inputs]
         frames = min(source.frames for source in sources)
-        cycles = self._latency_cycles + (frames - 1) * self._cycles_per_frame
+        expected = Expected(self._cycles_per_frame, self._latency_cycles, 0.0, "made up")
+        cycles = batch_cycles(expected, self._inputs, frames)
         finish_s = self._time_s + cycles / (self._clock_mhz * 1e6)
         for name in self._weight_dmas:
             self.weights_read[name] = self._behind(self._dmas[name].address)

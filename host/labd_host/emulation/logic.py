@@ -306,9 +306,9 @@ class ProgrammableLogic:
         overlay = self._overlay
         if overlay is None:
             return
-        expected, source = overlay.expected, overlay.input
-        leaving_s = start_s + leaving_cycles(expected, source, len(outputs[0])) * cycle_s
-        taken_s = float(leaving_s[-1]) - behind_the_dma(expected, source) * cycle_s
+        expected, sources = overlay.expected, (overlay.input,)
+        leaving_s = start_s + leaving_cycles(expected, sources, len(outputs[0])) * cycle_s
+        taken_s = float(leaving_s[-1]) - behind_the_dma(expected, sources) * cycle_s
         if "dead-fifo" in self._faults:
             self._event("the frames are stuck behind a dead FIFO: a fault that is switched on")
             if len(outputs[0]) <= overlay.depth_frames:  # so many find room before it
