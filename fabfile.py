@@ -25,6 +25,9 @@ def deploy(c: Any, board: Sequence[str], bundle: str = "", json: bool = False) -
         "limit": "only the first N images",
         "compare": "golden: each answer with the golden model's",
         "min_accuracy": "exit with 7 below this percentage",
+        "passes": "go through the images so often; what changes its answer exits with 7",
+        "resume": "go on with a killed run of the same bundle and images",
+        "recover": "after a deadline program again and repeat the batch, once",
         "deadline": "seconds the board may take",
     },
 )
@@ -36,6 +39,9 @@ def validate(
     limit: str = "",
     compare: str = "",
     min_accuracy: str = "",
+    passes: str = "",
+    resume: bool = False,
+    recover: bool = False,
     deadline: str = "900",
     json: bool = False,
 ) -> None:
@@ -46,6 +52,9 @@ def validate(
         "limit": limit,
         "compare": compare,
         "min-accuracy": min_accuracy,
+        "passes": passes,
+        "resume": resume,
+        "recover": recover,
     }
     console.show(
         lambda: tasks.run_command(
@@ -63,18 +72,24 @@ def validate(
 
 @task(
     **COMMON,
-    help={"batchsize": "frames a run", "repeats": "timed runs", "deadline": "seconds the board may take"},
+    help={
+        "batchsize": "frames a run",
+        "repeats": "timed runs",
+        "sweep": "these batch sizes, too: 1,100,10000",
+        "deadline": "seconds the board may take",
+    },
 )
 def throughput(
     c: Any,
     board: Sequence[str],
     batchsize: str = "",
     repeats: str = "",
+    sweep: str = "",
     deadline: str = "900",
     json: bool = False,
 ) -> None:
     """How fast the deployed accelerator is, and where each figure comes from."""
-    options = {"batchsize": batchsize, "repeats": repeats}
+    options = {"batchsize": batchsize, "repeats": repeats, "sweep": sweep}
     console.show(
         lambda: tasks.run_command(
             "throughput", board, options, as_data=json, deadline=deadline, talk=console.talk(as_json=json)

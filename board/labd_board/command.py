@@ -22,6 +22,11 @@ class Output(NamedTuple):
         self.lines.write(text + "\n")
         self.lines.flush()  # the other end of an SSH connection is watching
 
+    def progress(self, text: str) -> None:
+        """A line about how it goes: always on standard error."""
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
     def result(self, record: Any) -> None:
         """The result for programs, if they asked for it."""
         if self.json is not None:
@@ -55,7 +60,10 @@ class Arguments(argparse.ArgumentParser):
     def add_dataset(self) -> None:
         """``--dataset``, ``--data`` and ``--limit``."""
         self.add_argument(
-            "--dataset", metavar="NAME", help="data set (default: the one the bundle was trained for)"
+            "--dataset",
+            metavar="NAME",
+            help="data set, npz:FILE (images, labels) or dir:FOLDER (a sub-folder for each class); "
+            "default: the one the bundle was trained for",
         )
         self.add_data_folder()
         self.add_argument("--limit", type=positive, metavar="N", help="only the first N images")

@@ -6,7 +6,7 @@ a virtual board) and `labd_board.fake` (in-process, for tests). tests/contract r
 
 import abc
 import time
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -48,6 +48,15 @@ class Registers(abc.ABC):
     @abc.abstractmethod
     def write(self, offset: int, value: int) -> None:
         """Set the register."""
+
+    def write_words(self, offset: int, words: np.ndarray) -> None:
+        """Write uint32 *words* one after the other, the first at *offset*."""
+        for index, word in enumerate(words.tolist()):
+            self.write(offset + 4 * index, word)
+
+    def read_words(self, offset: int, number: int) -> np.ndarray:
+        """The *number* words from *offset* on, uint32."""
+        return np.array([self.read(offset + 4 * index) for index in range(number)], np.uint32)
 
 
 class Device(abc.ABC):
@@ -97,6 +106,10 @@ class Device(abc.ABC):
         Raises:
             OutOfMemory: no contiguous memory of that size is free.
         """
+
+    @abc.abstractmethod
+    def contiguous_free_bytes(self) -> Optional[int]:
+        """Contiguous memory that nobody holds, bytes (it may lie in pieces); None where nobody knows."""
 
     @abc.abstractmethod
     def set_clock_mhz(self, clock_mhz: float) -> float:

@@ -18,6 +18,7 @@ class DmaEngine(object):
         self.name = name
         self._registers = registers
         self._done = False
+        self.started_with = 0  # frames of the run that was started last
 
     def _status(self) -> Control:
         status = Control(self._registers.read(Iodma.CONTROL) & 0xFF)
@@ -42,6 +43,7 @@ class DmaEngine(object):
         self._registers.write(Iodma.ADDRESS_HIGH, physical_address >> 32)
         self._registers.write(Iodma.REPETITIONS, frames)
         self._done = False
+        self.started_with = frames
         self._registers.write(Iodma.CONTROL, int(Control.START))
 
     def is_done(self) -> bool:
@@ -49,6 +51,10 @@ class DmaEngine(object):
         if not self._done:
             self._status()
         return self._done
+
+    def repetitions(self) -> int:
+        """How many frames the DMA itself counts to."""
+        return self._registers.read(Iodma.REPETITIONS)
 
     def registers(self) -> Dict[str, str]:
         """Every register by name, hexadecimal, for messages; `done` is remembered, not lost."""

@@ -6,7 +6,7 @@ coherent, `done` clears when it is read, a busy DMA cannot be started, an addres
 answers faults, contiguous memory is finite, and memory is never born zero.
 """
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from labd_shared.registers import Control, Iodma
 from labd_shared.tensors import Tensor, count
 from labd_shared.timing import batch_cycles
 
-Model = Callable[[np.ndarray], np.ndarray]
+Model = Callable[..., Any]
 
 PAGE_BYTES = 4096
 CMA_BASE = 0x18000000
@@ -115,15 +115,41 @@ class FakeDma(Registers):
             ) from None
 
 
+class FakeMemory(Registers):
+    """A memory behind AXI-lite: the weights of a layer that can be written at run time."""
+
+    def __init__(self, name: str, words: int) -> None:
+        self._name = name
+        self.words = np.full(words, 0xDEADBEEF, np.uint32)
+
+    def read(self, offset: int) -> int:
+        return int(self.words[self._place(offset)])
+
+    def write(self, offset: int, value: int) -> None:
+        self.words[self._place(offset)] = value
+
+    def _place(self, offset: int) -> int:
+        if offset % 4 or not 0 <= offset < 4 * len(self.words):
+            raise BusFault(
+                "nothing answers at {} + {:#x}".format(self._name, offset),
+                fix="it has {} words of 4 bytes".format(len(self.words)),
+            )
+        return offset // 4
+
+
 class FakeDevice(Device):
     """A board in this process.
 
     Args:
-        inputs, outputs: The accelerator's tensors (one each), as in a manifest.
-        model: Integers ``(n,) + input.normal[1:]`` to ``(n,) + output.normal[1:]``.
+        inputs, outputs: The accelerator's tensors, as in a manifest.
+        model: Integers ``(n,) + input.normal[1:]``, one array an input, to ``(n,) + output.normal[1:]``; a
+            tuple of such where there are several outputs.
         cycles_per_frame, latency_cycles: When `done` rises on the fake's clock (`labd_shared.timing`).
         cma_bytes: Contiguous memory there is.
         stuck: Names of DMAs that never finish.
+        weight_dmas: Names of DMAs that read weights; without them nothing is computed. What they read is
+            in `weights_read`.
+        memories: Block -> 32-bit words it holds: weights that can be written at run time.
     """
 
     target = "emu"
@@ -138,8 +164,12 @@ class FakeDevice(Device):
         latency_cycles: int = 100,
         cma_bytes: int = 128 << 20,
         stuck: Tuple[str, ...] = (),
+        weight_dmas: Sequence[str] = (),
+        memories: Optional[Dict[str, int]] = None,
     ) -> None:
-        self._source, self._sink = inputs[0], outputs[0]
+        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
+        self._weight_dmas = tuple(weight_dmas)
+        self._memories = dict(memories or {})
         self._model = model
         self._cycles_per_frame = cycles_per_frame
         self._latency_cycles = latency_cycles
@@ -150,21 +180,26 @@ class FakeDevice(Device):
         self._clock_mhz = 100.0
         self._time_s = 0.0
         self._buffers: Dict[int, FakeBuffer] = {}
-        self._blocks: Dict[str, FakeDma] = {}
+        self._dmas: Dict[str, FakeDma] = {}
+        self.memories: Dict[str, FakeMemory] = {}
+        self.weights_read: Dict[str, bytes] = {}
 
     def open(self) -> None:
         """Nothing is needed."""
 
     def program(self, bitfile: str) -> None:
         self.programmed = bitfile
-        self._blocks = {tensor.dma: FakeDma(self, tensor.dma) for tensor in (self._source, self._sink)}
+        names = [tensor.dma for tensor in self._inputs + self._outputs]
+        self._dmas = {name: FakeDma(self, name) for name in names + list(self._weight_dmas)}
+        self.memories = {name: FakeMemory(name, words) for name, words in self._memories.items()}
 
-    def registers(self, block: str) -> FakeDma:
+    def registers(self, block: str) -> Registers:
         if self.programmed is None:
             raise BoardError("nothing is programmed", fix="call program(bitfile) first")
-        if block not in self._blocks:
-            raise unknown_name("block", block, self._blocks)
-        return self._blocks[block]
+        blocks: Dict[str, Registers] = dict(self.memories, **self._dmas)
+        if block not in blocks:
+            raise unknown_name("block", block, blocks)
+        return blocks[block]
 
     def allocate(self, shape: Tuple[int, ...]) -> FakeBuffer:
         wanted = _pages(count(shape))
@@ -176,17 +211,16 @@ class FakeDevice(Device):
         if address + wanted > CMA_BASE + self._cma_bytes:
             raise OutOfMemory(
                 "{} bytes of contiguous memory were asked for, {} are free".format(
-                    wanted, self.cma_free_bytes()
+                    wanted, self.contiguous_free_bytes()
                 ),
                 fix="use a smaller --batchsize",
                 wanted_bytes=wanted,
-                free_bytes=self.cma_free_bytes(),
+                free_bytes=self.contiguous_free_bytes(),
             )
         self._buffers[address] = FakeBuffer(self, shape, address)
         return self._buffers[address]
 
-    def cma_free_bytes(self) -> int:
-        """Contiguous memory that is not allocated (it may be in pieces)."""
+    def contiguous_free_bytes(self) -> int:
         return self._cma_bytes - sum(_pages(buffer.dram.size) for buffer in self._buffers.values())
 
     def release(self, buffer: FakeBuffer) -> None:
@@ -211,36 +245,60 @@ class FakeDevice(Device):
         self._time_s += duration_s
 
     def facts(self) -> Dict[str, Any]:
-        return {"device": "fake", "cma_free_bytes": self.cma_free_bytes(), "clock_mhz": self._clock_mhz}
+        return {
+            "device": "fake",
+            "cma_free_bytes": self.contiguous_free_bytes(),
+            "clock_mhz": self._clock_mhz,
+        }
 
     def close(self) -> None:
         self._buffers.clear()
 
     def dma_started(self) -> None:
-        """Compute once both DMAs run; until then the stream waits, as on silicon."""
-        source, sink = self._blocks[self._source.dma], self._blocks[self._sink.dma]
-        source.settle()
-        sink.settle()
-        if source.idle or sink.idle:
+        """Compute once all DMAs run; until then the stream waits, as on silicon."""
+        for dma in self._dmas.values():
+            dma.settle()
+        if any(dma.idle for dma in self._dmas.values()):
             return
+        sources = [self._dmas[tensor.dma] for tensor in self._inputs]
+        frames = min(source.frames for source in sources)
         expected = Expected(self._cycles_per_frame, self._latency_cycles, 0.0, "made up")
-        cycles = batch_cycles(expected, (self._source,), source.frames)
+        cycles = batch_cycles(expected, self._inputs, frames)
         finish_s = self._time_s + cycles / (self._clock_mhz * 1e6)
-        taken, given = self._memory(source, self._source), self._memory(sink, self._sink)
-        if self._source.dma not in self.stuck:
-            source.finish_at(finish_s)
-        else:
+        for name in self._weight_dmas:
+            self.weights_read[name] = self._behind(self._dmas[name].address)
+            self._dmas[name].finish_at(finish_s)
+        images = [self._received(tensor, frames) for tensor in self._inputs]
+        if any(tensor.dma in self.stuck for tensor in self._inputs):
+            for source in sources:
+                source.finish_at(None)
             return
-        frames = min(source.frames, sink.frames)
-        packed = taken[: frames * self._source.frame_bytes]
-        images = unpack_tensor(
-            packed.reshape(self._source.batched(self._source.packed, frames)), self._source
-        )
-        answers = pack_tensor(np.asarray(self._model(images)), self._sink).reshape(-1)
-        given[: answers.size] = answers
-        # Fewer frames in than awaited at the output: the output DMA waits for ever.
-        if sink.frames <= source.frames and self._sink.dma not in self.stuck:
-            sink.finish_at(finish_s)
+        for source in sources:
+            source.finish_at(finish_s)
+        answers = self._model(*images)
+        if len(self._outputs) == 1:
+            answers = (answers,)
+        for tensor, answer in zip(self._outputs, answers):
+            sink = self._dmas[tensor.dma]
+            packed = pack_tensor(np.asarray(answer), tensor).reshape(-1)[: sink.frames * tensor.frame_bytes]
+            self._memory(sink, tensor)[: packed.size] = packed
+            # Fewer frames in than awaited at the output: the output DMA waits for ever.
+            if sink.frames <= frames and tensor.dma not in self.stuck:
+                sink.finish_at(finish_s)
+
+    def _received(self, tensor: Tensor, frames: int) -> np.ndarray:
+        """What an input DMA brings, unpacked."""
+        packed = self._memory(self._dmas[tensor.dma], tensor)[: frames * tensor.frame_bytes]
+        return unpack_tensor(packed.reshape(tensor.batched(tensor.packed, frames)), tensor)
+
+    def _behind(self, address: int) -> bytes:
+        """What lies in the buffer at *address*."""
+        if address not in self._buffers:
+            raise BusFault(
+                "a weight DMA was pointed at {:#x}, where no buffer lies".format(address),
+                fix="write the buffer's physical_address, and keep the buffer until the run is over",
+            )
+        return self._buffers[address].dram.tobytes()
 
     def _memory(self, dma: FakeDma, tensor: Tensor) -> np.ndarray:
         wanted = dma.frames * tensor.frame_bytes

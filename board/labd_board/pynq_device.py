@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from labd_board.device import Buffer, Device, Registers
+from labd_board.surroundings import own, prepare, right_command
 from labd_shared.bitfile import PYNQ_Z2_PART, check_part, read_bit
 from labd_shared.errors import (
     ArtifactError,
@@ -30,12 +31,9 @@ from labd_shared.errors import (
     from_wire,
     unknown_name,
 )
-from labd_shared.hwh import read_hwh
 from labd_shared.tensors import count
 
 PART = PYNQ_Z2_PART  # the PYNQ-Z1 has the same
-VENV_PYTHON = "/usr/local/share/pynq-venv/bin/python3"
-RIGHT_COMMAND = "sudo env XILINX_XRT=/usr BOARD=Pynq-Z2 {} -m labd_board.selftest".format(VENV_PYTHON)
 
 
 class PynqBufferOf(Buffer):
@@ -86,6 +84,7 @@ class PynqDevice(Device):
     def __init__(self) -> None:
         self._pynq: Any = None
         self._overlay: Any = None
+        self._blocks: Dict[str, Any] = {}
         self._buffers: List[PynqBufferOf] = []
 
     def open(self) -> None:
@@ -107,12 +106,14 @@ class PynqDevice(Device):
             elif os.geteuid() != 0:
                 raise PermissionMissing(
                     "this process runs as user id {}, programming the logic needs root".format(os.geteuid()),
-                    fix=RIGHT_COMMAND,
+                    fix=right_command(own()),
                 )
             self._pynq = pynq
         return self._pynq
 
     def program(self, bitfile: str) -> None:
+        from labd_shared.hwh import read_hwh  # and with it the XML parser
+
         check_part(read_bit(bitfile), PART)
         hwh = read_hwh(Path(bitfile).with_suffix(".hwh"))
         pynq = self._library()
@@ -122,22 +123,16 @@ class PynqDevice(Device):
                 self._overlay = pynq.Overlay(bitfile, download=True)
         except Exception as error:
             raise _translated(error, "pynq could not load {}".format(Path(bitfile).name)) from error
-        for name, block in hwh.blocks.items():
-            entry = self._overlay.ip_dict.get(name)
-            if entry is not None and int(entry["phys_addr"]) != block.base:
-                raise ArtifactError(
-                    "pynq has {} at {:#x}, the .hwh beside the bitfile at {:#x}: it cached an older .hwh".format(
-                        name, int(entry["phys_addr"]), block.base
-                    ),
-                    fix="deploy the bundle again: each release has a folder of its own",
-                )
+        self._blocks = hwh.blocks
 
     def registers(self, block: str) -> PynqRegisters:
         if self._overlay is None:
             raise BoardError("nothing is programmed", fix="call program(bitfile) first")
-        if block not in self._overlay.ip_dict:
-            raise unknown_name("block", block, self._overlay.ip_dict)
-        return PynqRegisters(block, getattr(self._overlay, block))
+        if block not in self._blocks:
+            raise unknown_name("block", block, self._blocks)
+        # By the addresses of the .hwh beside the bitfile: pynq 3 caches an older one of the same bitfile.
+        where = self._blocks[block]
+        return PynqRegisters(block, self._pynq.MMIO(where.base, where.size))
 
     def allocate(self, shape: Tuple[int, ...]) -> PynqBufferOf:
         pynq = self._library()
@@ -155,6 +150,9 @@ class PynqDevice(Device):
             ) from error
         self._buffers.append(buffer)
         return buffer
+
+    def contiguous_free_bytes(self) -> Optional[int]:
+        return _cma_free_bytes(_active_device(self._library()))
 
     def set_clock_mhz(self, clock_mhz: float) -> float:
         self.open()
@@ -195,6 +193,7 @@ class PynqDevice(Device):
 
 
 def _import_pynq() -> Any:
+    prepare(own())
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -202,7 +201,7 @@ def _import_pynq() -> Any:
     except ImportError as error:
         raise SetupError(
             "pynq cannot be imported in {}: {}".format(platform.python_version(), error),
-            fix="use the image's own Python: " + RIGHT_COMMAND,
+            fix="use the image's own Python: " + right_command(own()),
         ) from error
     major = int(str(pynq.__version__).split(".")[0])
     if major >= 4 and not getattr(_active_device(pynq), "emulated", False):
@@ -225,7 +224,7 @@ def _active_device(pynq: Any) -> Any:
             "pynq finds no device ({}); XILINX_XRT is {}".format(
                 error, os.environ.get("XILINX_XRT") or "not set"
             ),
-            fix=RIGHT_COMMAND,
+            fix=right_command(own()),
         ) from error
 
 
@@ -247,7 +246,7 @@ def _translated(error: Exception, what: str) -> LabdError:
     if carried is not None:
         return carried
     if isinstance(error, (OSError, EnvironmentError)) and "ermission" in str(error):
-        return PermissionMissing("{}: {}".format(what, error), fix=RIGHT_COMMAND)
+        return PermissionMissing("{}: {}".format(what, error), fix=right_command(own()))
     if "failed" in what:
         return BusFault(
             "{}: {}".format(what, error), fix="program the bitfile again: python3 -m labd_board.selftest"

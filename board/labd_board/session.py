@@ -5,7 +5,7 @@ import fcntl
 import os
 import tempfile
 from pathlib import Path
-from typing import IO, Iterator, List, NamedTuple, Optional, Sequence
+from typing import IO, TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import labd_board
 from labd_shared.bundle import Bundle, open_bundle
@@ -18,8 +18,14 @@ from labd_shared.datasets import (
     write_packed,
 )
 from labd_shared.errors import ArtifactError, BoardBusy, DataMissing
+from labd_shared.manifest import Manifest
+
+if TYPE_CHECKING:
+    from labd_board.own_data import OwnData
 
 SPLIT = "test"
+
+Dataset = Union[PackedDataset, "OwnData"]  # what validate streams
 
 
 class Release(NamedTuple):
@@ -67,14 +73,21 @@ def data_roots(extra: Optional[str] = None) -> List[Path]:
     return found
 
 
-def find_dataset(name: str, extra: Optional[str] = None) -> PackedDataset:
-    """The packed test split of *name*; made from the official files where only those are there.
+def find_dataset(name: str, extra: Optional[str], manifest: Manifest) -> Dataset:
+    """The packed test split of *name*, made from the official files where only those are there; or the
+    user's own images, ``npz:PATH`` or ``dir:PATH``, for the network of *manifest*.
 
     Raises:
         UnknownName: no such data set.
         DataMissing: in none of the places.
         DataDamaged: what is there is broken.
     """
+    if ":" in name:
+        from labd_board.own_data import own_data  # few runs need it, and what reads pictures
+
+        own = own_data(name, manifest)
+        if own is not None:
+            return own
     dataset_spec(name)
     roots = data_roots(extra)
     for root in roots:
@@ -118,6 +131,17 @@ def packed_root() -> Path:
     if release is not None:
         return release.root / "datasets"
     return Path(tempfile.gettempdir()) / "labd-datasets-{}".format(os.geteuid())
+
+
+def runs_folder() -> Path:
+    """Where unfinished runs are kept: in the labd folder on the board, else in a temporary one of this user."""
+    release = current_release()
+    if release is not None:
+        folder = release.root / "runs"
+    else:
+        folder = Path(tempfile.gettempdir()) / "labd-runs-{}".format(os.geteuid())
+    folder.mkdir(mode=0o755, exist_ok=True)
+    return folder
 
 
 @contextlib.contextmanager

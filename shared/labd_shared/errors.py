@@ -176,6 +176,26 @@ class DmaTimeout(BoardError, TimeoutError):
     """A DMA did not raise its done bit in time; the facts hold its registers."""
 
 
+class InputStuck(DmaTimeout):
+    """An input DMA did not get rid of all its frames."""
+
+
+class OutputStuck(DmaTimeout):
+    """All input was taken, and an output DMA still waits for frames."""
+
+
+class FifoStuck(DmaTimeout):
+    """One frame goes through the accelerator, many do not: a FIFO inside is too small."""
+
+
+class CountWrong(DmaTimeout):
+    """A DMA counts to another number of frames than it was told."""
+
+
+class WeightsNotWritten(BoardError):
+    """Weights that were written at run time are read back as something else."""
+
+
 class ClockRefused(BoardError):
     """The board did not set the clock that was asked for."""
 
@@ -192,6 +212,26 @@ class ResultError(LabdError):
 
 class GoldenMismatch(ResultError):
     """The accelerator does not compute what the golden model does."""
+
+
+class StaleAnswers(GoldenMismatch):
+    """The answers are those of the batch before: a buffer that was not brought up to date."""
+
+
+class OtherNetwork(GoldenMismatch):
+    """Most answers are wrong, always in the same way: bitfile and golden samples are of different networks."""
+
+
+class PreparationWrong(GoldenMismatch):
+    """What reaches the accelerator is not what it should be given."""
+
+
+class ClassWrong(GoldenMismatch):
+    """Every wrong answer concerns one class."""
+
+
+class AnswersVary(ResultError):
+    """The accelerator gives the same image different answers."""
 
 
 class AccuracyTooLow(ResultError):

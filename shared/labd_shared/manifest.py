@@ -83,6 +83,7 @@ class Manifest(NamedTuple):
     accuracy: Optional[Accuracy]
     tools: Dict[str, str]
     files: Dict[str, FileEntry]
+    external_weights: Dict[str, int] = {}  # DMA -> how often a frame it reads runtime_weights/DMA.npy
 
     def to_json(self) -> str:
         """The manifest as canonical, readable JSON: the same manifest gives the same bytes."""
@@ -106,6 +107,8 @@ class Manifest(NamedTuple):
             "tools": self.tools,
             "files": {name: entry._asdict() for name, entry in self.files.items()},
         }
+        if self.external_weights:  # few designs have them: the others keep their bytes
+            record["external_weights"] = self.external_weights
         return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
@@ -198,6 +201,7 @@ def _checked(record: Dict[str, Any]) -> Manifest:
         accuracy=None if accuracy is None else _tuple_of(Accuracy, accuracy, "accuracy"),
         tools={str(key): str(value) for key, value in _get(record, "tools", dict).items()},
         files=files,
+        external_weights=_external_weights(record.get("external_weights", {})),
     )
     _check_name(manifest.network)
     _check_name(manifest.dataset)
@@ -214,6 +218,24 @@ def _get(record: Dict[str, Any], key: str, kind: Union[type, Tuple[type, ...]]) 
             fix=_REBUILD,
         )
     return value
+
+
+def _external_weights(record: Any) -> Dict[str, int]:
+    if not isinstance(record, dict):
+        raise ManifestInvalid("external_weights is {!r}, not an object".format(record), fix=_REBUILD)
+    for dma in record:
+        _check_dma(dma, "external_weights")
+        if _get(record, dma, int) < 1:
+            raise ManifestInvalid(
+                "external_weights: {} reads {} times a frame, not once or more".format(dma, record[dma]),
+                fix=_REBUILD,
+            )
+    return record
+
+
+def _check_dma(dma: str, where: str) -> None:
+    if not re.match(r"^[A-Za-z_][A-Za-z0-9_]*$", dma):
+        raise ManifestInvalid("{} is {!r}, no name of a block".format(where, dma), fix=_REBUILD)
 
 
 def _strings(values: List[Any], key: str) -> List[str]:
@@ -259,8 +281,7 @@ def _tensor(entry: Any, where: str) -> Tensor:
             raise ManifestInvalid("{}.{} is {}, not integers".format(where, label, shape), fix=_REBUILD)
         shapes[label] = tuple(shape)
     dma = _get(entry, "dma", str)
-    if not re.match(r"^[A-Za-z_][A-Za-z0-9_]*$", dma):
-        raise ManifestInvalid("{}.dma is {!r}, no name of a block".format(where, dma), fix=_REBUILD)
+    _check_dma(dma, where + ".dma")
     try:
         tensor = make_tensor(
             _get(entry, "name", str),

@@ -1,14 +1,14 @@
 """Integers to the bytes FINN's DMA moves, and back.
 
 Element 0 of the innermost axis lands in the lowest bits of byte 0, the row is padded with zeros to
-whole bytes, signed values are two's complement, BIPOLAR -1 is bit 0. This is FINN's layout with
-``reverse_inner=True, reverse_endian=True``, which its driver always uses. Values are checked on
-every path: what does not fit is refused, never truncated.
+whole bytes, signed values are two's complement, BIPOLAR -1 is bit 0, FIXED values are counted in
+steps. This is FINN's layout with ``reverse_inner=True, reverse_endian=True``, which its driver always
+uses. Values are checked on every path: what does not fit is refused, never truncated.
 
 Source: Xilinx/finn 39f0c9a, src/finn/util/data_packing.py:334-397; golden vectors in tests/shared.
 """
 
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from labd_shared.tensors import Tensor
 # packbits(bitorder=) came with numpy 1.17; PYNQ 2.5 and 2.6 have 1.16. A table reverses each byte there.
 _HAS_BITORDER = tuple(int(part) for part in np.__version__.split(".")[:2]) >= (1, 17)
 _BYTES = np.dtype(np.uint8)
+EXACT_BITS = 24  # integers of so many bits are exact in float32
+FEW_ELEMENTS = 16  # rows so short are packed by machine words, longer ones by bytes
 _REVERSED = np.array([int("{:08b}".format(byte)[::-1], 2) for byte in range(256)], np.uint8)
 
 
@@ -43,15 +45,20 @@ def container(datatype: Datatype) -> np.dtype:
 
 
 def check_values(values: np.ndarray, datatype: Datatype) -> np.ndarray:
-    """*values* as integers, each one checked against *datatype*; a copy only where the input is float.
+    """*values* as the integers on the wire, each one checked against *datatype*; a copy only where the input
+    is float or the type FIXED.
 
     Raises:
         DatatypeError: a value does not fit, is not whole, or the array does not hold numbers.
     """
     if values.dtype == np.bool_:
         values = values.view(np.uint8)
+    if datatype.fraction_bits and values.dtype.kind in "iuf":
+        values = values.astype(np.float64) * (1 << datatype.fraction_bits)  # exact: a power of two
     if values.dtype.kind == "f":
         values = _whole(values, datatype)
+        if datatype.bits <= EXACT_BITS and datatype.name != "BIPOLAR":
+            return values  # checked already
     if values.dtype.kind not in "iu":
         raise DatatypeError(
             "values are of type {}, {} takes integers".format(values.dtype, datatype.name),
@@ -72,18 +79,23 @@ def check_values(values: np.ndarray, datatype: Datatype) -> np.ndarray:
 
 def _whole(values: np.ndarray, datatype: Datatype) -> np.ndarray:
     """Floats as integers, refused where that would change a value."""
+    kind: Any = np.int64
+    low, high = -(2.0**33), 2.0**33
+    if datatype.bits <= EXACT_BITS:  # every bound is a float32: compared as they are, and cast at once
+        kind, low, high = container(datatype), float(datatype.low), float(datatype.high)
+        values = values.astype(np.float32) if values.dtype == np.float16 else values
     with np.errstate(invalid="ignore"):  # numpy 1.16 warns when it compares NaN
-        sane = np.abs(values) <= 2.0**33
-    if not sane.all():  # also NaN
-        _refuse(values[~sane].flat[0], datatype)
-    whole = values.astype(np.int64)
+        if values.size and not (values.min() >= low and values.max() <= high):  # also NaN
+            _refuse(values[~((values >= low) & (values <= high))].flat[0], datatype)
+    whole = values.astype(kind)
     changed = whole != values
     if changed.any():
         _refuse(values[changed].flat[0], datatype)
     return whole
 
 
-def _refuse(value: Any, datatype: Datatype) -> None:
+def _refuse(wire: Any, datatype: Datatype) -> None:
+    value = wire * datatype.step
     raise DatatypeError(
         "value {} does not fit {} ({})".format(value, datatype.name, datatype.describe_range()),
         fix="check the input contract of the bundle: labd inspect BUNDLE",
@@ -119,6 +131,8 @@ class PackingPlan(object):
             self._unpack: Callable[[np.ndarray], np.ndarray] = self._unpack_native
         elif bits == 1:
             self._pack, self._unpack = self._pack_single_bits, self._unpack_single_bits
+        elif inner <= FEW_ELEMENTS and inner * bits % 8:
+            self._pack, self._unpack = self._pack_words, self._unpack_words
         elif bits in (2, 4):
             self._pack, self._unpack = self._pack_nibbles, self._unpack_irregular
         else:
@@ -152,14 +166,15 @@ class PackingPlan(object):
                 fix="allocate it with the tensor's packed shape",
             )
         # Bytes for UINT8 cannot be wrong: then not even a look at the type's bounds is paid for.
-        if not self._is_native or values.dtype != self._container:
+        if not self._is_native or values.dtype != self._container or self.datatype.fraction_bits:
             values = check_values(values, self.datatype)
         self._pack(values, out)
         return out
 
     def unpack(self, packed: np.ndarray) -> np.ndarray:
         """The integers in *packed*, uint8 of shape ``(..., row_bytes)``: shape ``(..., inner)`` in
-        `container` of the datatype, always a copy (a DMA buffer must not leak into results).
+        `container` of the datatype (float64 of a FIXED one), always a copy: a DMA buffer must not leak into
+        results.
 
         Raises:
             ShapeError: *packed* has another shape or type.
@@ -172,7 +187,8 @@ class PackingPlan(object):
                 fix="check that the bundle's output tensor is the accelerator's",
             )
         rows = np.ascontiguousarray(packed).reshape(-1, self.row_bytes)
-        return self._unpack(rows).reshape(packed.shape[:-1] + (self.inner,))
+        values = self._unpack(rows).reshape(packed.shape[:-1] + (self.inner,))
+        return values * self.datatype.step if self.datatype.fraction_bits else values
 
     # Whole containers: the bytes are the values.
 
@@ -212,6 +228,51 @@ class PackingPlan(object):
         np.bitwise_or(quads, quads >> np.uint32(6), out=quads)  # pairs meet in bytes 0 and 2
         np.bitwise_or(quads, quads >> np.uint32(12), out=quads)  # both pairs meet in byte 0
         out.reshape(-1)[...] = quads.view(np.uint8)[::4]
+
+    # Short rows of any width: whole columns at once, shifted together in machine words of the row's size.
+
+    def _words(self) -> Tuple[np.dtype, int]:
+        """The smallest word that holds a row, or the largest there is, and how many of them a row takes."""
+        bits = self.inner * self.datatype.bits
+        size = next((size for size in (1, 2, 4) if bits <= 8 * size), 8)
+        return np.dtype("<u{}".format(size)), -(-bits // (8 * size))
+
+    def _pack_words(self, values: np.ndarray, out: np.ndarray) -> None:
+        kind, number = self._words()
+        bits, word_bits = self.datatype.bits, 8 * kind.itemsize
+        columns = np.empty((self.inner, values.size // self.inner), kind)
+        np.copyto(columns, values.reshape(-1, self.inner).T, casting="unsafe")
+        np.bitwise_and(columns, kind.type((1 << bits) - 1), out=columns)
+        words = np.zeros((number, columns.shape[1]), kind)
+        moved = np.empty(columns.shape[1], kind)
+        for element, column in enumerate(columns):
+            word, offset = divmod(element * bits, word_bits)
+            if offset + bits > word_bits:  # the rest of it is in the next word
+                np.right_shift(column, kind.type(word_bits - offset), out=moved)
+                np.bitwise_or(words[word + 1], moved, out=words[word + 1])
+            np.left_shift(column, kind.type(offset), out=moved)
+            np.bitwise_or(words[word], moved, out=words[word])
+        rows = np.ascontiguousarray(words.T).view(np.uint8).reshape(-1, number * kind.itemsize)
+        out.reshape(-1, self.row_bytes)[...] = rows[:, : self.row_bytes]
+
+    def _unpack_words(self, rows: np.ndarray) -> np.ndarray:
+        kind, number = self._words()
+        bits, word_bits = self.datatype.bits, 8 * kind.itemsize
+        padded = np.zeros((len(rows), number * kind.itemsize), np.uint8)
+        padded[:, : self.row_bytes] = rows
+        words = np.ascontiguousarray(padded.view(kind).reshape(len(rows), number).T)
+        values = np.empty((len(rows), self.inner), self._container)
+        for element in range(self.inner):
+            word, offset = divmod(element * bits, word_bits)
+            column = words[word] >> kind.type(offset)
+            if offset + bits > word_bits:
+                column |= words[word + 1] << kind.type(word_bits - offset)
+            column &= kind.type((1 << bits) - 1)
+            if self.datatype.signed:  # the sign bit up to the word's own, and back with the sign
+                up = word_bits - bits
+                column = (column << kind.type(up)).view(kind.str.replace("u", "i")) >> up
+            values[:, element] = column
+        return values
 
     # Any width: elements repeat their place in a byte every `period` elements, so a few columns do.
 

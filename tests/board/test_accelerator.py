@@ -184,10 +184,23 @@ def test_a_clock_above_the_built_one_is_refused(bundle):
         Accelerator(bundle, board).open()
 
 
+def test_a_clock_that_stays_far_below_is_refused_too(bundle):
+    board = fake_board()
+    board.set_clock_mhz = lambda mhz: 50.0
+    with pytest.raises(ClockRefused, match=r"the clock stays at 50.00 MHz, 100.00 MHz was asked for"):
+        Accelerator(bundle, board).open()
+
+
+def test_every_clock_up_to_250_mhz_has_dividers_that_are_not_refused_as_too_slow():
+    board = fake_board()
+    for wanted in range(5, 251, 7):
+        assert board.set_clock_mhz(float(wanted)) >= accelerator_module.CLOCK_AT_LEAST * wanted
+
+
 def test_the_constructor_touches_no_hardware(bundle):
     board = fake_board()
     accelerator = Accelerator(bundle, board)
-    assert board.programmed is None and board.cma_free_bytes() == 128 << 20
+    assert board.programmed is None and board.contiguous_free_bytes() == 128 << 20
     with pytest.raises(UsageError, match="the accelerator is not open"):
         accelerator.run(np.zeros((1, 784), np.uint8))
 
@@ -196,16 +209,40 @@ def test_closing_gives_all_memory_back(bundle, images):
     board = fake_board()
     with Accelerator(bundle, board) as accelerator:
         accelerator.run(images)
-        assert board.cma_free_bytes() < 128 << 20
+        assert board.contiguous_free_bytes() < 128 << 20
     accelerator.close()
-    assert board.cma_free_bytes() == 128 << 20
+    assert board.contiguous_free_bytes() == 128 << 20
 
 
-def test_a_batch_that_does_not_fit_leaves_nothing_behind(bundle):
-    board = fake_board(cma_bytes=1 << 20)
+def test_a_batch_larger_than_the_free_memory_is_split_and_the_reason_given(bundle, images):
+    said = []
+    board = fake_board(cma_bytes=(8 + 1) * 4096)
+    with Accelerator(bundle, board, 10000, say=said.append) as accelerator:
+        assert accelerator.batch_size == 8 * 4096 // 784 == 41
+        assert np.array_equal(
+            accelerator.run(np.tile(images, (3, 1, 1, 1))), np.tile(darkness(images), (3, 1))
+        )
+    assert said == [
+        "batches of 41 frames instead of 10000: buffers for 10000 take 7.9 MB, 0.0 MB of contiguous memory is free"
+    ]
+    assert board.contiguous_free_bytes() == (8 + 1) * 4096
+
+
+def test_a_batch_is_halved_where_the_free_memory_lies_in_pieces(bundle, images):
+    board = fake_board(cma_bytes=20 * 4096)
+    taken = [board.allocate((4096,)) for _ in range(20)]
+    for buffer in taken[:9] + taken[10:]:
+        buffer.free()  # 19 pages are free, at most 10 in a row
+    with Accelerator(bundle, board, 90) as accelerator:
+        assert accelerator.batch_size == 45
+        assert np.array_equal(accelerator.run(images), darkness(images))
+
+
+def test_memory_for_not_even_one_frame_leaves_nothing_behind(bundle):
+    board = fake_board(cma_bytes=4096)
     with pytest.raises(OutOfMemory, match="use a smaller --batchsize"):
         Accelerator(bundle, board, 10000).open()
-    assert board.cma_free_bytes() == 1 << 20
+    assert board.contiguous_free_bytes() == 4096
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28, 3), (3, 783), (784,)])

@@ -9,7 +9,7 @@ import pytest
 
 from labd_board import info, selftest, session, throughput, validate
 from labd_shared.datasets import write_packed
-from labd_shared.errors import DmaTimeout, GoldenMismatch
+from labd_shared.errors import GoldenMismatch, OutputStuck
 from labd_shared.statistics import percentile, wilson_interval
 from labd_shared.wire import find_error
 from support.bundles import darkness, fake_board, without_golden, write_bundle
@@ -87,7 +87,13 @@ def test_an_accelerator_that_is_always_wrong_scores_zero(options, capsys):
 def test_agreement_with_the_golden_model_is_counted_by_digest(options, capsys):
     assert validate.main(["--compare", "golden", "--json"] + options, fake_board()) == 0
     agreement = json.loads(capsys.readouterr().out)["agreement"]
-    assert agreement == {"same": 1000, "different": 0, "unknown": 0, "first_different": []}
+    assert agreement == {
+        "same": 1000,
+        "different": 0,
+        "unknown": 0,
+        "first_different": [],
+        "different_by_class": {},
+    }
 
 
 def test_one_wrong_answer_is_found_and_named(options, images, capsys):
@@ -100,6 +106,17 @@ def test_one_wrong_answer_is_found_and_named(options, images, capsys):
     captured = capsys.readouterr()
     assert "1 of 1000 answers differ from the golden model's, first at image 123" in captured.err
     assert "999 of 1000 answers are the golden model's, 1 not" in captured.out
+
+
+def test_wrong_answers_of_one_class_are_told_from_wrong_answers(options, capsys):
+    def model(batch):
+        answers = darkness(batch)
+        return answers + (answers == 3)
+
+    assert validate.main(["--compare", "golden"] + options, fake_board(model)) == 7
+    said = capsys.readouterr().err
+    assert "and all of them should be class 3 (3), first at image" in said
+    assert "the last layer's weights or thresholds of that class" in said
 
 
 def test_too_low_an_accuracy_is_an_exit_code(options, capsys):
@@ -140,7 +157,7 @@ def test_errors_cross_the_wire_when_asked(options, monkeypatch, capsys):
     monkeypatch.setenv("LABD_ERRORS", "wire")
     assert validate.main(options, fake_board(stuck=("odma0",))) == 6
     error = find_error(capsys.readouterr().err)
-    assert type(error) is DmaTimeout and error.facts["input_done"] is True
+    assert type(error) is OutputStuck and error.facts["input_done"] is True
 
 
 def test_official_files_are_packed_on_the_way(options, mnist_folder, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 
 from labd_board import datasets, session, validate
 from labd_shared.datasets import DATASETS, write_packed
-from support.bundles import fake_board, write_bundle
+from support.bundles import fake_board, make_manifest, write_bundle
 from support.cifar_files import COUNTS, split_of, write_official
 
 
@@ -41,7 +41,7 @@ def test_prepare_packs_the_official_files_that_are_there(data, capsys):
         ("cifar10", "test", "packed", 20),
         ("cifar100", "test", "packed", 20),
     ]
-    with session.find_dataset("cifar100", str(data)) as dataset:
+    with session.find_dataset("cifar100", str(data), make_manifest({})) as dataset:
         assert np.array_equal(dataset.labels, split_of("cifar100", "test")[1])
 
 

@@ -64,3 +64,18 @@ def test_our_bytes_are_the_ones_bitstring_writes(name, rng):
         values = some_values(name, (3, inner), rng)
         wanted = [packed_with_bitstring(row, datatype) for row in values]
         assert [row.tobytes() for row in pack(values, datatype)] == wanted, inner
+
+
+@pytest.mark.parametrize("bits, whole", [(2, 1), (8, 4), (8, 7), (12, 3), (16, 1), (24, 8)])
+def test_fixed_point_bytes_are_the_ones_finn_s_own_driver_packs(bits, whole, rng):
+    name = f"FIXED<{bits},{whole}>"
+    ours, theirs = parse_datatype(name), DataType[name]
+    assert (ours.low * ours.step, ours.high * ours.step) == (theirs.min(), theirs.max())
+    for inner in INNER:
+        values = rng.randint(ours.low, ours.high + 1, size=(2, 3, inner)) * theirs.scale_factor()
+        packed = pack(values, ours)
+        wanted = finnpy_to_packed_bytearray(
+            values.astype(np.float32), theirs, reverse_inner=True, reverse_endian=True
+        )
+        assert np.array_equal(packed, np.asarray(wanted, np.uint8)), inner
+        assert np.array_equal(unpack(packed, ours, inner), values), inner

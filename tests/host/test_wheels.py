@@ -14,7 +14,7 @@ from support.paths import ROOT
 
 IMPORT_EVERYTHING = (
     "import labd_board.validate, labd_board.throughput, labd_board.selftest, labd_board.info, labd_board.fake, "
-    "labd_board.pynq_device, labd_shared.packing, labd_shared.bundle; print(labd_shared.__file__)"
+    "labd_board.classify, labd_board.pynq_device, labd_shared.packing, labd_shared.bundle; print(labd_shared.__file__)"
 )
 
 

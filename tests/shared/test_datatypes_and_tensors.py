@@ -22,7 +22,24 @@ def test_datatypes_know_their_range(name, bits, low, high, signed):
     assert datatype.allows(low) and datatype.allows(high) and not datatype.allows(high + 1)
 
 
-@pytest.mark.parametrize("name", ["INT1", "UINT1", "INT33", "UINT0", "INT08", "FLOAT32", "int8", "", "INT8 "])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "INT1",
+        "UINT1",
+        "INT33",
+        "FIXED<8,8>",
+        "FIXED<33,4>",
+        "FIXED<8,0>",
+        "FIXED<8, 4>",
+        "UINT0",
+        "INT08",
+        "FLOAT32",
+        "int8",
+        "",
+        "INT8 ",
+    ],
+)
 def test_other_names_are_refused(name):
     with pytest.raises(DatatypeError, match="no datatype named"):
         parse_datatype(name)

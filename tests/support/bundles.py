@@ -23,8 +23,11 @@ def golden_images():
     return np.array([np.clip(ramp + 12 * index, 0, 255) for index in range(20)], np.uint8)
 
 
-def make_manifest(files, target="emu", datatype="UINT8", network="tiny", normal=(1, 784), folded=(1, 16, 49)):
-    return Manifest(
+def make_manifest(
+    files, target="emu", datatype="UINT8", network="tiny", normal=(1, 784), folded=(1, 16, 49), **fields
+):
+    """The manifest of the classifier; *fields* of it can be given as they are."""
+    made = Manifest(
         network=network,
         dataset="mnist",
         class_names=tuple(str(digit) for digit in range(10)),
@@ -42,10 +45,11 @@ def make_manifest(files, target="emu", datatype="UINT8", network="tiny", normal=
         tools={"finn-plus": "1.6.1"},
         files=files,
     )
+    return made._replace(**fields)
 
 
-def write_bundle(folder, target="emu", model=darkness, predicted=None, **changes):
-    """A bundle folder; its bitfile is a stand-in that only the fake loads."""
+def write_bundle(folder, target="emu", model=darkness, predicted=None, extra=None, **changes):
+    """A bundle folder; its bitfile is a stand-in that only the fake loads. *extra*: name -> bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     images = golden_images()
     if predicted is None:
@@ -63,7 +67,10 @@ def write_bundle(folder, target="emu", model=darkness, predicted=None, **changes
             "predictions": model(predicted).reshape(-1)[order].astype(np.uint16),
         },
     )
-    names = ("accel.bit", "accel.hwh", "golden.npz")
+    names = ["accel.bit", "accel.hwh", "golden.npz"] + sorted(extra or {})
+    for name, content in (extra or {}).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
     files = {name: FileEntry(file_sha256(folder / name), (folder / name).stat().st_size) for name in names}
     manifest = make_manifest(files, target, **changes)
     (folder / "manifest.json").write_text(manifest.to_json())

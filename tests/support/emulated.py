@@ -6,7 +6,8 @@ from labd_host.emulation.golden import GoldenModel
 from labd_host.emulation.golden_layers import LabelSelect, Network
 from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.hwh_writer import write_hwh
-from labd_shared.digest import file_sha256
+from labd_shared.arrays import save_npz
+from labd_shared.digest import file_sha256, image_digest
 from labd_shared.manifest import Expected, FileEntry, InputContract, Manifest
 from labd_shared.tensors import make_tensor
 
@@ -25,10 +26,26 @@ def random_images(count, seed=1):
     return np.random.RandomState(seed).randint(0, 256, (count, PIXELS)).astype(np.uint8)
 
 
-def write_emulated_bundle(folder, target="emu", network=True, part="xc7z020clg400-1", clock_mhz=100.0):
+def golden_arrays(images, predicted):
+    """What golden.npz holds: samples, and predictions for the images *predicted*."""
+    digests = np.array([image_digest(image.tobytes()) for image in predicted], np.uint64)
+    order = np.argsort(digests)
+    return {
+        "images": images,
+        "outputs": brightest(images),
+        "digests": digests[order],
+        "predictions": brightest(predicted)[order, 0],
+    }
+
+
+def write_emulated_bundle(
+    folder, target="emu", network=True, part="xc7z020clg400-1", clock_mhz=100.0, golden=None
+):
     """Write the bundle and return its folder; without *network* it is as one for hardware."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "golden.npz").write_bytes(b"no test here reads it")
+    if golden is not None:
+        save_npz(folder / "golden.npz", golden)
     names = ["accel.bit", "accel.hwh", "golden.npz"]
     digest = None
     if network:

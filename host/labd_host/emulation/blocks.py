@@ -43,6 +43,10 @@ class Slcr(RegisterFile):
 
     def __init__(self) -> None:
         super().__init__("slcr", 0xF800_0000, 0x1000)
+        self.power_up()
+
+    def power_up(self) -> None:
+        """Take the reset values."""
         self._values = {self.ARM_PLL: 26 << 12, self.DDR_PLL: 21 << 12, self.IO_PLL: 20 << 12}
         self._values[self.ARM_CLOCK] = 0x1F00_0200
         for offset in self.FPGA_CLOCKS:

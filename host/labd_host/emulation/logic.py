@@ -26,11 +26,11 @@ import numpy as np
 from labd_host.emulation.blocks import DmaBlock, RegisterFile, Slcr
 from labd_host.emulation.contiguous_memory import ContiguousMemory
 from labd_host.emulation.device_clock import DeviceClock
-from labd_host.emulation.logic_faults import check_faults
+from labd_host.emulation.logic_faults import check_faults, without_class
 from labd_host.emulation.overlay import Frames, LoadNetwork, Overlay, load_golden_model, load_overlay
 from labd_host.emulation.stream import Stream
 from labd_shared.bitfile import PYNQ_Z2_PART
-from labd_shared.errors import BoardError, BusFault, DmaBusy
+from labd_shared.errors import BoardError, BusFault, DmaBusy, OutOfMemory
 from labd_shared.registers import Iodma
 from labd_shared.timing import behind_the_dma, leaving_cycles
 
@@ -76,6 +76,7 @@ class ProgrammableLogic:
         self._load_network = load_network
         self._slcr = Slcr()
         self._faults: frozenset[str] = frozenset()
+        self._deliveries = 0
         self._log: deque[str] = deque(maxlen=LAST_EVENTS)
         self._changed = threading.Condition()
         self._closed = False
@@ -193,6 +194,9 @@ class ProgrammableLogic:
             block, offset = self._at(address)
             self._spins = 0
             self._settle()
+            if block is self._slcr and offset in Slcr.FPGA_CLOCKS and "clock-refused" in self._faults:
+                self._event(f"clock register {offset:#x} keeps its value: a fault that is switched on")
+                return
             try:
                 started = block.write(offset, value)
             except DmaBusy as error:
@@ -209,6 +213,13 @@ class ProgrammableLogic:
     def allocate(self, size_bytes: int, owner: object) -> int:
         """Contiguous memory for *owner*; its physical address. Raises OutOfMemory."""
         with self._changed:
+            if "no-memory" in self._faults:
+                raise OutOfMemory(
+                    f"{size_bytes} bytes of contiguous memory were asked for, 0 of {self.memory.size_bytes} are free",
+                    fix="end the program that holds it, or restart the board",
+                    wanted_bytes=size_bytes,
+                    free_bytes=0,
+                )
             return self.memory.allocate(size_bytes, owner)
 
     def free(self, address: int, owner: object) -> None:
@@ -226,6 +237,8 @@ class ProgrammableLogic:
         wanted = check_faults(names)
         with self._changed:
             self._faults = frozenset(wanted)
+            if "clock-refused" in wanted:
+                self._slcr.power_up()
             self._event(f"faults: {', '.join(sorted(wanted)) or 'none'}")
 
     def facts(self) -> dict[str, Any]:
@@ -237,7 +250,7 @@ class ProgrammableLogic:
                 "fclk0_mhz": round(self._slcr.fclk_mhz(), 6),
                 "cma_base": self.memory.base,
                 "cma_bytes": self.memory.size_bytes,
-                "cma_free_bytes": self.memory.free_bytes,
+                "cma_free_bytes": 0 if "no-memory" in self._faults else self.memory.free_bytes,
                 "faults": sorted(self._faults),
                 "events": list(self._log),
             }
@@ -295,11 +308,19 @@ class ProgrammableLogic:
             return
         expected, sources = overlay.expected, (overlay.input,)
         leaving_s = start_s + leaving_cycles(expected, sources, len(outputs[0])) * cycle_s
+        taken_s = float(leaving_s[-1]) - behind_the_dma(expected, sources) * cycle_s
+        if "dead-fifo" in self._faults:
+            self._event("the frames are stuck behind a dead FIFO: a fault that is switched on")
+            if len(outputs[0]) <= overlay.depth_frames:  # so many find room before it
+                self._events.append((taken_s, dma.finish))
+            return
         for tensor, frames in zip(overlay.outputs, outputs, strict=True):
             if "wrong-results" in self._faults:
                 frames[:, 0] ^= 1
+            if "wrong-class" in self._faults:
+                frames = without_class(frames, tensor)
             self._streams[tensor.dma].put(frames, leaving_s, expected.cycles_per_frame * cycle_s)
-        self._inputs.append((dma, float(leaving_s[-1]) - behind_the_dma(expected, sources) * cycle_s))
+        self._inputs.append((dma, taken_s))
         self._move()
 
     def _move(self) -> None:
@@ -321,7 +342,10 @@ class ProgrammableLogic:
 
     def _deliver(self, output: _Output) -> None:
         data = np.concatenate([frames.reshape(-1) for frames in output.frames])
-        if self.memory.holds(output.address, data.size):
+        self._deliveries += 1
+        if "stale-buffer" in self._faults and self._deliveries % 2 == 0:
+            self._event(f"{output.dma.name} wrote nothing: a fault that is switched on")
+        elif self.memory.holds(output.address, data.size):
             self.memory.view(output.address, data.size)[:] = data
         elif data.size:
             self._event(f"{output.dma.name} wrote to {output.address:#010x} after that memory was freed")

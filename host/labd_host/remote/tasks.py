@@ -87,7 +87,7 @@ def deploy(boards: Sequence[str], *, bundle: str = "", wheel: Path | None = None
 def run_command(
     command: str,
     boards: Sequence[str],
-    options: Mapping[str, str],
+    options: Mapping[str, str | bool],
     *,
     as_data: bool,
     dataset: str | None = None,
@@ -99,7 +99,7 @@ def run_command(
     Args:
         command: "validate", "throughput", "selftest" or "info".
         boards: Numbers.
-        options: For it, without the dashes; those that are "" are left out.
+        options: For it, without the dashes; those that are "" or False are left out, True is a bare flag.
         as_data: Its report as data; its lines are said. Otherwise its lines are shown as it prints them.
         dataset: Sent first where the board lacks it: a name, "" for the bundle's own, None for none.
         deadline: Longest time it may take, in seconds, as it was typed.
@@ -109,7 +109,9 @@ def run_command(
         UsageError: *deadline* is no number of seconds.
     """
     deadline_s = _seconds(deadline)
-    arguments = [f"--{name}={value}" for name, value in options.items() if value]
+    arguments = [
+        f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value
+    ]
     if as_data:
         arguments.append("--json")
 
