@@ -64,7 +64,7 @@ class Finn:
             opened.callback(_restore_environment, dict(os.environ))
             os.environ["FINN_BUILD_DIR"] = folder
             with self._hushed("import finn"):
-                _import_finn()
+                import_finn()
             self._stack = opened.pop_all()
         return self
 
@@ -230,6 +230,18 @@ class Finn:
         with self._hushed("estimate the cycles"):
             return dict(model.analysis(exp_cycles_per_layer))
 
+    def estimated_resources(self, model: Model, part: str) -> dict[str, dict[str, int]]:
+        """FINN's own estimate: node name -> {"LUT": ..., "BRAM18": ..., "DSP": ...}."""
+        from finn.analysis.fpgadataflow.res_estimation import res_estimation
+
+        with self._hushed("estimate the resources"):
+            estimated = model.analysis(lambda graph: res_estimation(graph, part))
+        names = {"LUT": "LUT", "BRAM18": "BRAM_18K", "DSP": "DSP"}
+        return {
+            node: {ours: round(counted[theirs]) for ours, theirs in names.items()}
+            for node, counted in estimated.items()
+        }
+
     def _note_warning(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
     ) -> None:
@@ -322,7 +334,12 @@ def _sums(node: Any, context: Mapping[str, Values]) -> Values:
     return result
 
 
-def _import_finn() -> None:
+def import_finn() -> None:
+    """Import FINN, with settings that the variables FINN_... decide; FINN_BUILD_DIR must be set.
+
+    Raises:
+        SetupError: it cannot be imported.
+    """
     try:
         _import_with_stand_in()
     except ImportError as error:
