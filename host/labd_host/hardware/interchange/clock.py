@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from labd_host.hardware.interchange.findings import Findings
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.hwh import Hwh
+from labd_shared.manifest import Expected
 
 WIZARD = "clk_wiz_0"
 DRIVER_DEFAULT_MHZ = 100.0
@@ -38,6 +39,16 @@ class Clock:
     def fclk0_cycles(self, cycles: int) -> int:
         """*cycles* of the accelerator in those of FCLK0, rounded up."""
         return max(1, math.ceil(cycles * self.fclk0_mhz / self.accelerator_mhz))
+
+    def in_fclk0(self, expected: Expected) -> Expected:
+        """*expected*, in the accelerator's cycles, as cycles of FCLK0."""
+        cycles = self.fclk0_cycles(expected.cycles_per_frame)
+        return Expected(
+            cycles,
+            self.fclk0_cycles(expected.latency_cycles),
+            self.fclk0_mhz * 1e6 / cycles,
+            expected.bottleneck,
+        )
 
 
 def wizard_mhz(content: bytes) -> float | None:
