@@ -19,6 +19,7 @@ DOCUMENTS = [
     "docs/real-board.md",
     "docs/timing.md",
     "docs/own-network.md",
+    "docs/hardware.md",
 ]
 
 

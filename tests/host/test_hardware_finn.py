@@ -1,21 +1,19 @@
 """FINN's own hardware transformations, up to where Vivado would start and past it, with stand-ins for the tools."""
 
-import json
 import os
-import subprocess
-import sys
-import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from labd_host.flow.finn_door import Finn
+from labd_host.flow.hardware_worker import _exact_period_ns
 from labd_host.hardware.vivado.job import Job
-from labd_host.hardware.vivado.logs import first_cause
 from labd_host.hardware.vivado.products import BIT, HWH, RESOURCES
-from labd_host.hardware.vivado.reports import TOP, read_resources
+from labd_host.hardware.vivado.reports import TOP, read_resources, read_timing
 from labd_host.hardware.vivado.run import Tell, run
 from labd_host.hardware.vivado.tools import environment, find_toolchain
 from labd_shared.errors import SetupError
 from support.hardware import equip
+from support.vivado_stand_in import timing_report, utilisation_report
 
 
 @pytest.fixture
@@ -67,34 +65,25 @@ def test_finn_goes_through_every_step_and_a_build_that_failed_goes_on_where_it_w
 
 
 def test_every_clock_reaches_finns_project_as_asked_for():
-    from labd_host.flow.hardware_worker import _exact_period_ns
-
     for clock_mhz in range(1, 251):
         job = Job("", "", "", "", "", clock_mhz, 1)
         assert int(1 / (_exact_period_ns(job) * 0.001)) == clock_mhz, "as make_zynq_proj.py computes fclk_mhz"
 
 
-def test_resources_are_what_finn_reads_of_the_same_report(tmp_path):
-    from support.vivado_stand_in import utilisation_report
+def test_reports_say_what_finn_reads_in_them(tmp_path):
+    (tmp_path / "synth_report.xml").write_text(utilisation_report())
+    (tmp_path / "timing.rpt").write_text(timing_report(-0.412, 0.022))
+    with Finn():
+        from finn.analysis.fpgadataflow.post_synth_res import post_synth_res
+        from finn.util.vivado import _parse_vivado_timing_report
+        from onnx import helper
+        from qonnx.core.modelwrapper import ModelWrapper
 
-    path = tmp_path / "synth_report.xml"
-    path.write_text(utilisation_report())
-    script = (
-        "import json, sys; from labd_host.flow.finn_door import Finn\n"
-        "with Finn():\n"
-        "    from finn.analysis.fpgadataflow.post_synth_res import post_synth_res\n"
-        "    from onnx import helper; from qonnx.core.modelwrapper import ModelWrapper\n"
-        "    empty = ModelWrapper(helper.make_model(helper.make_graph([], 'empty', [], [])))\n"
-        "    print(json.dumps(post_synth_res(empty, sys.argv[1])[0]['(top)']))\n"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=60, check=True
-    )
-    theirs = json.loads(said.stdout.splitlines()[-1])
-    ours = read_resources(path)[TOP]
-    assert ElementTree.parse(path).getroot().tag == "RptDoc"
-    assert {name: ours[name] for name in ("LUT", "FF", "SRL", "DSP")} == {
-        name: theirs[name] for name in ("LUT", "FF", "SRL", "DSP")
-    }
+        empty = ModelWrapper(helper.make_model(helper.make_graph([], "empty", [], [])))
+        theirs = post_synth_res(empty, tmp_path / "synth_report.xml")[0]["(top)"]
+        wns_ns = _parse_vivado_timing_report(tmp_path / "timing.rpt")["WNS"]
+    ours = read_resources(tmp_path / "synth_report.xml")[TOP]
+    same = ("LUT", "FF", "SRL", "DSP")
+    assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
     assert ours["BRAM18"] == 2 * theirs["BRAM_36K"] + theirs["BRAM_18K"] == 10
-    assert first_cause(tmp_path) is None
+    assert read_timing(tmp_path / "timing.rpt").wns_ns == wns_ns == -0.412

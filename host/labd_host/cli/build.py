@@ -27,13 +27,13 @@ CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
               help="An export of NETWORK (default: the one that ships, or that you trained).")  # fmt: skip
 @click.option("--clock-mhz", type=click.FloatRange(1.0, 250.0), default=CLOCK_MHZ, show_default=True,
               help="Clock of the accelerator; whole MHz for hw.")  # fmt: skip
-@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True,
-              help="hw: Vivado and Vitis HLS runs at a time; each takes some GB of memory.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
+              help="hw: Vivado and Vitis HLS runs at a time (default: 1; each takes some GB of memory).")  # fmt: skip
 @click.option("--accept-timing", is_flag=True, help="hw: take a design that does not keep its timing.")
 @click.option("--although", multiple=True, metavar="CHECK",
               help="hw: build although this check fails (labd doctor --for hw names them; and fits).")  # fmt: skip
-@click.option("--silence-minutes", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
-              help="hw: give up when nothing was told or logged for so long.")  # fmt: skip
+@click.option("--silence-minutes", type=click.FloatRange(min=0, min_open=True), metavar="N",
+              help="hw: give up when nothing was told or logged for so long (default: 60).")  # fmt: skip
 @click.option("--zip", "as_zip", is_flag=True, help="Write the same as DIR.zip, too.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 def build(
@@ -42,10 +42,10 @@ def build(
     folding: str,
     model: Path | None,
     clock_mhz: float,
-    jobs: int,
+    jobs: int | None,
     accept_timing: bool,
     although: tuple[str, ...],
-    silence_minutes: float,
+    silence_minutes: float | None,
     as_zip: bool,
     out: Path,
 ) -> None:
@@ -55,9 +55,9 @@ def build(
 
     built: Built | BuiltHardware
     if target == "emu":
-        if jobs != 1 or accept_timing or although:
+        if accept_timing or although or jobs is not None or silence_minutes is not None:
             raise UsageError(
-                "--jobs, --accept-timing and --although are for --target hw, this build is for emu",
+                "--jobs, --accept-timing, --although and --silence-minutes are for --target hw, this one is for emu",
                 fix="leave them out",
             )
         built = build_emulation(network, out, folding=folding, clock_mhz=clock_mhz, say=_say, model=model)
@@ -77,7 +77,11 @@ def _say(line: str) -> None:
 
 
 def _options(
-    clock_mhz: float, jobs: int, accept_timing: bool, although: tuple[str, ...], silence_minutes: float
+    clock_mhz: float,
+    jobs: int | None,
+    accept_timing: bool,
+    although: tuple[str, ...],
+    silence_minutes: float | None,
 ) -> Options:
     from labd_host.hardware.build_hardware import CHECKS, Options
     from labd_host.hardware.vivado.run import Deadlines
@@ -89,7 +93,8 @@ def _options(
     for name in although:
         if name not in CHECKS:
             raise unknown_name("check", name, CHECKS)
-    return Options(int(clock_mhz), jobs, accept_timing, although, Deadlines(silence_s=60 * silence_minutes))
+    deadlines = Deadlines() if silence_minutes is None else Deadlines(silence_s=60 * silence_minutes)
+    return Options(int(clock_mhz), jobs or 1, accept_timing, although, deadlines)
 
 
 def _build_hardware(
@@ -107,7 +112,7 @@ def _build_hardware(
         )
     console = Console(highlight=False, markup=False)
     console.print(resources_table(built.estimate, built.design.resources))
-    console.print(timing_line(built.design.timing, built.design.clock.accelerator_mhz))
+    console.print(timing_line(built.design.timing, built.design.clock.accelerator_mhz), soft_wrap=True)
     for sentence in built.accepted:
         console.print(f"accepted: {sentence}", soft_wrap=True)
     return built

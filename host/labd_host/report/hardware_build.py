@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -49,8 +50,8 @@ class Standing:
         if unit.step != self._step:
             self._step = unit.step
             self.say(f"{unit.step}: {STEPS.get(unit.step, '')}")
-        expected = f", expected {duration(expected_s)}" if expected_s else ""
-        self.say(f"  {_place(unit)} begun{expected}; logs in {unit.folder}")
+        expected = f", {duration(expected_s)} the last time" if expected_s and expected_s >= 1 else ""
+        self.say(f"  {_place(unit)} begun{expected}; logs in {Path(unit.folder).name}")
         self._shown = time.monotonic()
 
     def _ended(self, unit: Unit, seconds: float) -> None:
@@ -68,8 +69,8 @@ class Standing:
 
 
 def _place(unit: Unit) -> str:
-    """ "hls 3 of 7 MVAU_hls_2", the kernel's name cut off where the number says it."""
-    return f"{unit.step} {unit.number} of {unit.of} {unit.name}".strip()
+    """ "hls MVAU_hls_2, 3 of 7"."""
+    return unit.label + (f", {unit.number} of {unit.of}" if unit.of > 1 else "")
 
 
 def duration(seconds: float) -> str:
@@ -87,8 +88,7 @@ def resources_table(estimate: Mapping[str, int], built: Mapping[str, int]) -> Ta
     part = resources_of(PYNQ_Z2_PART)
     table = Table(
         "", "built", "of the part", "part", "FINN's estimate", box=None, pad_edge=False,
-        title="\nResources: the routed design with its shell; the estimate is of the layers alone",
-        title_justify="left",
+        caption="built counts the shell, the estimate the layers alone", caption_justify="left",
     )  # fmt: skip
     for column in table.columns[1:]:
         column.justify = "right"

@@ -1,11 +1,12 @@
 """What a hardware build is told and tells: shared by the process that builds and the one that follows it.
 
-The builder is a process of its own (`labd_host.flow.hardware_worker`). It reads a `Job` from a JSON
+The builder is a process of its own (`flow.hardware_worker`). It reads a `Job` from a JSON
 file and writes one JSON line a message to its standard output: `Unit` begun, the same ended, at last
 `Products` or a `Failure`. Nothing here imports FINN.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,6 +80,12 @@ class Unit:
     number: int
     of: int
     folder: str
+
+    @property
+    def label(self) -> str:
+        """ "hls MVAU_hls_1": the step, and the node as the folding calls it."""
+        node = re.sub(r"^StreamingDataflowPartition_\d+_", "", self.name)
+        return f"{self.step} {node}".strip()
 
 
 @dataclass(frozen=True)

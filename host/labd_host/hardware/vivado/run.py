@@ -141,7 +141,7 @@ class _Following:
         self._deadlines = deadlines
         self._started = time.monotonic()
         self._times = _Times()
-        self._begun: dict[str, tuple[Unit, float]] = {}
+        self._begun: dict[tuple[str, str], tuple[Unit, float]] = {}
         self.unit: Unit | None = None
         self.products: Products | None = None
         self.failure: Failure | None = None
@@ -158,11 +158,11 @@ class _Following:
     def _take(self, message: Mapping[str, Any]) -> None:
         if unit := unit_in(message, "begun"):
             self.unit = unit
-            self._begun[_name(unit)] = (unit, time.monotonic())
+            self._begun[(unit.step, unit.name)] = (unit, time.monotonic())
             self._tell.begun(unit, self._times.expected_s(unit))
         elif unit := unit_in(message, "ended"):
             seconds = float(message["seconds"])
-            self._begun.pop(_name(unit), None)
+            self._begun.pop((unit.step, unit.name), None)
             self._times.note(unit, seconds)
             self._tell.ended(unit, seconds)
         elif failure := failure_in(message):
@@ -201,7 +201,7 @@ class _Following:
                     yield line.decode("utf-8", "replace")
 
     def _check(self, now: float, heard: float) -> None:
-        doing = f"in {_name(self.unit)}" if self.unit else "before its first step"
+        doing = f"in {self.unit.label}" if self.unit else "before its first step"
         log = str(Path(self._job.folder) / LOG_NAME)
         if now - heard > self._deadlines.silence_s:
             raise BuildStalled(
@@ -231,10 +231,6 @@ class _Following:
         )
 
 
-def _name(unit: Unit) -> str:
-    return f"{unit.step} {unit.name}".strip()
-
-
 def _result(following: _Following, folder: Path, last: str, code: int) -> Products:
     """The products, or what went wrong."""
     log = folder / LOG_NAME
@@ -250,10 +246,10 @@ def _result(following: _Following, folder: Path, last: str, code: int) -> Produc
         and (cause := first_cause(Path(unit.folder), log))
     ):
         cause.error.facts.update(step=unit.step, unit=unit.name, log=str(cause.log), line=cause.line)
-        cause.error.what = f"{_name(unit)}: {cause.error.what}"
+        cause.error.what = f"{unit.label}: {cause.error.what}"
         cause.error.fix += f" (log: {cause.log})" if str(cause.log) not in cause.error.fix else ""
         raise cause.error
-    doing = _name(unit) if unit else "before its first step"
+    doing = unit.label if unit else "before its first step"
     if code == -SIGKILL:
         raise SetupError(
             f"the build was killed in {doing}: by you, or by the system for want of memory",
@@ -314,4 +310,4 @@ class _Times:
 
 def _kind(unit: Unit) -> str:
     """Units that take about the same time: a step, and in it the kind of node ("hls MVAU_hls")."""
-    return f"{unit.step} {unit.name.split('_', 2)[-1].rstrip('0123456789').rstrip('_')}".strip()
+    return unit.label.rstrip("0123456789").rstrip("_")
