@@ -1,19 +1,21 @@
 """`labd build --target hw` as a user types it, and the bundle that comes of it; Vivado and FINN's part stand in."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from labd_host.cli.main import run
+from labd_host.explore.parts import part_of
+from labd_host.explore.resources import Resources
 from labd_host.hardware import build_hardware as module
+from labd_host.hardware import estimate
 from labd_host.hardware.bundle import attach_network
 from labd_host.hardware.golden_samples import golden_arrays
-from labd_host.hardware.parts import PARTS, resources_of
 from labd_host.hardware.preparation import Prepared
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.datasets import dataset_spec
-from labd_shared.errors import UnknownName
 from labd_shared.manifest import Accuracy
 from support.hardware import WORKER, equip, left_behind
 
@@ -50,7 +52,9 @@ def test_a_build_ends_in_a_bundle_with_slack_resources_and_golden_samples(typed,
     code, out, err = typed("--zip")
     assert code == 0, err
     row = next(line.split() for line in out.splitlines() if line.startswith("LUT "))
-    assert row == ["LUT", "8,220", "15.5", "%", "53,200", "8,564"], "beside the part and FINN's estimate"
+    assert row[:5] == ["LUT", "8,220", "15.5", "%", "53,200"], "beside the part"
+    assert row[6] == "8,564", "FINN's own sum (test_explore_resources compares layer by layer)"
+    assert 8_564 < int(row[5].replace(",", "")) < 20_000, "the shell, DMAs and FIFOs on top"
     assert "timing at 99.999 MHz: met, worst slack 1.204 ns" in out
     assert "target hw, slack 1.204 ns" in out and "1,020,408 frames/s" in out
     assert "hls MVAU_hls_1, 2 of 2 begun" in err and "tools: vivado 2022.2, vitis_hls 2022.2" in err
@@ -118,13 +122,14 @@ def test_without_vivado_nothing_is_compiled_first(typed, monkeypatch, tmp_path):
     assert code == 3 and "which has no bin/vivado" in err and "Vivado ML Standard" in err
 
 
-def test_what_finn_estimates_above_the_part_is_refused_unless_accepted(typed, monkeypatch):
-    monkeypatch.setitem(PARTS, "xc7z020clg400-1", {**resources_of("xc7z020clg400-1"), "LUT": 5000})
+def test_what_is_expected_not_to_fit_is_refused_unless_accepted(typed, monkeypatch):
+    small = replace(part_of("xc7z020"), holds=Resources(lut=5000, ff=106_400, bram18=280, dsp=220))
+    monkeypatch.setattr(estimate, "part_of", lambda name: small)
     code, _, err = typed()
-    assert code == 4 and "FINN estimates that the layers alone take 8564 LUT of 5000" in err
+    assert code == 4 and "the design is expected to take" in err and "LUT of 5,000" in err
     assert "--although fits" in err
     code, out, _ = typed("--although", "fits")
-    assert code == 0 and "accepted: FINN estimates" in out
+    assert code == 0 and "accepted: the design is expected to take" in out
 
 
 def test_a_failing_tool_ends_the_command_and_leaves_the_bundle_that_was_there(typed, tmp_path):
@@ -141,9 +146,3 @@ def test_other_tools_or_another_clock_are_another_build(typed):
     assert typed()[0] == 0
     assert "synthesis was done before" in typed()[2]
     assert "synthesis was done before" not in typed("--clock-mhz", "50")[2]
-
-
-def test_only_known_parts_have_resources():
-    assert resources_of("xc7z020clg400-1")["BRAM18"] == 280
-    with pytest.raises(UnknownName, match="no part named 'xc7a35t'"):
-        resources_of("xc7a35t")

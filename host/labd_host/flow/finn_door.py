@@ -230,18 +230,6 @@ class Finn:
         with self._hushed("estimate the cycles"):
             return dict(model.analysis(exp_cycles_per_layer))
 
-    def estimated_resources(self, model: Model, part: str) -> dict[str, dict[str, int]]:
-        """FINN's own estimate: node name -> {"LUT": ..., "BRAM18": ..., "DSP": ...}."""
-        from finn.analysis.fpgadataflow.res_estimation import res_estimation
-
-        with self._hushed("estimate the resources"):
-            estimated = model.analysis(lambda graph: res_estimation(graph, part))
-        names = {"LUT": "LUT", "BRAM18": "BRAM_18K", "DSP": "DSP"}
-        return {
-            node: {ours: round(counted[theirs]) for ours, theirs in names.items()}
-            for node, counted in estimated.items()
-        }
-
     def _note_warning(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
     ) -> None:

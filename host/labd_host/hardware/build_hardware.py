@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from labd_host.flow import Compiled
-from labd_host.flow.resources import estimate_resources
+from labd_host.flow.compiler import FOLDING_FILE
 from labd_host.hardware.bundle import write_bundle
-from labd_host.hardware.parts import resources_of
+from labd_host.hardware.estimate import Estimate, check_fits, estimate_of
 from labd_host.hardware.preparation import BOARD, Prepared, Say, prepare
 from labd_host.hardware.vivado import finn_dependencies
 from labd_host.hardware.vivado.job import MODULE, Job
@@ -25,7 +25,7 @@ from labd_shared.arrays import save_npz
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.bundle import Bundle
 from labd_shared.digest import file_sha256
-from labd_shared.errors import DoesNotFit, StageFailed, TimingNotMet
+from labd_shared.errors import StageFailed, TimingNotMet
 from labd_shared.manifest import Manifest
 
 REPORT_NAME = "hardware.json"
@@ -63,14 +63,14 @@ class BuiltHardware:
         bundle: For target hw.
         compiled: The stages.
         design: What Vivado made.
-        estimate: FINN's estimate of the layers, before: resource -> sum.
+        estimate: What was expected before.
         accepted: What was wrong and taken nevertheless, in sentences.
     """
 
     bundle: Bundle
     compiled: Compiled
     design: Design
-    estimate: dict[str, int]
+    estimate: Estimate
     accepted: tuple[str, ...]
 
 
@@ -113,8 +113,8 @@ def build_hardware(
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
     prepared = prepare(network, stages, folding=folding, say=say, model=model)
     folded = _folded(prepared.compiled)
-    estimate = _sum(estimate_resources(folded, PYNQ_Z2_PART))
-    if over := _check_fits(estimate, options.although):
+    estimate = estimate_of(prepared.compiled.folder, prepared.compiled.folder / FOLDING_FILE)
+    if over := check_fits(estimate, PYNQ_Z2_PART, FITS in options.although):
         accepted.append(over)
     job = Job(
         model=str(folded),
@@ -153,36 +153,6 @@ def _folded(compiled: Compiled) -> Path:
     raise StageFailed("the network was not folded", fix="compile it with a folding", stage="folded")
 
 
-def _sum(nodes: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for counted in nodes.values():
-        for name, number in counted.items():
-            total[name] = total.get(name, 0) + number
-    return total
-
-
-def _check_fits(estimate: Mapping[str, int], although: tuple[str, ...]) -> str:
-    """Refuse what FINN estimates above the part; where that is accepted, the sentence about it, else "".
-
-    Raises:
-        DoesNotFit: a resource is estimated above what the part has.
-    """
-    part = resources_of(PYNQ_Z2_PART)
-    over = [name for name, number in estimate.items() if number > part[name]]
-    if not over:
-        return ""
-    what = ", ".join(f"{estimate[name]} {name} of {part[name]}" for name in over)
-    error = DoesNotFit(
-        f"FINN estimates that the layers alone take {what} that the {PYNQ_Z2_PART} has",
-        fix="fold the largest layers more (a smaller PE or SIMD); FINN's estimates are rough, "
-        f"to try nevertheless: --although {FITS}",
-        estimate=dict(estimate),
-    )
-    if FITS not in although:
-        raise error
-    return error.what
-
-
 def _key(folded: Path, work: Path, clock_mhz: int, tools: Toolchain, packages: Mapping[str, str]) -> str:
     """What decides a build; the folder too, since FINN writes absolute paths."""
     facts = [
@@ -200,7 +170,7 @@ def _bundle(
     folder: Path,
     prepared: Prepared,
     design: Design,
-    estimate: Mapping[str, int],
+    estimate: Estimate,
     tools: Toolchain,
     accepted: list[str],
 ) -> Bundle:
@@ -228,15 +198,15 @@ def _bundle(
     return write_bundle(folder, fill)
 
 
-def _report(design: Design, estimate: Mapping[str, int], accepted: list[str]) -> dict[str, Any]:
+def _report(design: Design, estimate: Estimate, accepted: list[str]) -> dict[str, Any]:
     """What a bundle keeps of its build."""
     return {
         "clock": asdict(design.clock),
         "timing": asdict(design.timing) | {"met": design.timing.met},
         "resources": {
             "built": design.resources,
-            "estimate": dict(estimate),
-            "part": resources_of(PYNQ_Z2_PART),
+            "expected": asdict(estimate.calibrated),
+            "FINN's estimate of the layers": asdict(estimate.finn),
             "nodes": design.nodes,
         },
         "accepted": accepted,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from labd_host.hardware.parts import resources_of
+from labd_host.explore.parts import part_of
+from labd_host.hardware.estimate import Estimate
 from labd_host.hardware.vivado.job import STEPS, Unit
 from labd_host.hardware.vivado.reports import Timing
 from labd_host.hardware.vivado.run import Look, Tell
@@ -83,23 +85,25 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def resources_table(estimate: Mapping[str, int], built: Mapping[str, int]) -> Table:
-    """What the design takes beside what FINN estimated and what the part has."""
-    part = resources_of(PYNQ_Z2_PART)
+def resources_table(estimate: Estimate, built: Mapping[str, int]) -> Table:
+    """What the design takes beside what was expected and what the part has."""
+    part = asdict(part_of(PYNQ_Z2_PART).holds)
+    expected, finn = asdict(estimate.calibrated), asdict(estimate.finn)
     table = Table(
-        "", "built", "of the part", "part", "FINN's estimate", box=None, pad_edge=False,
-        caption="built counts the shell, the estimate the layers alone", caption_justify="left",
+        "", "built", "of the part", "part", "expected", "FINN", box=None, pad_edge=False,
+        caption="built and expected count the shell, FINN's estimate the layers alone", caption_justify="left",
     )  # fmt: skip
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, available in part.items():
-        number = built.get(name)
+    for name in ("LUT", "FF", "BRAM18", "DSP"):
+        number, available = built.get(name), part[name.lower()]
         table.add_row(
             name,
             "-" if number is None else f"{number:,}",
             "-" if number is None else f"{100 * number / available:.1f} %",
             f"{available:,}",
-            f"{estimate[name]:,}" if name in estimate else "-",
+            f"{expected[name.lower()]:,.0f}",
+            "-" if name == "FF" else f"{finn[name.lower()]:,.0f}",  # FINN does not estimate them
         )
     return table
 
