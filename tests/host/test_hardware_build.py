@@ -223,6 +223,14 @@ def test_no_vivado_is_left_when_the_program_that_follows_is_killed(bench, tmp_pa
     assert left_behind(tmp_path) == []
 
 
+def test_a_build_does_not_depend_on_where_it_was_started(bench, monkeypatch, tmp_path):
+    spaced = tmp_path / "my designs"
+    spaced.mkdir()
+    monkeypatch.chdir(spaced)
+    assert bench.design().resources["LUT"] == 8220
+    assert list(spaced.iterdir()) == []
+
+
 def test_another_key_begins_anew(bench):
     bench.build()
     bench.build()

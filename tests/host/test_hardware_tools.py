@@ -142,7 +142,7 @@ def test_finns_dependencies_are_checked_by_commit_and_by_what_the_board_file_say
     [
         ("my designs", "letters, digits and ._"),
         ("$(id)", "letters, digits and ._"),
-        ("x" * 120, "100 is the most"),
+        ("x" * 220, "200 is the most"),
     ],
 )
 def test_a_folder_that_finns_scripts_cannot_take_is_refused(equipped, folder, words):

@@ -23,7 +23,8 @@ def build(job: Job, units: Units) -> Products:
         with units.working(Unit("hls", node, index + 1, len(NODES), "")) as folder:
             if folder is not None:
                 (folder / f"hls_syn_{node}.tcl").write_text(f"set config_proj_name project_{node}\n")
-                _bash(folder, f"set -e\ncd {folder}\nvitis_hls {folder}/hls_syn_{node}.tcl\n")
+                script = f"set -e\ncd {folder}\nvitis_hls {folder}/hls_syn_{node}.tcl\ncd {Path.cwd()}\n"
+                _bash(folder, script)
     unit = Unit("synthesis", "", 1, 1, "")
     project = units.folder / "finn" / "synthesis" / "vivado_zynq_proj_stand_in"
     if not project.is_dir():
@@ -39,7 +40,7 @@ def _synthesise(job: Job, project: Path) -> None:
     boards = Path(os.environ["FINN_DEPS"]) / "board_files"
     config = f'set FREQ_MHZ {job.clock_mhz}\nset FPGA_PART {job.part}\nlappend paths_prop "{boards}"\n'
     (project / "ip_config.tcl").write_text(config)
-    _bash(project, f"cd {project}\nvivado -mode batch -source {project}/ip_config.tcl\ncd /\n")
+    _bash(project, f"cd {project}\nvivado -mode batch -source {project}/ip_config.tcl\ncd {Path.cwd()}\n")
     bit = project / "finn_zynq_link.runs" / "impl_1" / "top_wrapper.bit"
     if not bit.is_file():
         raise RuntimeError(f"Synthesis failed, no bitfile found. Check logs under {project}")

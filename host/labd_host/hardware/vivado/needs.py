@@ -21,7 +21,7 @@ MEMORY_GB = 6
 LICENCE_VARIABLES = ("XILINXD_LICENSE_FILE", "LM_LICENSE_FILE")
 # FINN writes its paths into Tcl and shell scripts without quotes.
 PLAIN_PATH = re.compile(r"^[A-Za-z0-9_./+-]+$")
-MAX_PATH = 100  # characters: the projects below it add more than a hundred
+MAX_PATH = 200  # characters: the projects below it add as many again
 
 
 def hardware_needs(work: Path) -> list[Need]:
@@ -42,7 +42,7 @@ def hardware_needs(work: Path) -> list[Need]:
             lambda: f"{deps / finn_dependencies.LIBRARY} at {finn_dependencies.check_library(deps)}",
         ),
         Need("licence", OK, _licence()),
-        look("path", lambda: _path(work)),
+        look("path", lambda: _path(work, deps)),
         look("disk", lambda: _disk(work)),
         look("memory", _memory),
     ]
@@ -92,12 +92,12 @@ def _licence() -> str:
     return "none found, and none needed for the xc7z020 with the Standard (WebPACK) edition"
 
 
-def _path(work: Path) -> str:
-    if not PLAIN_PATH.match(str(work)):
-        raise SetupError(
-            f"the build folder is {str(work)!r}, FINN's scripts take letters, digits and ._+-/ only",
-            fix="choose another folder: -o /tmp/NAME",
-        )
+def _path(work: Path, deps: Path) -> str:
+    for path, fix in ((work, "choose another folder: -o /tmp/NAME"), (deps, "move them, and set FINN_DEPS")):
+        if not PLAIN_PATH.match(str(path)):
+            raise SetupError(
+                f"the path is {str(path)!r}, FINN's scripts take letters, digits and ._+-/ only", fix=fix
+            )
     if len(str(work)) > MAX_PATH:
         raise SetupError(
             f"the path of the build folder has {len(str(work))} characters, {MAX_PATH} is the most",

@@ -111,12 +111,14 @@ def run(
     job.write(folder / JOB_NAME)
     (folder / LOG_NAME).unlink(missing_ok=True)
     mark = {MARK: uuid.uuid4().hex}
+    paths = [str(Path(path).absolute()) for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path]
     process = subprocess.Popen(
-        [sys.executable, "-m", module, str(folder / JOB_NAME)],
+        [sys.executable, "-P", "-m", module, str(folder / JOB_NAME)],
         stdin=subprocess.PIPE,  # never written to: it closes when we end, however we end
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**variables, **mark},
+        env={**variables, **mark, "PYTHONPATH": os.pathsep.join(paths)},
+        cwd=folder,  # FINN's scripts end with a cd to where they began, without quotes
         start_new_session=True,  # Ctrl-C reaches us alone; we end it in order
     )
     following = _Following(job, tell, deadlines)
