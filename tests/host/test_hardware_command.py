@@ -1,5 +1,6 @@
 """`labd build --target hw` as a user types it, and the bundle that comes of it; Vivado and FINN's part stand in."""
 
+import errno
 import json
 from dataclasses import replace
 
@@ -140,6 +141,17 @@ def test_a_failing_tool_ends_the_command_and_leaves_the_bundle_that_was_there(ty
     assert "runme.log" in err
     assert (tmp_path / "out" / "manifest.json").read_bytes() == before
     assert left_behind(tmp_path) == []
+
+
+def test_a_disk_that_is_full_at_the_end_costs_the_bundle_only(typed, monkeypatch):
+    def full(*some):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_bundle", full)
+    code, _, err = typed()
+    assert (
+        code == 3 and "cannot be written: No space left on device" in err and "nothing is built twice" in err
+    )
 
 
 def test_other_tools_or_another_clock_are_another_build(typed):

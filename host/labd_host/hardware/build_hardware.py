@@ -25,7 +25,7 @@ from labd_shared.arrays import save_npz
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.bundle import Bundle
 from labd_shared.digest import file_sha256
-from labd_shared.errors import StageFailed, TimingNotMet
+from labd_shared.errors import SetupError, StageFailed, TimingNotMet
 from labd_shared.manifest import Manifest
 
 REPORT_NAME = "hardware.json"
@@ -141,7 +141,13 @@ def build_hardware(
         if not options.accept_timing:
             raise
         accepted.append(error.what)
-    bundle = _bundle(folder, prepared, design, estimate, tools, accepted)
+    try:
+        bundle = _bundle(folder, prepared, design, estimate, tools, accepted)
+    except OSError as error:
+        raise SetupError(
+            f"the bundle {folder} cannot be written: {error.strerror}",
+            fix="make room there, then the same command again: nothing is built twice",
+        ) from error
     return BuiltHardware(bundle, compiled, design, estimate, tuple(accepted))
 
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from labd_host.hardware.vivado.job import (
     LOG_NAME,
@@ -128,7 +127,7 @@ def serve(path: Path, build: Callable[[Job, Units], Products]) -> int:
     """
     job = Job.read(path)
     folder = Path(job.folder)
-    told = _own_stdout(folder / LOG_NAME)
+    told = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     writing = threading.Lock()
 
     def tell(line: str) -> None:
@@ -138,6 +137,7 @@ def serve(path: Path, build: Callable[[Job, Units], Products]) -> int:
     _end_with_parent()
     try:
         with _alone(folder):
+            _print_to(folder / LOG_NAME)
             units = Units(job, tell)
             try:
                 tell(produced(build(job, units)))
@@ -175,11 +175,9 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _own_stdout(log: Path) -> IO[str]:
-    """Standard output for messages alone; what FINN and its tools print goes to *log*."""
-    told = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+def _print_to(log: Path) -> None:
+    """What FINN and its tools print goes to *log*, a new one: standard output is for messages alone."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
-    return told

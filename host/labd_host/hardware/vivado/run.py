@@ -57,6 +57,9 @@ class Deadlines:
     whole_s: float = 24 * 3600.0
 
 
+DEADLINES = Deadlines()
+
+
 @dataclass(frozen=True)
 class Look:
     """How a build stands.
@@ -85,12 +88,15 @@ class Tell:
     look: Callable[[Look], None] = field(default=lambda look: None)
 
 
+NOBODY = Tell()
+
+
 def run(
     job: Job,
     variables: Mapping[str, str],
     *,
-    deadlines: Deadlines = Deadlines(),  # noqa: B008  # frozen
-    tell: Tell = Tell(),  # noqa: B008  # frozen
+    deadlines: Deadlines = DEADLINES,
+    tell: Tell = NOBODY,
     module: str = MODULE,
 ) -> Products:
     """Build *job*; what is finished in its folder is not built again.
@@ -104,12 +110,19 @@ def run(
 
     Raises:
         BuildStalled: a deadline passed.
+        SetupError: the folder cannot be written.
+        UsageError: another build is at work in it.
         DoesNotFit, ToolFailed, SetupError, WrongVersion: a tool gave up; the facts name its log.
     """
     folder = Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    job.write(folder / JOB_NAME)
-    (folder / LOG_NAME).unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        job.write(folder / JOB_NAME)
+    except OSError as error:
+        raise SetupError(
+            f"{folder} cannot be written: {error.strerror}",
+            fix="make room there, or choose another folder: -o",
+        ) from error
     mark = {MARK: uuid.uuid4().hex}
     paths = [str(Path(path).absolute()) for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path]
     process = subprocess.Popen(
