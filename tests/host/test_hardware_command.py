@@ -120,7 +120,24 @@ def test_without_vivado_nothing_is_compiled_first(typed, monkeypatch, tmp_path):
     monkeypatch.setenv("XILINX_VIVADO", str(tmp_path))
     monkeypatch.setattr(module, "prepare", lambda *positional, **named: pytest.fail("checked too late"))
     code, _, err = typed()
-    assert code == 3 and "which has no bin/vivado" in err and "Vivado ML Standard" in err
+    assert code == 3 and "which has no bin/vivado" in err and "labd doctor --for hw" in err
+
+
+def test_a_folder_with_something_else_is_refused_before_hours_are_spent(typed, monkeypatch, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("precious")
+    monkeypatch.setattr(module, "prepare", lambda *positional, **named: pytest.fail("checked too late"))
+    code, _, err = typed()
+    assert code == 2 and "holds something else than a bundle" in err
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(typed, monkeypatch, tmp_path):
+    def interrupted(*some, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run", interrupted)
+    code, _, err = typed()
+    assert code == 130 and "the same command goes on where this one was" in err
 
 
 def test_what_is_expected_not_to_fit_is_refused_unless_accepted(typed, monkeypatch):

@@ -119,6 +119,15 @@ def test_with_everything_there_nothing_is_missing(equipped):
     assert demand(found, ()) == []
 
 
+def test_of_several_missing_things_all_are_named_at_once(nowhere, tmp_path):
+    with pytest.raises(
+        SetupError, match=r"lacks vivado: no Vivado was found; hls: .*; finn-hlslib: "
+    ) as raised:
+        demand(hardware_needs(tmp_path), ())
+    assert raised.value.facts["missing"] == ["vivado", "hls", "board-files", "finn-hlslib"]
+    assert "labd doctor --for hw" in raised.value.fix
+
+
 def test_finns_dependencies_are_checked_by_commit_and_by_what_the_board_file_says(equipped):
     deps = equipped / "deps"
     (deps / "finn-hlslib" / ".git" / "HEAD").write_text("0123456789abcdef\n")

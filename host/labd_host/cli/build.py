@@ -107,9 +107,19 @@ def _build_hardware(
     from labd_host.report.hardware_build import Standing, resources_table, timing_line
 
     with Standing(Console(stderr=True, highlight=False)) as standing:
-        built = build_hardware(
-            network, out, folding=folding, options=options, say=standing.say, tell=standing.tell, model=model
-        )
+        try:
+            built = build_hardware(
+                network,
+                out,
+                folding=folding,
+                options=options,
+                say=standing.say,
+                tell=standing.tell,
+                model=model,
+            )
+        except KeyboardInterrupt:
+            standing.say("everything that was started is ended; the same command goes on where this one was")
+            raise
     console = Console(highlight=False, markup=False)
     console.print(resources_table(built.estimate, built.design.resources))
     console.print(timing_line(built.design.timing, built.design.clock.accelerator_mhz), soft_wrap=True)

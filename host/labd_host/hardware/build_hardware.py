@@ -12,7 +12,7 @@ from typing import Any
 
 from labd_host.flow import Compiled
 from labd_host.flow.compiler import FOLDING_FILE
-from labd_host.hardware.bundle import write_bundle
+from labd_host.hardware.bundle import check_replaceable, write_bundle
 from labd_host.hardware.estimate import Estimate, check_fits, estimate_of
 from labd_host.hardware.preparation import BOARD, Prepared, Say, prepare
 from labd_host.hardware.vivado import finn_dependencies
@@ -106,6 +106,7 @@ def build_hardware(
         ArtifactError: what Vivado left is damaged or something else than was asked for.
     """
     folder = folder.absolute()
+    check_replaceable(folder)  # now, not hours later
     work = folder.with_name(folder.name + ".hardware")
     accepted = [f"{need.name}: {need.found}" for need in demand(hardware_needs(work), options.although)]
     tools = find_toolchain()

@@ -1,7 +1,6 @@
 """What a hardware build needs, looked at before it starts: `labd doctor` shows the list, a build obeys it.
 
-How much disk and memory a build takes was not measured, there being no Vivado: the thresholds are what
-people who build for boards of this size report, rounded up.
+How much disk and memory a build takes was not measured, there being no Vivado: the thresholds are guesses.
 """
 
 from __future__ import annotations
@@ -52,12 +51,18 @@ def demand(needs: list[Need], although: tuple[str, ...]) -> list[Need]:
     """Refuse to start while something is missing; what is missing and was accepted, to be said.
 
     Raises:
-        LabdError: of the first that is missing; its facts list all.
+        LabdError: of what is missing; of several one that names all.
     """
     missing = [need for need in needs if need.error is not None]
-    for need in missing:
-        if need.name not in although and need.error is not None:
-            need.error.facts.setdefault("missing", [each.name for each in missing])
+    refused = [need for need in missing if need.name not in although]
+    if len(refused) > 1:
+        raise SetupError(
+            f"a hardware build lacks {'; '.join(f'{need.name}: {need.found}' for need in refused)}",
+            fix="labd doctor --for hw has the command that gets each",
+            missing=[need.name for need in refused],
+        )
+    for need in refused:
+        if need.error is not None:
             raise need.error
     return missing
 
