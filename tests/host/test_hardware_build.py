@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from labd_host.hardware.vivado.job import LOG_NAME, STATE_NAME, Job
-from labd_host.hardware.vivado.products import check_timing, read_design
+from labd_host.hardware.vivado.products import check_timing, read_routed
 from labd_host.hardware.vivado.run import TIMES_NAME, Deadlines, Tell, run
 from labd_host.hardware.vivado.tools import environment, find_toolchain
 from labd_shared.errors import (
@@ -49,7 +49,7 @@ class Bench:
 
     def design(self, fault="", clock_mhz=100):
         project = Path(self.build(fault, clock_mhz).project)
-        return read_design(project, part="xc7z020clg400-1", clock_mhz=clock_mhz, tensors=TENSORS)
+        return read_routed(project, part="xc7z020clg400-1", clock_mhz=clock_mhz, tensors=TENSORS)
 
     def finished(self):
         return json.loads((self.work / STATE_NAME).read_text())["finished"]
@@ -150,7 +150,7 @@ def test_a_dma_that_the_design_lacks_is_refused(bench):
     project = Path(bench.build().project)
     other = TENSORS[0]._replace(dma="idma7")
     with pytest.raises(ArtifactError, match="has no idma7; its blocks are idma0, odma0"):
-        read_design(project, part="xc7z020clg400-1", clock_mhz=100, tensors=(other,))
+        read_routed(project, part="xc7z020clg400-1", clock_mhz=100, tensors=(other,))
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,13 @@ def test_too_little_disk_or_memory_is_said_with_both_figures(equipped, monkeypat
     assert "GB of memory and swap are free" in found["memory"].found
 
 
+def test_as_many_runs_go_on_as_processors_and_memory_allow(monkeypatch):
+    monkeypatch.setattr(needs.os, "cpu_count", lambda: 8)
+    for free_gb, jobs in ((2.0, 1), (13.0, 3), (640.0, 8)):
+        monkeypatch.setattr(needs, "_free_gb", lambda free_gb=free_gb: free_gb)
+        assert needs.default_jobs() == jobs
+
+
 def test_doctor_fails_for_hardware_alone_where_vivado_is_missing(nowhere, capsys):
     assert run(["doctor"]) == 0
     said = capsys.readouterr().out

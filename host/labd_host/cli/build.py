@@ -28,7 +28,7 @@ CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
 @click.option("--clock-mhz", type=click.FloatRange(1.0, 250.0), default=CLOCK_MHZ, show_default=True,
               help="Clock of the accelerator; whole MHz for hw.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
-              help="hw: Vivado and Vitis HLS runs at a time (default: 1; each takes some GB of memory).")  # fmt: skip
+              help="hw: Vivado and Vitis HLS runs at a time (default: what processors and memory allow).")  # fmt: skip
 @click.option("--accept-timing", is_flag=True, help="hw: take a design that does not keep its timing.")
 @click.option("--although", multiple=True, metavar="CHECK",
               help="hw: build although this check fails (labd doctor --for hw names them; and fits).")  # fmt: skip
@@ -84,6 +84,7 @@ def _options(
     silence_minutes: float | None,
 ) -> Options:
     from labd_host.hardware.build_hardware import CHECKS, Options
+    from labd_host.hardware.vivado.needs import default_jobs
     from labd_host.hardware.vivado.run import Deadlines
 
     if clock_mhz != int(clock_mhz):
@@ -94,7 +95,7 @@ def _options(
         if name not in CHECKS:
             raise unknown_name("check", name, CHECKS)
     deadlines = Deadlines() if silence_minutes is None else Deadlines(silence_s=60 * silence_minutes)
-    return Options(int(clock_mhz), jobs or 1, accept_timing, although, deadlines)
+    return Options(int(clock_mhz), jobs or default_jobs(), accept_timing, although, deadlines)
 
 
 def _build_hardware(

@@ -18,7 +18,7 @@ from labd_host.hardware.preparation import BOARD, Prepared, Say, prepare
 from labd_host.hardware.vivado import finn_dependencies
 from labd_host.hardware.vivado.job import MODULE, Job
 from labd_host.hardware.vivado.needs import demand, hardware_needs
-from labd_host.hardware.vivado.products import Design, check_timing, read_design
+from labd_host.hardware.vivado.products import RoutedDesign, check_timing, read_routed
 from labd_host.hardware.vivado.run import Deadlines, Tell, run
 from labd_host.hardware.vivado.tools import Toolchain, environment, find_toolchain, said
 from labd_shared.arrays import save_npz
@@ -69,7 +69,7 @@ class BuiltHardware:
 
     bundle: Bundle
     compiled: Compiled
-    design: Design
+    design: RoutedDesign
     estimate: Estimate
     accepted: tuple[str, ...]
 
@@ -130,7 +130,7 @@ def build_hardware(
     say(f"hardware: FINN's steps with Vivado, logs in {work}")
     products = run(job, variables, deadlines=options.deadlines, tell=tell, module=options.worker)
     compiled = prepared.compiled
-    design = read_design(
+    design = read_routed(
         Path(products.project),
         part=job.part,
         clock_mhz=job.clock_mhz,
@@ -176,7 +176,7 @@ def _key(folded: Path, work: Path, clock_mhz: int, tools: Toolchain, packages: M
 def _bundle(
     folder: Path,
     prepared: Prepared,
-    design: Design,
+    design: RoutedDesign,
     estimate: Estimate,
     tools: Toolchain,
     accepted: list[str],
@@ -205,7 +205,7 @@ def _bundle(
     return write_bundle(folder, fill)
 
 
-def _report(design: Design, estimate: Estimate, accepted: list[str]) -> dict[str, Any]:
+def _report(design: RoutedDesign, estimate: Estimate, accepted: list[str]) -> dict[str, Any]:
     """What a bundle keeps of its build."""
     return {
         "clock": asdict(design.clock),

@@ -17,6 +17,7 @@ from labd_shared.errors import SetupError, ToolNotFound
 
 DISK_GB = 12
 MEMORY_GB = 6
+JOB_GB = 4  # of one run among several
 LICENCE_VARIABLES = ("XILINXD_LICENSE_FILE", "LM_LICENSE_FILE")
 # FINN writes its paths into Tcl and shell scripts without quotes.
 PLAIN_PATH = re.compile(r"^[A-Za-z0-9_./+-]+$")
@@ -123,11 +124,21 @@ def _disk(work: Path) -> str:
 
 
 def _memory() -> str:
-    said = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-    free_gb = sum(int(said[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024 / 1e9
+    free_gb = _free_gb()
     if free_gb < MEMORY_GB:
         raise SetupError(
             f"{free_gb:.1f} GB of memory and swap are free, Vivado and Vitis HLS take up to {MEMORY_GB} GB",
             fix="close other programs, or add swap",
         )
     return f"{free_gb:.0f} GB free, swap counted"
+
+
+def default_jobs() -> int:
+    """How many runs at a time this machine's processors and free memory allow."""
+    return max(1, min(os.cpu_count() or 1, int(_free_gb() // JOB_GB)))
+
+
+def _free_gb() -> float:
+    """Memory and swap that are free."""
+    said = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    return sum(int(said[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024 / 1e9

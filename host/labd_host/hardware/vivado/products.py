@@ -26,8 +26,8 @@ _AGAIN = "remove {} and give the same command again: only the last step is repea
 
 
 @dataclass(frozen=True)
-class Design:
-    """A built design.
+class RoutedDesign:
+    """A routed design, as its files say.
 
     Attributes:
         bit, hwh: Its files.
@@ -47,7 +47,7 @@ class Design:
     vivado: str
 
 
-def read_design(project: Path, *, part: str, clock_mhz: float, tensors: Sequence[Tensor]) -> Design:
+def read_routed(project: Path, *, part: str, clock_mhz: float, tensors: Sequence[Tensor]) -> RoutedDesign:
     """Read and check what Vivado's *project* holds.
 
     Args:
@@ -66,7 +66,7 @@ def read_design(project: Path, *, part: str, clock_mhz: float, tensors: Sequence
         raise type(error)(error.what, fix=_AGAIN.format(project), **error.facts) from error
 
 
-def _read(project: Path, part: str, clock_mhz: float, tensors: Sequence[Tensor]) -> Design:
+def _read(project: Path, part: str, clock_mhz: float, tensors: Sequence[Tensor]) -> RoutedDesign:
     bit = read_bit(project / BIT)
     check_part(bit, part)
     content = read_bounded(project / HWH, MAX_HWH_BYTES, "")
@@ -85,7 +85,7 @@ def _read(project: Path, part: str, clock_mhz: float, tensors: Sequence[Tensor])
             f"asked for were {clock_mhz:g} MHz: this is another build's .hwh, or the clock did not reach the project",
         )
     nodes = read_resources(project / RESOURCES)
-    return Design(
+    return RoutedDesign(
         bit=project / BIT,
         hwh=project / HWH,
         clock=clock,
