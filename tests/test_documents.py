@@ -21,6 +21,7 @@ DOCUMENTS = [
     "docs/own-network.md",
     "docs/predictions.md",
     "docs/pains.md",
+    "docs/hardware.md",
 ]
 
 

@@ -51,6 +51,8 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
             "expected_frames_per_s": manifest.expected.frames_per_s,
             "accuracy_percent": None if manifest.accuracy is None else manifest.accuracy.top1_percent,
         }
+        if manifest.slack_ns is not None:
+            facts["bundle"]["slack_ns"] = manifest.slack_ns
     except LabdError as error:
         facts["bundle"] = None
         facts["bundle_problem"] = error.to_wire()

@@ -167,6 +167,11 @@ def _download_missing(
     )
 
 
+def present(name: str) -> Path | None:
+    """The folder that holds every official file of *name*'s test split, None where it is nowhere; nothing is loaded."""
+    return next((folder for folder in _folders(name) if not _missing(folder, name, ("test",))), None)
+
+
 def cache_folder(name: str) -> Path:
     """Where downloads of *name* are kept."""
     return places.cache() / "datasets" / name

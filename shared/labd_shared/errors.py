@@ -96,6 +96,22 @@ class IllegalFolding(BuildError):
     """A PE or SIMD value does not divide what it folds."""
 
 
+class DoesNotFit(BuildError):
+    """The design needs more of something than the part has."""
+
+
+class TimingNotMet(BuildError):
+    """The built design is too slow for the clock it was built for."""
+
+
+class ToolFailed(BuildError):
+    """Vivado or Vitis HLS gave up; the facts name its log."""
+
+
+class BuildStalled(BuildError, TimeoutError):
+    """A build told nothing for too long, or took too long, and was ended."""
+
+
 class ArtifactError(LabdError):
     """A bundle, bitfile, data file or model is missing, damaged or of another kind."""
 

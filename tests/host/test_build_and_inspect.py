@@ -61,7 +61,7 @@ def test_the_shipped_bundle_is_the_one_that_is_built_now(mnist_test, tmp_path):
     "command, code, words",
     [
         (["build", "tfc-w1a1x", "--target", "emu", "-o", "x"], 2, "did you mean 'tfc-w1a1'?"),
-        (["build", "tfc-w1a1", "--target", "asic", "-o", "x"], 2, "'asic' is not 'emu'"),
+        (["build", "tfc-w1a1", "--target", "asic", "-o", "x"], 2, "'asic' is not one of 'emu', 'hw'"),
         (["build", "tfc-w1a1", "--target", "emu", "--folding", "fast", "-o", "x"], 2, "fast"),
         (["inspect", "nothing.bit"], 2, "there is no nothing.bit"),
         (["bild"], 2, "did you mean 'build'?"),

@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": ("compare", "compare", "The images on which two runs differ, with pictures."),
     "compile": ("compile", "compile_", "A network through FINN, every stage proven."),
     "demo": ("demo", "demo", "The whole road once, ending on a virtual board."),
+    "doctor": ("doctor", "doctor", "What labd needs on this machine, and how to get what is missing."),
     "estimate": ("estimate", "estimate", "Cycles, rate and bottleneck of a folding, before it is built."),
     "evaluate": (
         "evaluate",

@@ -64,7 +64,7 @@ class Finn:
             opened.callback(_restore_environment, dict(os.environ))
             os.environ["FINN_BUILD_DIR"] = folder
             with self._hushed("import finn"):
-                _import_finn()
+                import_finn()
             self._stack = opened.pop_all()
         return self
 
@@ -322,7 +322,12 @@ def _sums(node: Any, context: Mapping[str, Values]) -> Values:
     return result
 
 
-def _import_finn() -> None:
+def import_finn() -> None:
+    """Import FINN, with settings that the variables FINN_... decide; FINN_BUILD_DIR must be set.
+
+    Raises:
+        SetupError: it cannot be imported.
+    """
     try:
         _import_with_stand_in()
     except ImportError as error:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from labd_host import datasets, networks
-from labd_host.flow import MANY_IMAGES, Compiled, compile_network, load_folding, proof_images
+from labd_host.flow import Compiled
 from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
-from labd_host.hardware.golden_samples import golden_arrays, golden_samples
 from labd_host.hardware.hwh_writer import write_hwh
-from labd_shared.answers import predicted_classes
+from labd_host.hardware.preparation import Say, prepare
 from labd_shared.arrays import save_npz
-from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.bundle import Bundle
-from labd_shared.datasets import dataset_spec
-from labd_shared.digest import file_sha256, image_digest
-from labd_shared.errors import UsageError
-from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest
-from labd_shared.tensors import count
-
-Say = Callable[[str], None]
+from labd_shared.digest import file_sha256
+from labd_shared.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -54,32 +43,10 @@ def build_emulation(
         DataMissing: the data set is not to be had.
         BuildError: a stage failed or changed a result.
     """
-    entry = networks.network(network)
-    spec = dataset_spec(entry.dataset)
-    chosen = load_folding(folding, entry.name)
-    images, labels = datasets.load(entry.dataset, "test")
     folder = folder.absolute()
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
-    compiled = compile_network(
-        model or networks.resolve(network)[0],
-        folding=chosen,
-        out=stages,
-        images=images[: proof_images(entry.kind)],
-        many_images=images[:MANY_IMAGES],
-        say=say,
-    )
-    golden = compiled.golden
-    if count(golden.inputs[0].normal) != count(spec.image_shape):
-        raise UsageError(
-            f"{entry.name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
-            fix="correct the data set in the network's table entry",
-        )
-    say(f"golden model: {len(images)} images of {spec.name}")
-    predictions = predicted_classes(golden.run(images).outputs[0])
-    right = int((predictions == labels).sum())
-    samples, answers = golden_samples(golden, spec.image_shape)
-    digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)
-    order = np.argsort(digests)
+    prepared = prepare(network, stages, folding=folding, say=say, model=model)
+    compiled = prepared.compiled
 
     def fill(making: Path) -> Manifest:
         shutil.copyfile(compiled.network_file, making / NETWORK_NAME)
@@ -87,33 +54,13 @@ def build_emulation(
         achieved_mhz = write_hwh(
             making / "accel.hwh", clock_mhz=clock_mhz, inputs=compiled.inputs, outputs=compiled.outputs
         )
-        save_npz(
-            making / "golden.npz",
-            golden_arrays(samples, answers, digests[order], predictions[order]),
-        )
-        estimate = compiled.estimate
-        return Manifest(
-            network=entry.name,
-            dataset=spec.name,
-            class_names=spec.class_names,
-            target="emu",
-            part=PYNQ_Z2_PART,
-            board="Pynq-Z2",
+        save_npz(making / "golden.npz", prepared.golden)
+        return prepared.manifest(
+            "emu",
             clock_mhz=achieved_mhz,
             slack_ns=None,
-            input_contract=InputContract("raw-uint8"),
-            inputs=compiled.inputs,
-            outputs=compiled.outputs,
-            folding={name: dict(values) for name, values in compiled.folding.items()},
-            expected=Expected(
-                estimate.cycles_per_frame,
-                estimate.latency_cycles,
-                estimate.frames_per_s(achieved_mhz),
-                estimate.bottleneck,
-            ),
-            accuracy=Accuracy(100.0 * right / len(labels), len(labels), "test", "golden model"),
+            expected=prepared.expected(achieved_mhz),
             tools=dict(compiled.tools),
-            files={},
         )
 
     return Built(write_bundle(folder, fill), compiled)

@@ -39,10 +39,7 @@ def write_bundle(folder: Path, fill: Fill) -> Bundle:
         UsageError: *folder* holds something else.
     """
     folder = folder.absolute()
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST_NAME).is_file():
-        raise UsageError(
-            f"{folder} holds something else than a bundle", fix="choose another folder with -o DIR"
-        )
+    check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     try:
@@ -61,6 +58,18 @@ def write_bundle(folder: Path, fill: Fill) -> Bundle:
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return open_bundle(folder)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that a bundle may be written to *folder*: it is not there, empty, or a bundle.
+
+    Raises:
+        UsageError: *folder* holds something else.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST_NAME).is_file():
+        raise UsageError(
+            f"{folder} holds something else than a bundle", fix="choose another folder with -o DIR"
+        )
 
 
 def zip_bundle(bundle: Bundle, archive: Path) -> Path:

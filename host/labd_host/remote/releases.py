@@ -171,6 +171,9 @@ def deploy(session: Session, wanted: Plan, *, say: Say, reserve_bytes: int = RES
     started_s = time.monotonic()
     board = session.connection.board
     check_identity(wanted, board, session.hello)
+    slack_ns = wanted.manifest.slack_ns
+    if slack_ns is not None and slack_ns < 0:
+        say(f"this design does not keep its timing (slack {slack_ns:g} ns): its answers may be wrong")
     session.lock(f"deploy {wanted.manifest.network}")
     sent_files, sent_bytes = upload_missing(
         session, wanted.files.values(), say=say, reserve_bytes=reserve_bytes

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from labd_host.hardware.interchange.findings import Findings
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.hwh import Hwh
+from labd_shared.manifest import Expected
 
 WIZARD = "clk_wiz_0"
 DRIVER_DEFAULT_MHZ = 100.0
 SAME = 0.01
+ROUNDING = 1e-4  # Vivado writes 99.999 MHz of a wizard that passes FCLK0's 100 on
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,19 @@ class Clock:
 
     def fclk0_cycles(self, cycles: int) -> int:
         """*cycles* of the accelerator in those of FCLK0, rounded up."""
+        if math.isclose(self.fclk0_mhz, self.accelerator_mhz, rel_tol=ROUNDING):
+            return max(1, cycles)
         return max(1, math.ceil(cycles * self.fclk0_mhz / self.accelerator_mhz))
+
+    def in_fclk0(self, expected: Expected) -> Expected:
+        """*expected*, in the accelerator's cycles, as cycles of FCLK0."""
+        cycles = self.fclk0_cycles(expected.cycles_per_frame)
+        return Expected(
+            cycles,
+            self.fclk0_cycles(expected.latency_cycles),
+            self.fclk0_mhz * 1e6 / cycles,
+            expected.bottleneck,
+        )
 
 
 def wizard_mhz(content: bytes) -> float | None:

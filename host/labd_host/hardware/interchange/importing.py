@@ -132,7 +132,7 @@ def import_design(path: Path, folder: Path, given: Given) -> Imported:
             if not len(golden["images"]):
                 findings.doubt("golden samples", "none: raw pixels do not go into this network as they are")
             if given.cycles is None:
-                made = manifest._replace(expected=_in_fclk0(expected_of(model, 1.0), design.clock))
+                made = manifest._replace(expected=design.clock.in_fclk0(expected_of(model, 1.0)))
                 findings.checked(
                     "cycles", f"{made.expected.cycles_per_frame} a frame by the network's cycle model"
                 )
@@ -353,7 +353,7 @@ def _expected(clock: Clock, tensors: tuple[Tensor, ...], cycles: int | None) -> 
     slowest = max(tensors, key=dma_cycles)
     if cycles is not None and cycles >= dma_cycles(slowest):
         said = Expected(cycles, cycles + sum(map(dma_cycles, tensors)), 1e6 / cycles, "said at import")
-        return _in_fclk0(said, clock)
+        return clock.in_fclk0(said)
     if cycles is not None:
         raise UsageError(
             f"--expected-cycles {cycles} is less than the {dma_cycles(slowest)} that {slowest.dma} needs for a frame",
@@ -365,15 +365,4 @@ def _expected(clock: Clock, tensors: tuple[Tensor, ...], cycles: int | None) -> 
         round(PATIENCE_S * clock.fclk0_mhz * 1e6),
         clock.fclk0_mhz * 1e6 / least,
         f"{UNKNOWN} ({slowest.dma} at least)",
-    )
-
-
-def _in_fclk0(expected: Expected, clock: Clock) -> Expected:
-    """*expected*, in the accelerator's cycles, as cycles of FCLK0."""
-    cycles = clock.fclk0_cycles(expected.cycles_per_frame)
-    return Expected(
-        cycles,
-        clock.fclk0_cycles(expected.latency_cycles),
-        clock.fclk0_mhz * 1e6 / cycles,
-        expected.bottleneck,
     )

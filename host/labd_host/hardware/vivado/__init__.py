@@ -1,0 +1,1 @@
+"""Vivado and Vitis HLS: found, asked, run, followed, and their logs and reports read."""
