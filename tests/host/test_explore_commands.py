@@ -9,7 +9,9 @@ from labd_host.cli.main import labd, run
 from labd_host.explore.design import design_of
 from labd_host.explore.hardware_config import read_hardware_config
 from labd_host.explore.simulator import simulate
+from labd_host.hardware.bundle import zip_bundle
 from labd_host.networks import NETWORKS
+from labd_shared.bundle import open_bundle
 from labd_shared.errors import ArtifactError, IllegalFolding
 from support.paths import SHIPPED_BUNDLE
 
@@ -69,6 +71,11 @@ def test_an_estimate_of_a_bundle_as_json():
         "name": "MVAU_hls_0", "op": "MVAU", "PE": 16, "SIMD": 49,
         "cycles": 64, "restart_cycles": 6, "interval_cycles": 70,
     }  # fmt: skip
+
+
+def test_a_zipped_bundle_is_the_same_design(tmp_path):
+    zipped = zip_bundle(open_bundle(SHIPPED_BUNDLE), tmp_path / "bundle.zip")
+    assert said("estimate", str(zipped), "--json") == said("estimate", str(SHIPPED_BUNDLE), "--json")
 
 
 def test_a_compiled_folder_and_its_folded_graph_are_the_same_design(compiled):

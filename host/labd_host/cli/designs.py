@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,10 +53,11 @@ def unfolded_design(what: str) -> Design:
         return design_of(NETWORKS[what])
     if path.suffix == ".onnx" and path.is_file():
         return _folded_graph(path)
-    if path.is_file() and zipfile.is_zipfile(path) and path.suffix == ".zip":
+    if path.suffix == ".zip" and path.is_file():
         from labd_shared.bundle import open_bundle
 
-        return read_design(open_bundle(path).folder)
+        bundle = open_bundle(path)  # its files go when it goes
+        return read_design(bundle.folder)
     if path.exists():
         return read_design(path)
     raise unknown_name("network or folder", what, NETWORKS, fix="labd networks lists the networks")
