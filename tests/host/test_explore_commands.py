@@ -73,6 +73,21 @@ def test_an_estimate_of_a_bundle_as_json():
     }  # fmt: skip
 
 
+def test_a_network_of_one_s_own_is_estimated_from_its_file(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine-w1a1"\nkind = "fc"\ndataset = "mnist"\nclasses = 10\ninput_shape = [28, 28, 1]\n'
+        "in_bits = 1\nweight_bits = 1\nact_bits = 1\nconvs = []\nhidden = [32]\n"
+    )
+    (tmp_path / "folding.json").write_text('{"Defaults": {}, "MVAU_hls_0": {"PE": 4, "SIMD": 16}}')
+    record = json.loads(
+        said("estimate", str(tmp_path / "mine.toml"), "--folding", str(tmp_path / "folding.json"), "--json")
+    )
+    assert {node["name"]: node["cycles"] for node in record["nodes"] if node["op"] == "MVAU"} == {
+        "MVAU_hls_0": 784 // 16 * 32 // 4,
+        "MVAU_hls_1": 32 * 10,
+    }
+
+
 def test_a_zipped_bundle_is_the_same_design(tmp_path):
     zipped = zip_bundle(open_bundle(SHIPPED_BUNDLE), tmp_path / "bundle.zip")
     assert said("estimate", str(zipped), "--json") == said("estimate", str(SHIPPED_BUNDLE), "--json")
