@@ -9,7 +9,9 @@ from labd_host.cli.main import labd, run
 from labd_host.explore.design import design_of
 from labd_host.explore.hardware_config import read_hardware_config
 from labd_host.explore.simulator import simulate
+from labd_host.hardware.bundle import zip_bundle
 from labd_host.networks import NETWORKS
+from labd_shared.bundle import open_bundle
 from labd_shared.errors import ArtifactError, IllegalFolding
 from support.paths import SHIPPED_BUNDLE
 
@@ -69,6 +71,26 @@ def test_an_estimate_of_a_bundle_as_json():
         "name": "MVAU_hls_0", "op": "MVAU", "PE": 16, "SIMD": 49,
         "cycles": 64, "restart_cycles": 6, "interval_cycles": 70,
     }  # fmt: skip
+
+
+def test_a_network_of_one_s_own_is_estimated_from_its_file(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine-w1a1"\nkind = "fc"\ndataset = "mnist"\nclasses = 10\ninput_shape = [28, 28, 1]\n'
+        "in_bits = 1\nweight_bits = 1\nact_bits = 1\nconvs = []\nhidden = [32]\n"
+    )
+    (tmp_path / "folding.json").write_text('{"Defaults": {}, "MVAU_hls_0": {"PE": 4, "SIMD": 16}}')
+    record = json.loads(
+        said("estimate", str(tmp_path / "mine.toml"), "--folding", str(tmp_path / "folding.json"), "--json")
+    )
+    assert {node["name"]: node["cycles"] for node in record["nodes"] if node["op"] == "MVAU"} == {
+        "MVAU_hls_0": 784 // 16 * 32 // 4,
+        "MVAU_hls_1": 32 * 10,
+    }
+
+
+def test_a_zipped_bundle_is_the_same_design(tmp_path):
+    zipped = zip_bundle(open_bundle(SHIPPED_BUNDLE), tmp_path / "bundle.zip")
+    assert said("estimate", str(zipped), "--json") == said("estimate", str(SHIPPED_BUNDLE), "--json")
 
 
 def test_a_compiled_folder_and_its_folded_graph_are_the_same_design(compiled):

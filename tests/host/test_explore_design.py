@@ -69,3 +69,14 @@ def test_every_network_of_the_table_is_a_chain(name):
         for before, after in zip(layers, layers[1:], strict=False)
         if isinstance(before, SlidingWindow) and before.depthwise
     ]
+
+
+def test_what_no_folding_names_is_as_finn_makes_it():
+    # finn-plus 1.6.1, tried by hand: windows and pools take all channels of a pixel, all others one value.
+    for layer in design_of(NETWORKS["cnv-w1a1"]).layers:
+        if isinstance(layer, SlidingWindow):
+            assert layer.simd == layer.channels
+        elif isinstance(layer, MaxPool):
+            assert layer.pe == layer.channels
+        else:
+            assert layer.pe == 1

@@ -15,6 +15,7 @@ from labd_host.explore.programs import (
     Gear,
     Loop,
     Window,
+    gear,
     giving,
     program_of,
     taking,
@@ -75,6 +76,43 @@ def test_rtl_units_take_as_long_as_verilator_measured():
     found = simulate(alone(program_of(thresholding)), 3)
     assert found.latency_cycles - fifos == 15 + 4, "16 words, the last of them 4 cycles later"
     assert found.interval_cycles == 16
+
+
+def words_out(program, words, count):
+    """The cycles in which *program* writes its first *count* words, fed *words* a frame without a pause."""
+    units = (
+        Unit("source", "source", giving(words), (), (0,)),
+        Unit("unit", "unit", program, (0,), (1,)),
+        Unit("sink", "sink", taking(1), (1,), ()),
+    )
+    found = simulate(Machine("measured", units, (Fifo("in", 2, 1), Fifo("out", 2, 1))), count)
+    return [int(cycle) - 2 for cycle in found.finished]  # the two FIFOs
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "first"), [(1, 4), (3, 6), (255, 18)], ids=["1 bit", "2 bits", "8 bits"]
+)
+def test_thresholds_take_as_long_as_verilator_measured(thresholds, first):
+    layer = Thresholding("Thresholding_rtl_0", 16, 1, 4, thresholds, "INT8", "INT8", 0)
+    assert words_out(program_of(layer), 4, 6) == list(range(first, first + 6))
+
+
+@pytest.mark.parametrize(
+    ("takes", "gives", "measured"),
+    [
+        (6, 4, [1, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 19, 20, 21, 23, 24, 25, 27]),
+        (8, 49, list(range(7, 113, 7))),
+    ],
+)
+def test_converters_give_their_words_when_verilator_saw_them(takes, gives, measured):
+    assert words_out(gear(takes, gives), 98, len(measured)) == measured  # dwc_axi of finn-plus 1.6.1
+
+
+def test_padding_gives_a_word_a_cycle_as_verilator_saw_it():
+    layer = Padding("FMPadding_rtl_0", 4, 3, 3, 1, 1, 1, 1, 2, "INT4", "INT4")
+    found = words_out(program_of(layer), 18, 100)
+    assert np.diff(found).tolist() == [1] * 99
+    assert found[0] == 1 - 1, "the first row needs no input, so it does not wait for the FIFO in front"
 
 
 def test_an_hls_unit_is_empty_before_it_starts_again():
@@ -246,7 +284,9 @@ def test_a_converter_that_never_fills_a_word_is_a_deadlock():
         Unit("converter", "converter", Gear(1, 4), (0,), (1,)),
         Unit("sink", "sink", taking(1), (1,), ()),
     )
-    with pytest.raises(Deadlock, match="0 of 1 frames done"):
+    with pytest.raises(
+        Deadlock, match="0 of 1 frames done: no FIFO is full, the words that go in make no whole frame"
+    ):
         simulate(Machine("odd", units, (Fifo("a", 2, 1), Fifo("b", 2, 1))), 1)
 
 

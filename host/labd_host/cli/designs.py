@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from labd_shared.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from labd_host.explore.design import Design
 
-WHAT = "NETWORK|BUNDLE|DIR|FOLDED.onnx"
+WHAT = "NETWORK|MY.toml|BUNDLE|DIR|FOLDED.onnx"
 
 
 def shown_name(name: str) -> str:
@@ -23,7 +22,8 @@ def named_design(what: str, folding: str | None) -> Design:
     """The design that *what* names, folded as *folding* says or as it is.
 
     Args:
-        what: A network of the table, a compiled folder, a bundle, a network.npz, or a folded dataflow graph.
+        what: A network of the table or one's own (MY.toml), a compiled folder, a bundle, a network.npz, or a
+            folded dataflow graph.
         folding: A preset or a file; a network of the table has no folding of its own and needs one.
 
     Raises:
@@ -32,12 +32,12 @@ def named_design(what: str, folding: str | None) -> Design:
         IllegalFolding: the folding does not fit.
     """
     from labd_host.flow import load_folding
-    from labd_host.networks import NETWORKS
+    from labd_host.networks import DEFINITION, NETWORKS
 
     design = unfolded_design(what)
     if folding is not None:
         return design.folded(load_folding(folding, design.name))
-    if what in NETWORKS:
+    if what in NETWORKS or what.endswith(DEFINITION):
         raise UsageError(
             f"no folding was given for {what}", fix=f"add --folding lab, or a JSON file, to {what}"
         )
@@ -45,19 +45,20 @@ def named_design(what: str, folding: str | None) -> Design:
 
 
 def unfolded_design(what: str) -> Design:
-    """The same in the folding it has: of a network of the table PE = SIMD = 1."""
+    """The same in the folding it has; a network of the table has the one that FINN begins with."""
     from labd_host.explore.design import design_of, read_design
-    from labd_host.networks import NETWORKS
+    from labd_host.networks import DEFINITION, NETWORKS, network
 
     path = Path(what)
-    if what in NETWORKS:
-        return design_of(NETWORKS[what])
+    if what in NETWORKS or what.endswith(DEFINITION):
+        return design_of(network(what))
     if path.suffix == ".onnx" and path.is_file():
         return _folded_graph(path)
-    if path.is_file() and zipfile.is_zipfile(path) and path.suffix == ".zip":
+    if path.suffix == ".zip" and path.is_file():
         from labd_shared.bundle import open_bundle
 
-        return read_design(open_bundle(path).folder)
+        bundle = open_bundle(path)  # its files go when it goes
+        return read_design(bundle.folder)
     if path.exists():
         return read_design(path)
     raise unknown_name("network or folder", what, NETWORKS, fix="labd networks lists the networks")

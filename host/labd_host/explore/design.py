@@ -96,7 +96,10 @@ def read_design(path: Path) -> Design:
 
 
 def design_of(entry: Network) -> Design:
-    """The design of a network of the table, a value a cycle in every layer (PE = SIMD = 1)."""
+    """The design of a network as FINN makes it where no folding says otherwise.
+
+    Windows and pools take all channels of a pixel at once, all other layers a value a cycle.
+    """
     layers = tuple(_convolutional(entry) if entry.convs else _fully_connected(entry))
     height, width, channels = entry.input_shape
     normal = (1, height, width, channels) if entry.convs else (1, height * width * channels)
@@ -134,7 +137,7 @@ def _convolutional(entry: Network) -> Iterator[Layer]:
             yield window
             height, width = window.out_height, window.out_width
             name = f"Pool_hls_{next(pools)}"
-            yield MaxPool(name, channels, height * width, POOL**2, 1, datatype, datatype)
+            yield MaxPool(name, channels, height * width, POOL**2, channels, datatype, datatype)
     yield from _classifier(entry, datatype, mvaus)
 
 
@@ -187,7 +190,7 @@ def _window(
         dilation_w=1,
         depthwise=pool,
         parallel=False,
-        simd=1,
+        simd=channels,
         input=datatype,
         output=datatype,
     )

@@ -221,6 +221,8 @@ def _deadlock(machine: Machine, count: Counts, finished: Counts, cycles: int) ->
         )
         if (full and unit.inputs) or (empty and len(unit.inputs) > 1):
             reasons.append(f"{unit.name} waits for {' and '.join(waits)}")
+    if not reasons:
+        reasons.append("no FIFO is full, the words that go in make no whole frame")
     done = int((finished >= 0).sum())
     return Deadlock(
         f"{machine.name} is dead after {cycles} cycles, {done} of {len(finished)} frames done: {'; '.join(reasons)}",

@@ -52,7 +52,7 @@ def _gallery(compiled: Compiled, clock_mhz: float, shown: list[StageShown]) -> G
                 node.name,
                 node.op,
                 compiled.folding.get(node.name, {}),
-                node.cycles,
+                node.interval_cycles,
                 compiled.finn_cycles.get(node.name),
             )
             for node in estimate.nodes
