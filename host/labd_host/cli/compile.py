@@ -24,14 +24,19 @@ CLOCK_MHZ = 100.0  # what the shell is built for unless told otherwise
 @click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")
 @click.option("--images", "count", type=click.IntRange(1, 1000),
               help="How many images every stage is compared on (default: 16, or 4 with convolutions).")  # fmt: skip
+@click.option("--from", "start", metavar="STAGE",
+              help="Make this stage and those behind it anew; without it, only what changed is made.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Where the stages, their proofs and pictures, and network.npz go.")  # fmt: skip
-def compile_(network: str, folding: str | None, dataset: str | None, count: int | None, out: Path) -> None:
+def compile_(
+    network: str, folding: str | None, dataset: str | None, count: int | None, start: str | None, out: Path
+) -> None:
     """Compile NETWORK (a name of the table, a network's own file, or an exported model) to a folded dataflow graph.
 
     Each stage of the FINN flow is saved and compared with the stage before it on real images:
     quantised activations, integer sums, logits and the class. A stage that changes a result ends
-    the command and is named.
+    the command and is named. Stages that an earlier run finished in DIR are used again where nothing
+    that decides on them changed; the table says which.
     """
     from labd_host import datasets
     from labd_host.flow import MANY_IMAGES, compile_network, load_folding, proof_images
@@ -58,6 +63,7 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int 
         out=out,
         images=images[: count or proof_images(entry.kind if entry else "cnv")],
         many_images=images[:MANY_IMAGES],
+        start=start,
         say=lambda line: click.echo(line, err=True),
     )
     page = write_gallery(compiled, CLOCK_MHZ)
@@ -105,13 +111,19 @@ def _report(compiled: Compiled) -> None:
 def _stage_table(compiled: Compiled) -> Table:
     from rich.table import Table
 
+    from labd_host.flow.records import NOT_BEFORE
+
     table = Table("stage", "nodes", "compared with", "tensors", "values", "differ", "s", title="stages")
+    again = any(stage.reused or stage.why != NOT_BEFORE for stage in compiled.stages)
+    if again:
+        table.add_column("made")
     for stage in compiled.stages:
         proof = stage.proof
         numbers = (
             (str(proof.tensors), f"{proof.elements:,}", str(proof.mismatches)) if proof.against else ("",) * 3
         )
-        table.add_row(stage.name, str(stage.nodes), proof.against, *numbers, f"{stage.seconds:.1f}")
+        made = [f"again: {stage.why}" if stage.why else "before, used again"] if again else []
+        table.add_row(stage.name, str(stage.nodes), proof.against, *numbers, f"{stage.seconds:.1f}", *made)
     many = [f", answers on {stage.proof.images}" for stage in compiled.stages if stage.name == "answers"]
     table.caption = f"on {compiled.stages[0].proof.images} images{''.join(many)}"
     return table
