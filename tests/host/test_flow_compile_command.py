@@ -14,8 +14,26 @@ def run(*arguments, **environment):
 def test_without_a_folding_the_fix_is_the_whole_command(tmp_path):
     result = run("tfc-w1a1", "-o", tmp_path)
     assert isinstance(result.exception, UsageError)
-    assert result.exception.what == "no folding was given for tfc-w1a1"
+    assert result.exception.what == "no folding and no rate was given for tfc-w1a1"
     assert result.exception.fix == f"labd compile tfc-w1a1 --folding lab -o {tmp_path}"
+
+
+def test_a_network_without_a_preset_is_offered_the_automatic_folding(tmp_path):
+    result = run(tmp_path / "mine.onnx", "-o", tmp_path / "out")
+    assert isinstance(result.exception, UsageError)
+    assert (
+        result.exception.fix == f"labd compile {tmp_path / 'mine.onnx'} --folding auto -o {tmp_path / 'out'}"
+    )
+    assert not (tmp_path / "out").exists(), "nothing was built with PE = SIMD = 1"
+
+
+def test_a_folding_and_a_rate_together_are_refused(tmp_path):
+    result = run("tfc-w1a1", "--folding", "lab", "--target-fps", "1000", "-o", tmp_path)
+    assert isinstance(result.exception, UsageError)
+    assert (
+        result.exception.what
+        == "a folding (lab) and a rate (1000 frames/s) were given, one decides the other"
+    )
 
 
 def test_an_unknown_network_offers_the_nearest(tmp_path):
@@ -45,9 +63,29 @@ def test_tfc_compiles_on_real_images_and_shows_proofs_and_the_dma_ceiling(tmp_pa
     ):
         assert words in result.stdout, result.stdout
     assert "golden: the golden model" in result.stderr, "talk goes to standard error"
+    assert "xc7z020clg400-1   " in result.stdout and "16 %" in result.stdout, (
+        "the sum of LUT against the part"
+    )
+    assert "fits xc7z020clg400-1, by FINN's estimates" in result.stdout
     assert (tmp_path / "network.npz").is_file()
     assert f"every stage as a picture, explained: {tmp_path / 'gallery.html'}" in result.stdout
     assert (tmp_path / "gallery.html").is_file() and len(list(tmp_path.glob("?-*.svg"))) == 7
+
+
+@pytest.mark.usefixtures("mnist_folder")
+def test_a_second_compilation_says_what_it_used_again(tmp_path):
+    first = run("tfc-w1a1", "--folding", "lab", "--images", 2, "-o", tmp_path)
+    assert first.exception is None and "reused" not in first.stdout, first.output
+    second = run("tfc-w1a1", "--target-fps", 500_000, "--images", 2, "-o", tmp_path)
+    assert second.exception is None, second.output
+    assert second.stdout.count("reused") == 7 and second.stdout.count("again") == 2, second.stdout
+    assert (
+        "folded: HLS or RTL chosen for each layer, PE and SIMD set (again: other settings)" in second.stderr
+    )
+    assert "196 cycles a frame" in second.stdout
+    third = run("tfc-w1a1", "--folding", "auto", "--from", "golden", "--images", 2, "-o", tmp_path)
+    assert isinstance(third.exception, UsageError), "its folded stage is another"
+    assert "no finished stage folded of this network (other settings)" in third.exception.what
 
 
 @pytest.mark.usefixtures("mnist_folder")

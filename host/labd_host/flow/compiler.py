@@ -17,7 +17,9 @@ import numpy.typing as npt
 from labd_host.emulation.golden import GoldenModel
 from labd_host.emulation.golden_layers import Network
 from labd_host.explore.cycles import Estimate, estimate
+from labd_host.flow.auto_folding import AutoFolding, Wanted
 from labd_host.flow.describe import describe
+from labd_host.flow.estimate import RESOURCES, Cost, cost_of
 from labd_host.flow.finn_door import Finn, Model, tool_versions
 from labd_host.flow.folding import Attribute, Folding, check_folding, folding_of, to_json
 from labd_host.flow.graph import Graph, Values
@@ -39,9 +41,11 @@ from labd_host.flow.records import (
     written,
 )
 from labd_host.flow.stages import (
+    CLOCK_MHZ,
     EXPORTED,
     FOLDED,
     HARDWARE,
+    PART,
     PARTITION,
     PREPOST,
     STREAMLINED,
@@ -99,7 +103,7 @@ class Compiled:
         stages: From the exported network to the golden model.
         inputs, outputs: The accelerator's tensors.
         folding: Node name -> {"PE": ..., "SIMD": ...}, of every layer.
-        estimate: The cycle model, DMA counted.
+        cost: Cycles and FINN's estimate of the resources, node by node.
         finn_cycles: FINN's own estimate, node name -> cycles (it knows no DMA).
         golden: The golden model.
         tools: Distribution -> version.
@@ -110,10 +114,15 @@ class Compiled:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     folding: Mapping[str, Mapping[str, int]]
-    estimate: Estimate
+    cost: Cost
     finn_cycles: Mapping[str, int] = field(repr=False)
     golden: GoldenModel = field(repr=False)
     tools: Mapping[str, str] = field(repr=False)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The cycle model, DMA counted."""
+        return self.cost.cycles
 
     @property
     def network_file(self) -> Path:
@@ -128,10 +137,11 @@ def _silent(_: str) -> None:
 def compile_network(
     onnx: Path,
     *,
-    folding: Folding,
+    folding: Folding | Wanted,
     out: Path,
     images: npt.NDArray[np.uint8],
     many_images: npt.NDArray[np.uint8] | None = None,
+    clock_mhz: float = CLOCK_MHZ,
     start: str | None = None,
     say: Say = _silent,
 ) -> Compiled:
@@ -140,12 +150,13 @@ def compile_network(
     Args:
         onnx: QONNX that takes pixels / 255 as float32 (1, channels, height, width), or FINN-ONNX
             whose input is declared UINT8 and takes pixels as they are.
-        folding: PE and SIMD of the layers.
-        out: Folder for the stages, their proofs and ``network.npz``; made if missing. Stages that an
+        folding: PE and SIMD of the layers, or what labd is to choose them for.
+        out: Folder for the stages, their proofs, ``estimate.json`` and ``network.npz``; made if missing. Stages that an
             earlier run finished there are used again where nothing that decides on them changed.
         images: uint8 (N, height, width, channels), real ones, to compare the stages on.
         many_images: More of them, to compare the golden model's logits and classes with those of the
             exported network in onnxruntime; only a QONNX export runs there.
+        clock_mhz: For the frames a second of ``estimate.json``.
         start: This stage and those behind it are made anew, the ones before it must be finished.
         say: Called with a line about what happens.
 
@@ -155,7 +166,8 @@ def compile_network(
         StageFailed: FINN gave up, or the network holds something that labd does not know.
         StageMismatch: a stage computes something else than the stage before it.
         IllegalFolding, UnknownName: the folding does not fit the network.
-        UnknownName, UsageError: there is no stage *start*, or one before it is not finished.
+        UnknownName, UsageError: there is no stage *start*, or one before it is not finished; or no folding
+            reaches what is wanted.
         SetupError: a file cannot be written; what was finished before is used by the next run.
     """
     if start is not None and start not in STAGE_NAMES:
@@ -171,7 +183,7 @@ def compile_network(
     with Finn() as finn:
         run = _Run(finn, Ledger(out, start), out, say, images)
         try:
-            return run.compile(onnx, folding, many_images)
+            return run.compile(onnx, folding, many_images, clock_mhz)
         finally:
             with contextlib.suppress(OSError):  # the log of a run must not hide how the run ended
                 (out / CHATTER_FILE).write_text(finn.chatter, encoding="utf-8")
@@ -210,7 +222,13 @@ class _Run:
         self._last: Record | None = None
         self._observed: Observation | None = None  # of the last stage; None where it was used again
 
-    def compile(self, onnx: Path, folding: Folding, many_images: npt.NDArray[np.uint8] | None) -> Compiled:
+    def compile(
+        self,
+        onnx: Path,
+        folding: Folding | Wanted,
+        many_images: npt.NDArray[np.uint8] | None,
+        clock_mhz: float,
+    ) -> Compiled:
         source = onnx
         for stage in (EXPORTED, TIDY, PREPOST, STREAMLINED, HARDWARE):
             source = self._transformed(stage, source)
@@ -220,14 +238,25 @@ class _Run:
         if many_images is not None:
             self._answers(onnx, golden, many_images)
         network = golden.network
+        model = self._finn.load(folded)
+        folds = folding_of(network.layers)
+        cost = cost_of(
+            estimate(network.layers, network.inputs, network.outputs),
+            folds,
+            self._finn.resources(model),
+            clock_mhz=clock_mhz,
+            part=PART,
+            part_has=self._finn.part_resources()[0],
+        )
+        cost.write(self._out)
         return Compiled(
             folder=self._out,
             stages=tuple(self._stages),
             inputs=network.inputs,
             outputs=network.outputs,
-            folding=folding_of(network.layers),
-            estimate=estimate(network.layers, network.inputs, network.outputs),
-            finn_cycles=self._finn.expected_cycles(self._finn.load(folded)),
+            folding=folds,
+            cost=cost,
+            finn_cycles=self._finn.expected_cycles(model),
             golden=golden,
             tools=self._tools,
         )
@@ -275,18 +304,16 @@ class _Run:
         self._advance(PARTITION.name, PARTITION.title, path, source, make, stage=PARTITION, more=(inner,))
         return inner
 
-    def _fold(self, source: Path, folding: Folding, name: str) -> Path:
+    def _fold(self, source: Path, folding: Folding | Wanted, name: str) -> Path:
         """Choose implementations, set PE and SIMD; the folded graph's file."""
         path, chosen = stage_path(self._out, FOLDED.name, ".onnx"), self._out / FOLDING_FILE
 
         def make() -> _Made:
             model = self._applied(FOLDED, source)
             graph = self._finn.graph(model)
-            layers = describe(graph, name, self._finn.edges(model)).layers
-            settings: dict[str, dict[str, Attribute]] = folding.resolve(
-                {node.name: node.op for node in graph.nodes}, layers
-            )
-            check_folding(layers, settings)
+            network = describe(graph, name, self._finn.edges(model))
+            settings = self._settings(folding, model, graph, network)
+            check_folding(network.layers, settings)
             self._finn.set_attributes(model, settings)
             graph = self._finn.graph(model)
             observed = observe(graph, self._finn.run(model, self._entering(graph)))
@@ -296,11 +323,29 @@ class _Run:
                 chosen.write_text(to_json(settings), encoding="utf-8")
             return _Made(len(graph.nodes), observed)
 
-        settings = {"nodes": folding.nodes, "defaults": folding.defaults}
+        settings: dict[str, Any]
+        if isinstance(folding, Wanted):
+            settings = {"part": PART, "cycles_per_frame": folding.cycles_per_frame}
+        else:
+            settings = {"nodes": folding.nodes, "defaults": folding.defaults}
         self._advance(
             FOLDED.name, FOLDED.title, path, source, make, stage=FOLDED, settings=settings, more=(chosen,)
         )
         return path
+
+    def _settings(
+        self, folding: Folding | Wanted, model: Model, graph: Graph, network: Network
+    ) -> dict[str, dict[str, Attribute]]:
+        """The attributes of every node: as they were given, or chosen."""
+        if isinstance(folding, Folding):
+            return folding.resolve({node.name: node.op for node in graph.nodes}, network.layers)
+
+        def sums(settings: Mapping[str, Mapping[str, Attribute]]) -> dict[str, int]:
+            nodes = self._finn.resources(model, settings).values()
+            return {kind: sum(uses[kind] for uses in nodes) for kind in RESOURCES}
+
+        auto = AutoFolding(network, lambda cycles: self._finn.set_folding(model, cycles), sums)
+        return auto.choose(folding, self._finn.part_resources()[1])
 
     def _golden(self, source: Path, name: str) -> GoldenModel:
         """The golden model, as its file holds it."""

@@ -12,8 +12,8 @@ qonnx 1.0.0, transformation/general.py ApplyConfig.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +268,29 @@ def _too_wide(layer: Layer, values: Mapping[str, int], chosen: Mapping[str, Attr
             f"{MAX_SIMD_FOLD} is the most; nearest legal SIMD: {_listed(least)}"
         )
     return faults
+
+
+def refolded(layer: Layer, settings: Mapping[str, Attribute]) -> Layer:
+    """*layer* with the PE, SIMD and parallel_window of *settings*, where it has them and they are given."""
+    changed: dict[str, Any] = {key.lower(): settings[key] for key in _axes(layer) if key in settings}
+    if isinstance(layer, SlidingWindow) and "parallel_window" in settings:
+        changed["parallel"] = bool(settings["parallel_window"])
+    return replace(layer, **changed)
+
+
+def legal_foldings(layer: Layer) -> list[dict[str, Attribute]]:
+    """Every folding that *layer* alone can have; of windows also those that leave whole."""
+    axes = _axes(layer)
+    found = []
+    for values in product(*(_divisors(extent) for extent in axes.values())):
+        chosen = dict(zip(axes, values, strict=True))
+        for whole in (0, 1) if isinstance(layer, SlidingWindow) else (None,):
+            settings: dict[str, Attribute] = {**chosen}
+            if whole is not None:
+                settings["parallel_window"] = whole
+            if not _too_wide(layer, chosen, settings):
+                found.append(settings)
+    return found
 
 
 def _divisors(extent: int) -> list[int]:

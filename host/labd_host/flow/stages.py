@@ -14,7 +14,9 @@ the tidy-up and conversion that QONNX exports need; walked through with finn-plu
 from dataclasses import dataclass, field
 from typing import Any
 
-PART = "xc7z020clg400-1"  # the PYNQ-Z2's FPGA
+BOARD = "Pynq-Z2"
+PART = "xc7z020clg400-1"  # its FPGA
+CLOCK_MHZ = 100.0  # what FINN's shell for it is built for unless told otherwise
 
 
 @dataclass(frozen=True)
