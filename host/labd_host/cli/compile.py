@@ -180,8 +180,8 @@ def _cost_table(cost: Cost) -> Table:
 
     sums, has = cost.sums, cost.part_has
     kinds = [kind for kind in has if has[kind] or sums[kind]]
-    table = Table(title="cycles a frame; resources as FINN estimates them", box=box.SIMPLE, pad_edge=False)
-    table.add_column("node")
+    table = Table(title="cycles a frame; resources as FINN estimates them", box=box.SIMPLE, padding=0)
+    table.add_column("node", no_wrap=True)
     for heading in ("PE", "SIMD", "cycles", *kinds):
         table.add_column(heading, justify="right")
     table.add_column("")
