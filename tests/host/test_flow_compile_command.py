@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from labd_host.cli.compile import compile_
-from labd_shared.errors import IllegalFolding, UnknownName, UsageError
+from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
 
 
 def run(*arguments, **environment):
@@ -19,6 +19,7 @@ def test_without_a_folding_the_fix_is_the_whole_command(tmp_path):
 
 
 def test_a_network_without_a_preset_is_offered_the_automatic_folding(tmp_path):
+    (tmp_path / "mine.onnx").touch()
     result = run(tmp_path / "mine.onnx", "-o", tmp_path / "out")
     assert isinstance(result.exception, UsageError)
     assert (
@@ -42,9 +43,16 @@ def test_an_unknown_network_offers_the_nearest(tmp_path):
     assert result.exception.fix == "did you mean 'tfc-w1a1'?"
 
 
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    result = run(tmp_path / "mine.onnx", "--folding", "lab", "-o", tmp_path)
+    assert isinstance(result.exception, ArtifactError)
+    assert result.exception.what == f"no model at {tmp_path / 'mine.onnx'}"
+
+
 def test_a_model_that_is_not_in_the_table_needs_its_data_set_named(tmp_path):
     folding = tmp_path / "folding.json"
-    folding.write_text("{}")
+    folding.write_text('{"MVAU_hls_0": {"PE": 2}}')
+    (tmp_path / "mine.onnx").touch()
     result = run(tmp_path / "mine.onnx", "--folding", folding, "-o", tmp_path)
     assert isinstance(result.exception, UsageError)
     assert "--dataset mnist" in result.exception.fix

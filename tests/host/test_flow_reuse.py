@@ -191,6 +191,18 @@ def test_an_illegal_folding_leaves_everything_as_it_was(first, again):
     assert made(compiled_in(again)) == {}
 
 
+def test_a_setting_with_a_value_finn_does_not_know_offers_the_nearest(again):
+    with pytest.raises(
+        UnknownName, match="no ram_style for MVAU_hls_1 named 'blok'; known: auto, block, d"
+    ) as caught:
+        compiled_in(again, folding=Folding("bad", {"MVAU_hls_1": {"ram_style": "blok"}}, {}))
+    assert caught.value.fix == "did you mean 'block'?"
+    with pytest.raises(
+        UnknownName, match="no setting of MVAU_hls_1 named 'depth'; known: PE, SIMD, .*ram_style"
+    ):
+        compiled_in(again, folding=Folding("bad", {"MVAU_hls_1": {"depth": 2}}, {}))
+
+
 def test_an_interrupt_loses_only_the_stage_it_hits(again):
     write_network(again / "small.onnx", seed=3)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_shared.errors import UsageError
+from labd_shared.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +111,10 @@ def _model(network: str) -> tuple[str, Path, Network | None]:
     from labd_host.networks import resolve
 
     model, entry = resolve(network)
+    if not model.is_file():
+        raise ArtifactError(
+            f"no model at {model}", fix="give the path of an exported network, or its name: labd networks"
+        )
     return entry.name if entry else model.stem, model, entry
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from labd_host.emulation.golden import GoldenModel
 from labd_host.emulation.golden_layers import Network
 from labd_host.explore.cycles import Estimate, estimate
+from labd_host.flow.admission import check_export, check_network
 from labd_host.flow.auto_folding import AutoFolding, Wanted
 from labd_host.flow.describe import describe
 from labd_host.flow.estimate import RESOURCES, Cost, cost_of
@@ -43,6 +44,7 @@ from labd_host.flow.records import (
 from labd_host.flow.stages import (
     CLOCK_MHZ,
     EXPORTED,
+    FOLD_CONSTANTS,
     FOLDED,
     HARDWARE,
     PART,
@@ -161,7 +163,7 @@ def compile_network(
         say: Called with a line about what happens.
 
     Raises:
-        ArtifactError: *onnx* is no network.
+        ArtifactError: *onnx* is no network, or one that labd cannot build.
         ShapeError: the images do not fit the network, or there are none.
         StageFailed: FINN gave up, or the network holds something that labd does not know.
         StageMismatch: a stage computes something else than the stage before it.
@@ -261,11 +263,19 @@ class _Run:
             tools=self._tools,
         )
 
+    def _admit(self, onnx: Path) -> None:
+        """Refuse what cannot be built before anything long starts."""
+        check_export(onnx)
+        model = self._applied(EXPORTED, onnx)
+        check_network(self._finn.graph(self._finn.apply(model, FOLD_CONSTANTS)))
+
     def _transformed(self, stage: Stage, source: Path) -> Path:
         """A stage that changes the graph and computes the same from the same image; its file."""
         path = stage_path(self._out, stage.name, ".onnx")
 
         def make() -> _Made:
+            if stage is EXPORTED:
+                self._admit(source)
             model = self._applied(stage, source)
             graph = self._finn.graph(model)
             observed = observe(graph, self._finn.run(model, self._frames(graph)))

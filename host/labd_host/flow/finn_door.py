@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from labd_host.flow.folding import KEYS
 from labd_host.flow.graph import Graph, Node, Trace, Values
 from labd_host.flow.stages import BOARD, PART, Step
 from labd_host.networks.exported import load_qonnx
@@ -189,16 +190,20 @@ class Finn:
         """Set attributes of *model*'s nodes in place: node name -> attribute -> value.
 
         Raises:
-            UnknownName: a node has no such attribute.
+            UnknownName: a node has no such attribute, or not with that value.
             IllegalFolding: FINN does not allow the value.
         """
         from qonnx.custom_op.registry import getCustomOp
 
         for node in model.graph.node:
             layer = getCustomOp(node)
+            known = layer.get_nodeattr_types()
             for key, value in settings.get(node.name, {}).items():
-                if key not in layer.get_nodeattr_types():
-                    raise unknown_name(f"attribute of {node.name}", key, layer.get_nodeattr_types())
+                if key not in known:
+                    raise unknown_name(f"setting of {node.name}", key, known.keys() & KEYS)
+                allowed = known[key][3] if len(known[key]) > 3 else None
+                if allowed is not None and value not in allowed:
+                    raise unknown_name(f"{key} for {node.name}", str(value), map(str, allowed))
                 try:
                     layer.set_nodeattr(key, value)
                 except (ValueError, TypeError) as error:

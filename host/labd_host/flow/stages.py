@@ -60,6 +60,11 @@ _TIDY = (
     Step("qonnx.transformation.general:RemoveStaticGraphInputs"),
 )
 
+# For a look at an export under its own names: shape arithmetic and other constants go, quantised weights stay.
+FOLD_CONSTANTS = Step(
+    "qonnx.transformation.fold_constants:FoldConstants", {"exclude_op_types": ["Quant", "BipolarQuant"]}
+)
+
 EXPORTED = Stage(
     "exported",
     "the network as it was exported",
