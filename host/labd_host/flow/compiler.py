@@ -20,7 +20,7 @@ from labd_host.explore.cycles import Estimate, estimate
 from labd_host.flow.admission import check_export, check_network
 from labd_host.flow.auto_folding import AutoFolding, Wanted
 from labd_host.flow.describe import describe
-from labd_host.flow.estimate import RESOURCES, Cost, cost_of
+from labd_host.flow.estimate import ESTIMATE_FILE, RESOURCES, Cost, cost_of
 from labd_host.flow.finn_door import Finn, Model, tool_versions
 from labd_host.flow.folding import Attribute, Folding, check_folding, folding_of, to_json
 from labd_host.flow.graph import Graph, Values
@@ -279,7 +279,7 @@ class _Run:
             model = self._applied(stage, source)
             graph = self._finn.graph(model)
             observed = observe(graph, self._finn.run(model, self._frames(graph)))
-            self._ledger.begin(stage.name)
+            self._begin(stage.name)
             self._save(model, path)
             return _Made(len(graph.nodes), observed)
 
@@ -306,7 +306,7 @@ class _Run:
             observed = observe(inside, self._finn.run(child, frames))
             label = Point("label", graph.output, outer.values[graph.output].astype(np.int64))
             points = tuple(point for point in observed.points if point.kind != "label")
-            self._ledger.begin(PARTITION.name)
+            self._begin(PARTITION.name)
             self._save(child, inner)
             self._save(parent, path)
             return _Made(len(inside.nodes), Observation((*points, label), observed.scores))
@@ -327,7 +327,7 @@ class _Run:
             self._finn.set_attributes(model, settings)
             graph = self._finn.graph(model)
             observed = observe(graph, self._finn.run(model, self._entering(graph)))
-            self._ledger.begin(FOLDED.name)
+            self._begin(FOLDED.name)
             self._save(model, path)
             with written(chosen):
                 chosen.write_text(to_json(settings), encoding="utf-8")
@@ -364,7 +364,7 @@ class _Run:
         def make() -> _Made:
             folded = self._finn.load(source)
             graph = self._finn.graph(folded)
-            self._ledger.begin(GOLDEN)
+            self._begin(GOLDEN)
             with written(path):
                 GoldenModel(describe(graph, name, self._finn.edges(folded))).save(path)
             golden = GoldenModel.load(path)
@@ -391,7 +391,7 @@ class _Run:
                 [exported.run(images[start : start + ANSWERED_AT_ONCE]) for start in parts]
             )
             ours, theirs = observe_answers(golden.network, golden.run(images), logits, scores)
-            self._ledger.begin(ANSWERS)
+            self._begin(ANSWERS)
             return _Made(len(golden.network.layers), ours, EXPORTED.name, theirs)
 
         self._advance(
@@ -418,6 +418,11 @@ class _Run:
             facts = {**error.facts, "stage": stage.name}
             raise StageFailed(f"stage {stage.name}: {error.what}", fix=error.fix, **facts) from error
         return model
+
+    def _begin(self, name: str) -> None:
+        """The files of stage *name* are about to change; what told of all stages tells of none now."""
+        self._ledger.begin(name)
+        (self._out / ESTIMATE_FILE).unlink(missing_ok=True)
 
     def _save(self, model: Model, path: Path) -> None:
         with written(path):
