@@ -37,6 +37,27 @@ def test_a_folding_and_a_rate_together_are_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            ["--target-fps", "2e6"],
+            "but the DMA idma0 needs 98, whatever the folding: 1,020,408 frames/s is the most",
+        ),
+        (["--folding", "{folding}"], "PE 7 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 4, 8"),
+    ],
+)
+def test_what_does_not_suit_a_network_of_the_table_is_refused_before_anything_starts(
+    asked, message, tmp_path
+):
+    folding = tmp_path / "folding.json"
+    folding.write_text('{"MVAU_hls_0": {"PE": 7}}')
+    result = run("tfc-w1a1", *(each.format(folding=folding) for each in asked), "-o", tmp_path / "out")
+    assert isinstance(result.exception, UsageError | IllegalFolding)
+    assert message in result.exception.what
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_network_offers_the_nearest(tmp_path):
     result = run("tfc-w1a1x", "--folding", "lab", "-o", tmp_path)
     assert isinstance(result.exception, UnknownName)
@@ -99,8 +120,8 @@ def test_a_second_compilation_says_what_it_used_again(tmp_path):
 @pytest.mark.usefixtures("mnist_folder")
 def test_a_compilation_that_fails_leaves_no_gallery_of_an_earlier_one(tmp_path):
     folding, out = tmp_path / "folding.json", tmp_path / "out"
-    folding.write_text('{"MVAU_hls_0": {"PE": 7}}')
+    folding.write_text('{"MVAU_hls_0": {"ram_style": "blok"}}')
     out.mkdir()
     (out / "gallery.html").write_text("an earlier network")
-    assert isinstance(run("tfc-w1a1", "--folding", folding, "-o", out).exception, IllegalFolding)
+    assert isinstance(run("tfc-w1a1", "--folding", folding, "-o", out).exception, UnknownName)
     assert not (out / "gallery.html").exists()

@@ -6,6 +6,7 @@ import pytest
 
 from labd_host.cli.compile import _fit, _speed
 from labd_host.explore.cycles import Estimate, NodeCycles
+from labd_host.explore.parts import part_of
 from labd_host.flow.estimate import RESOURCES, cost_of
 from labd_host.flow.finn_door import Finn
 from labd_shared.errors import SetupError
@@ -17,6 +18,9 @@ def test_the_fpga_has_what_its_data_sheet_says_and_finn_recommends_to_leave_room
     with Finn() as finn:
         has, recommended = finn.part_resources()
     assert has == PART
+    part = part_of("xc7z020clg400-1")
+    for known, theirs in ((has, part.holds), (recommended, part.recommended)):
+        assert known == {kind: getattr(theirs, kind.lower()) for kind in RESOURCES}, "labd's own table agrees"
     assert recommended == {"LUT": 37_240, "BRAM18": 224, "URAM": 0, "DSP": 176}, "70 and 80 %"
 
 

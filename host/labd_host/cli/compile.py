@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from labd_host.networks import Network
 
 AUTO = "auto"
+SUFFIX = ".onnx"  # of what is a file, and no name of the table
 CLOCKS_MHZ = (1.0, 250.0)  # what labd build takes, too
 
 
@@ -59,6 +60,8 @@ def compile_(
 
     name, model, entry = _model(network)
     chosen = _folding(network, name, folding, target_fps, clock_mhz, out)
+    if entry is not None and not network.endswith(SUFFIX):
+        _check_early(chosen, entry)
     source = dataset or (entry.dataset if entry else None)
     if source is None:
         asked = f"--target-fps {target_fps:g}" if target_fps else f"--folding {folding}"
@@ -104,6 +107,18 @@ def _folding(
             fix=f"labd compile {network} --folding {first} -o {out}",
         )
     return load_folding(folding, name)
+
+
+def _check_early(chosen: Folding | Wanted, entry: Network) -> None:
+    """Refuse what does not suit a network of the table before FINN, which takes minutes to get there."""
+    from labd_host.explore.design import design_of
+    from labd_host.flow import Folding, check_reachable
+
+    design = design_of(entry)
+    if isinstance(chosen, Folding):
+        design.folded(chosen)
+    else:
+        check_reachable(chosen, design.layers, (*design.inputs, *design.outputs))
 
 
 def _model(network: str) -> tuple[str, Path, Network | None]:

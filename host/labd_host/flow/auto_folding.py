@@ -19,6 +19,7 @@ from labd_host.emulation.golden_layers import Layer, MaxPool, Network, SlidingWi
 from labd_host.explore.cycles import dma_cycles, layer_cycles
 from labd_host.flow.folding import Attribute, legal_foldings, refolded
 from labd_shared.errors import UsageError
+from labd_shared.tensors import Tensor
 
 Settings = dict[str, dict[str, Attribute]]
 Named = tuple[str, int]  # a node and the cycles it takes for a frame
@@ -63,9 +64,8 @@ class AutoFolding:
         self._layers = network.layers
         self._propose = propose
         self._estimate = estimate
+        self._tensors = (*network.inputs, *network.outputs)
         self._options = [_Options(group) for group in _groups(network.layers)]
-        tensors = (*network.inputs, *network.outputs)
-        self._slowest_dma = max(((tensor.dma, dma_cycles(tensor)) for tensor in tensors), key=_cycles)
 
     def choose(self, wanted: Wanted, budget: Mapping[str, int]) -> Settings:
         """The folding for *wanted*: node name -> attribute -> value.
@@ -80,29 +80,8 @@ class AutoFolding:
         cycles = wanted.cycles_per_frame
         if cycles is None:
             return self._fastest_within(budget)
-        self._check_reachable(wanted, cycles)
+        check_reachable(wanted, self._layers, self._tensors)
         return self._meeting(cycles)
-
-    def _check_reachable(self, wanted: Wanted, cycles: int) -> None:
-        layer = max((option.fastest for option in self._options), key=_cycles)
-        dma = self._slowest_dma
-        name, least = max(dma, layer, key=_cycles)
-        if least <= cycles:
-            return
-        limit = (
-            f"the DMA {name} needs {least}, whatever the folding"
-            if (name, least) == dma
-            else f"{name} needs {least} in its widest legal folding"
-        )
-        fastest = wanted.clock_mhz * 1e6 / least
-        raise UsageError(
-            f"{wanted.frames_per_s:,.0f} frames/s at {wanted.clock_mhz:g} MHz leave {cycles} cycles for a frame, "
-            f"but {limit}: {fastest:,.0f} frames/s is the most",
-            fix=f"ask for --target-fps {math.floor(fastest)} or less, or for a faster clock with --clock-mhz",
-            node=name,
-            cycles=least,
-            cycles_wanted=cycles,
-        )
 
     def _meeting(self, cycles: int) -> Settings:
         """A legal folding in which no layer takes more than *cycles*, which every layer can do."""
@@ -113,7 +92,7 @@ class AutoFolding:
         return found
 
     def _fastest_within(self, budget: Mapping[str, int]) -> Settings:
-        floor = max(self._slowest_dma[1], *(option.fastest[1] for option in self._options))
+        floor = max(_slowest_dma(self._tensors)[1], *(option.fastest[1] for option in self._options))
         targets = sorted(
             {floor, *(each for option in self._options for each in option.rates if each > floor)}
         )
@@ -131,6 +110,45 @@ class AutoFolding:
                 fix="give a folding of your own with --folding FILE, or make the network smaller",
             )
         return self._meeting(targets[place])
+
+
+def check_reachable(wanted: Wanted, layers: Sequence[Layer], tensors: Sequence[Tensor]) -> None:
+    """Refuse a rate that no folding reaches.
+
+    Args:
+        wanted: Rate and clock.
+        layers: The network's, folded anyhow.
+        tensors: Its inputs and outputs.
+
+    Raises:
+        UsageError: naming the layer or DMA that is too slow, and the most there is.
+    """
+    cycles = wanted.cycles_per_frame
+    if cycles is None:
+        return
+    dma = _slowest_dma(tensors)
+    layer = max((_Options(group).fastest for group in _groups(layers)), key=_cycles)
+    name, least = max(dma, layer, key=_cycles)
+    if least <= cycles:
+        return
+    limit = (
+        f"the DMA {name} needs {least}, whatever the folding"
+        if (name, least) == dma
+        else f"{name} needs {least} in its widest legal folding"
+    )
+    fastest = wanted.clock_mhz * 1e6 / least
+    raise UsageError(
+        f"{wanted.frames_per_s:,.0f} frames/s at {wanted.clock_mhz:g} MHz leave {cycles} cycles for a frame, "
+        f"but {limit}: {fastest:,.0f} frames/s is the most",
+        fix=f"ask for --target-fps {math.floor(fastest)} or less, or for a faster clock with --clock-mhz",
+        node=name,
+        cycles=least,
+        cycles_wanted=cycles,
+    )
+
+
+def _slowest_dma(tensors: Sequence[Tensor]) -> Named:
+    return max(((tensor.dma, dma_cycles(tensor)) for tensor in tensors), key=_cycles)
 
 
 class _Options:
