@@ -88,7 +88,7 @@ def test_tfc_compiles_on_real_images_and_shows_proofs_and_the_dma_ceiling(tmp_pa
         "18,864",
         "on 16 images",
         "98 cycles a frame, set by idma0: 1,020,408 frames/s at 100 MHz",
-        "the DMA is the ceiling: the layers alone would reach 1,562,500 frames/s",
+        "the DMA is the ceiling: the layers alone would reach 1,428,571 frames/s",
     ):
         assert words in result.stdout, result.stdout
     assert "golden: the golden model" in result.stderr, "talk goes to standard error"

@@ -53,11 +53,12 @@ def test_the_estimate_lies_beside_the_stages_and_names_the_bottleneck_with_and_w
     assert record["frames_per_s"] == pytest.approx(1e8 / 98)
     assert record["layers_alone"] == {
         "bottleneck": "MVAU_hls_0",
-        "cycles_per_frame": 64,
-        "frames_per_s": 1_562_500.0,
+        "cycles_per_frame": 64 + 6,  # and the restart of an HLS unit
+        "frames_per_s": 1e8 / 70,
     }
     assert record["part"] == {"name": "xc7z020clg400-1", **PART}
-    assert [node["name"] for node in record["nodes"]][::7] == ["idma0", "odma0"]
+    names = [node["name"] for node in record["nodes"]]
+    assert (names[0], names[-1]) == ("idma0", "odma0") and set(compiled.folding) < set(names)
     for kind in RESOURCES:
         assert record["sums"][kind] == sum(node.get(kind, 0) for node in record["nodes"])
     assert record["fits"] and record["sums"]["LUT"] > 0

@@ -159,10 +159,10 @@ def _speed(cost: Cost) -> Iterator[str]:
         f"{cost.frames_per_s(cycles.cycles_per_frame):,.0f} frames/s at {cost.clock_mhz:g} MHz; "
         f"first frame after at most {cycles.latency_cycles} cycles"
     )
-    if slowest.cycles < cycles.cycles_per_frame:
+    if slowest.interval_cycles < cycles.cycles_per_frame:
         yield (
-            f"the DMA is the ceiling: the layers alone would reach {cost.frames_per_s(slowest.cycles):,.0f} "
-            f"frames/s ({slowest.name}, {slowest.cycles} cycles), and no folding moves the DMA"
+            f"the DMA is the ceiling: the layers alone would reach {cost.frames_per_s(slowest.interval_cycles):,.0f} "
+            f"frames/s ({slowest.name}, {slowest.interval_cycles} cycles), and no folding moves the DMA"
         )
 
 
@@ -199,7 +199,9 @@ def _cost_table(cost: Cost) -> Table:
 
     sums, has = cost.sums, cost.part_has
     kinds = [kind for kind in has if has[kind] or sums[kind]]
-    table = Table(title="cycles a frame; resources as FINN estimates them", box=box.SIMPLE, padding=0)
+    table = Table(
+        title="cycles from frame to frame; resources as FINN estimates them", box=box.SIMPLE, padding=0
+    )
     table.add_column("node", no_wrap=True)
     for heading in ("PE", "SIMD", "cycles", *kinds):
         table.add_column(heading, justify="right")
@@ -208,7 +210,7 @@ def _cost_table(cost: Cost) -> Table:
         fold = [str(node.folding.get(key, "")) for key in ("PE", "SIMD")]
         uses = [str(node.uses[kind]) if node.uses else "" for kind in kinds]
         mark = "<- slowest" if node.name == cost.cycles.bottleneck else ""
-        table.add_row(node.name, *fold, str(node.cycles), *uses, mark)
+        table.add_row(node.name, *fold, str(node.interval_cycles), *uses, mark)
     table.add_section()
     table.add_row("sum", "", "", "", *(str(sums[kind]) for kind in kinds))
     table.add_row(cost.part, "", "", "", *(str(has[kind]) for kind in kinds))

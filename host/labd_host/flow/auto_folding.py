@@ -1,8 +1,9 @@
 """A folding that labd chooses: for a rate, or as fast as the FPGA has room for.
 
 FINN's own SetFolding decides, layer by layer. Where its choice misses the target (it makes weights 36 bits
-wide at most) or is none FINN can build (it knows no least SIMD), the smallest legal PE * SIMD that meets the
-target takes its place. The result is legal and meets the target; it is not the cheapest one that does.
+wide at most, and counts no restart of HLS units) or is none FINN can build (it knows no least SIMD), the
+smallest legal PE * SIMD that meets the target takes its place. The result is legal and meets the target; it is
+not the cheapest one that does.
 
 "As fast as there is room for" is a search over such targets, by FINN's own estimates, within the share of the
 FPGA that FINN recommends to fill; the rest is for FIFOs, width converters, DMAs and the shell.
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 from labd_host.emulation.golden_layers import Layer, MaxPool, Network, SlidingWindow
 from labd_host.explore.cycles import dma_cycles, layer_cycles
+from labd_host.explore.programs import restart_cycles
 from labd_host.flow.folding import Attribute, legal_foldings, refolded
 from labd_shared.errors import UsageError
 from labd_shared.tensors import Tensor
@@ -147,6 +149,11 @@ def check_reachable(wanted: Wanted, layers: Sequence[Layer], tensors: Sequence[T
     )
 
 
+def _interval_cycles(layer: Layer) -> int:
+    """From the beginning of one frame to that of the next; the width converters are never the slowest."""
+    return layer_cycles(layer) + restart_cycles(layer)
+
+
 def _slowest_dma(tensors: Sequence[Tensor]) -> Named:
     return max(((tensor.dma, dma_cycles(tensor)) for tensor in tensors), key=_cycles)
 
@@ -162,15 +169,17 @@ class _Options:
     def __init__(self, group: Sequence[Layer]) -> None:
         self._group = group
         self._found = sorted((_together(group, each) for each in _foldings(group)), key=_size)
-        self.rates = sorted({max(layer_cycles(layer) for layer in option) for option in self._found})
-        best = min(self._found, key=lambda option: max(layer_cycles(layer) for layer in option))
-        slowest = max(best, key=layer_cycles)
+        self.rates = sorted({max(_interval_cycles(layer) for layer in option) for option in self._found})
+        best = min(self._found, key=lambda option: max(_interval_cycles(layer) for layer in option))
+        slowest = max(best, key=_interval_cycles)
         self.fastest: Named = (slowest.name, layer_cycles(slowest))
 
     def meeting(self, cycles: int, proposed: Mapping[str, Mapping[str, Attribute]]) -> Settings:
         """The proposal where it is legal and meets *cycles*, else the smallest folding that does."""
         theirs = [refolded(layer, proposed.get(layer.name, {})) for layer in self._group]
-        meets = [option for option in self._found if all(layer_cycles(layer) <= cycles for layer in option)]
+        meets = [
+            option for option in self._found if all(_interval_cycles(layer) <= cycles for layer in option)
+        ]
         chosen = theirs if theirs in meets else meets[0]
         return {layer.name: _settings(layer) for layer in chosen}
 

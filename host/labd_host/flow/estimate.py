@@ -1,7 +1,8 @@
 """What a folded network takes: cycles and resources, node by node and in sum, against the FPGA.
 
-Cycles are those of labd's cycle model, which equals FINN's and counts the DMAs besides. LUT, BRAM18, URAM and
-DSP are FINN's own estimates of its layers; FIFOs, width converters, DMAs and the shell come on top.
+Cycles are those of labd's cycle model: FINN's, with DMAs, restarts and width converters counted besides. LUT,
+BRAM18, URAM and DSP are FINN's own estimates of its layers; FIFOs, width converters, DMAs and the shell come
+on top.
 
 Source: finn-plus 1.6.1, node_res_estimation of each node; what the FPGA has is FINN's, too, util/platforms.py.
 """
@@ -18,8 +19,8 @@ from labd_host.flow.records import written
 ESTIMATE_FILE = "estimate.json"
 RESOURCES = ("LUT", "BRAM18", "URAM", "DSP")
 _ORIGIN = (
-    "cycles: labd's cycle model, DMA counted; LUT, BRAM18, URAM, DSP: FINN's own estimates of its layers, without "
-    "FIFOs, width converters, DMAs and the shell; nothing of it was measured"
+    "cycles: labd's cycle model, DMAs and restarts counted; LUT, BRAM18, URAM, DSP: FINN's own estimates of its "
+    "layers, without FIFOs, width converters, DMAs and the shell; nothing of it was measured"
 )
 
 
@@ -30,15 +31,22 @@ class NodeCost:
     Attributes:
         name, op: As in `labd_host.explore.cycles.NodeCycles`.
         folding: "PE" and "SIMD" -> value; what it has of them.
-        cycles: Clock cycles a frame.
-        uses: Resource -> how many; None where FINN estimates nothing (a DMA).
+        cycles: Clock cycles a frame; of a layer FINN's own number.
+        restart_cycles: What it needs on top before the next frame.
+        uses: Resource -> how many; None where FINN estimates nothing (DMAs, width converters).
     """
 
     name: str
     op: str
     folding: Mapping[str, int]
     cycles: int
+    restart_cycles: int
     uses: Mapping[str, int] | None
+
+    @property
+    def interval_cycles(self) -> int:
+        """From the beginning of one frame to that of the next."""
+        return self.cycles + self.restart_cycles
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,9 @@ class Cost:
 
     @property
     def slowest_layer(self) -> NodeCost:
-        """Of the layers alone, the DMAs left out; of several, the first."""
-        return max((node for node in self.nodes if node.uses is not None), key=lambda node: node.cycles)
+        """Of all but the DMAs; of several, the first."""
+        inside = (node for node in self.nodes if node.op != "IODMA")
+        return max(inside, key=lambda node: node.interval_cycles)
 
     def frames_per_s(self, cycles: int) -> float:
         """The rate of something that takes *cycles* a frame."""
@@ -91,12 +100,19 @@ class Cost:
             "frames_per_s": self.cycles.frames_per_s(self.clock_mhz),
             "latency_cycles_at_most": self.cycles.latency_cycles,
             "layers_alone": {
-                "cycles_per_frame": slowest.cycles,
+                "cycles_per_frame": slowest.interval_cycles,
                 "bottleneck": slowest.name,
-                "frames_per_s": self.frames_per_s(slowest.cycles),
+                "frames_per_s": self.frames_per_s(slowest.interval_cycles),
             },
             "nodes": [
-                {"name": node.name, "op": node.op, **node.folding, "cycles": node.cycles, **(node.uses or {})}
+                {
+                    "name": node.name,
+                    "op": node.op,
+                    **node.folding,
+                    "cycles": node.cycles,
+                    "restart_cycles": node.restart_cycles,
+                    **(node.uses or {}),
+                }
                 for node in self.nodes
             ],
             "sums": self.sums,
@@ -123,7 +139,14 @@ def cost_of(
 ) -> Cost:
     """Cycles, folding and resources of the same nodes, put together by name."""
     nodes = [
-        NodeCost(node.name, node.op, folding.get(node.name, {}), node.cycles, uses.get(node.name))
+        NodeCost(
+            node.name,
+            node.op,
+            folding.get(node.name, {}),
+            node.cycles,
+            node.restart_cycles,
+            uses.get(node.name),
+        )
         for node in cycles.nodes
     ]
     return Cost(tuple(nodes), cycles, clock_mhz, part, part_has)
