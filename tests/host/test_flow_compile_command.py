@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from labd_host.cli.compile import compile_
-from labd_shared.errors import IllegalFolding, UnknownName, UsageError
+from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
 
 
 def run(*arguments, **environment):
@@ -14,8 +14,48 @@ def run(*arguments, **environment):
 def test_without_a_folding_the_fix_is_the_whole_command(tmp_path):
     result = run("tfc-w1a1", "-o", tmp_path)
     assert isinstance(result.exception, UsageError)
-    assert result.exception.what == "no folding was given for tfc-w1a1"
+    assert result.exception.what == "no folding and no rate was given for tfc-w1a1"
     assert result.exception.fix == f"labd compile tfc-w1a1 --folding lab -o {tmp_path}"
+
+
+def test_a_network_without_a_preset_is_offered_the_automatic_folding(tmp_path):
+    (tmp_path / "mine.onnx").touch()
+    result = run(tmp_path / "mine.onnx", "-o", tmp_path / "out")
+    assert isinstance(result.exception, UsageError)
+    assert (
+        result.exception.fix == f"labd compile {tmp_path / 'mine.onnx'} --folding auto -o {tmp_path / 'out'}"
+    )
+    assert not (tmp_path / "out").exists(), "nothing was built with PE = SIMD = 1"
+
+
+def test_a_folding_and_a_rate_together_are_refused(tmp_path):
+    result = run("tfc-w1a1", "--folding", "lab", "--target-fps", "1000", "-o", tmp_path)
+    assert isinstance(result.exception, UsageError)
+    assert (
+        result.exception.what
+        == "a folding (lab) and a rate (1000 frames/s) were given, one decides the other"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            ["--target-fps", "2e6"],
+            "but the DMA idma0 needs 98, whatever the folding: 1,020,408 frames/s is the most",
+        ),
+        (["--folding", "{folding}"], "PE 7 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 4, 8"),
+    ],
+)
+def test_what_does_not_suit_a_network_of_the_table_is_refused_before_anything_starts(
+    asked, message, tmp_path
+):
+    folding = tmp_path / "folding.json"
+    folding.write_text('{"MVAU_hls_0": {"PE": 7}}')
+    result = run("tfc-w1a1", *(each.format(folding=folding) for each in asked), "-o", tmp_path / "out")
+    assert isinstance(result.exception, UsageError | IllegalFolding)
+    assert message in result.exception.what
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_network_offers_the_nearest(tmp_path):
@@ -24,9 +64,16 @@ def test_an_unknown_network_offers_the_nearest(tmp_path):
     assert result.exception.fix == "did you mean 'tfc-w1a1'?"
 
 
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    result = run(tmp_path / "mine.onnx", "--folding", "lab", "-o", tmp_path)
+    assert isinstance(result.exception, ArtifactError)
+    assert result.exception.what == f"no model at {tmp_path / 'mine.onnx'}"
+
+
 def test_a_model_that_is_not_in_the_table_needs_its_data_set_named(tmp_path):
     folding = tmp_path / "folding.json"
-    folding.write_text("{}")
+    folding.write_text('{"MVAU_hls_0": {"PE": 2}}')
+    (tmp_path / "mine.onnx").touch()
     result = run(tmp_path / "mine.onnx", "--folding", folding, "-o", tmp_path)
     assert isinstance(result.exception, UsageError)
     assert "--dataset mnist" in result.exception.fix
@@ -41,20 +88,40 @@ def test_tfc_compiles_on_real_images_and_shows_proofs_and_the_dma_ceiling(tmp_pa
         "18,864",
         "on 16 images",
         "98 cycles a frame, set by idma0: 1,020,408 frames/s at 100 MHz",
-        "the DMA is the ceiling: the layers alone would reach 1,562,500 frames/s",
+        "the DMA is the ceiling: the layers alone would reach 1,428,571 frames/s",
     ):
         assert words in result.stdout, result.stdout
     assert "golden: the golden model" in result.stderr, "talk goes to standard error"
+    assert "xc7z020clg400-1   " in result.stdout and "16 %" in result.stdout, (
+        "the sum of LUT against the part"
+    )
+    assert "fits xc7z020clg400-1, by FINN's estimates" in result.stdout
     assert (tmp_path / "network.npz").is_file()
     assert f"every stage as a picture, explained: {tmp_path / 'gallery.html'}" in result.stdout
     assert (tmp_path / "gallery.html").is_file() and len(list(tmp_path.glob("?-*.svg"))) == 7
 
 
 @pytest.mark.usefixtures("mnist_folder")
+def test_a_second_compilation_says_what_it_used_again(tmp_path):
+    first = run("tfc-w1a1", "--folding", "lab", "--images", 2, "-o", tmp_path)
+    assert first.exception is None and "reused" not in first.stdout, first.output
+    second = run("tfc-w1a1", "--target-fps", 500_000, "--images", 2, "-o", tmp_path)
+    assert second.exception is None, second.output
+    assert second.stdout.count("reused") == 7 and second.stdout.count("again") == 2, second.stdout
+    assert (
+        "folded: HLS or RTL chosen for each layer, PE and SIMD set (again: other settings)" in second.stderr
+    )
+    assert "196 cycles a frame" in second.stdout
+    third = run("tfc-w1a1", "--folding", "auto", "--from", "golden", "--images", 2, "-o", tmp_path)
+    assert isinstance(third.exception, UsageError), "its folded stage is another"
+    assert "no finished stage folded of this network (other settings)" in third.exception.what
+
+
+@pytest.mark.usefixtures("mnist_folder")
 def test_a_compilation_that_fails_leaves_no_gallery_of_an_earlier_one(tmp_path):
     folding, out = tmp_path / "folding.json", tmp_path / "out"
-    folding.write_text('{"MVAU_hls_0": {"PE": 7}}')
+    folding.write_text('{"MVAU_hls_0": {"ram_style": "blok"}}')
     out.mkdir()
     (out / "gallery.html").write_text("an earlier network")
-    assert isinstance(run("tfc-w1a1", "--folding", folding, "-o", out).exception, IllegalFolding)
+    assert isinstance(run("tfc-w1a1", "--folding", folding, "-o", out).exception, UnknownName)
     assert not (out / "gallery.html").exists()

@@ -5,7 +5,16 @@ import json
 import pytest
 
 from labd_host.emulation.golden_layers import LabelSelect, Mvau, Thresholding
-from labd_host.flow.folding import Folding, check_folding, folding_of, load_folding, read_folding, to_json
+from labd_host.flow.folding import (
+    Folding,
+    check_folding,
+    folding_of,
+    legal_foldings,
+    load_folding,
+    read_folding,
+    to_json,
+)
+from labd_host.flow.presets import PRESETS
 from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
 
 LAYERS = (
@@ -113,7 +122,7 @@ def test_every_divisor_is_legal():
         ("MVAU_hls_0", {"PE": 5}, "PE 5 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 4, 8"),
         ("MVAU_hls_0", {"PE": 128}, "PE 128 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 64"),
         ("MVAU_hls_0", {"PE": 0}, "PE 0 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 1"),
-        ("MVAU_hls_0", {"PE": "8"}, "PE 8 of MVAU_hls_0 does not divide"),
+        ("MVAU_hls_0", {"PE": "8"}, "PE '8' of MVAU_hls_0 does not divide"),
         ("Thresholding_rtl_0", {"PE": 50}, "PE 50 of Thresholding_rtl_0 does not divide its 784 rows"),
         (
             "LabelSelect_hls_0",
@@ -164,3 +173,59 @@ def test_a_layer_without_columns_has_no_simd():
 def test_the_folding_that_layers_have_can_be_read_off():
     assert folding_of(LAYERS)["MVAU_hls_0"] == {"PE": 1, "SIMD": 1}
     assert folding_of(LAYERS)["LabelSelect_hls_0"] == {"PE": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "fix"),
+    [
+        (
+            '{"MVAU_hls_0": {"PEE": 16}}',
+            r"no setting of MVAU_hls_0 \(f\.json\) named 'PEE'",
+            "did you mean 'PE'",
+        ),
+        (
+            '{"MVAU_hls_0": {"MW": 16}}',
+            r"no setting of MVAU_hls_0 \(f\.json\) named 'MW'; known: .*PE, SIMD",
+            "form",
+        ),
+        ('{"Defaults": {"MW": [16, ["all"]]}}', r"no setting in Defaults \(f\.json\) named 'MW'", "form"),
+    ],
+)
+def test_a_folding_sets_what_foldings_set_and_nothing_of_the_network(tmp_path, text, message, fix):
+    path = tmp_path / "f.json"
+    path.write_text(text)
+    with pytest.raises(UnknownName, match=message) as caught:
+        read_folding(path)
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize("text", ["{}", '{"Defaults": {}}'])
+def test_a_folding_that_says_nothing_is_refused(tmp_path, text):
+    path = tmp_path / "f.json"
+    path.write_text(text)
+    with pytest.raises(ArtifactError, match="folds no layer: each would compute one value a cycle"):
+        read_folding(path)
+
+
+def test_a_folding_of_another_network_names_its_first_stranger_and_what_there_is():
+    other = Folding("cnv.json", PRESETS["cnv-w1a1"]["lab"], {})
+    with pytest.raises(
+        UnknownName,
+        match=r"no layer \(folding cnv\.json\) named 'MVAU_hls_2'; known: LabelSelect_hls_0, MVAU_hls_0, MVAU_hls_1, ",
+    ):
+        other.resolve(OPS)
+
+
+def test_legal_foldings_are_those_that_the_check_lets_pass():
+    layer = Mvau("MVAU_hls_0", 2304, 12, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0)
+    passing = []
+    for pe in range(1, 13):
+        for simd in range(1, 2305):
+            if 12 % pe == 0 and 2304 % simd == 0:  # the check's own words for the rest are tested above
+                try:
+                    check_folding([layer], {"MVAU_hls_0": {"PE": pe, "SIMD": simd}})
+                except IllegalFolding:
+                    continue
+                passing.append({"PE": pe, "SIMD": simd})
+    assert legal_foldings(layer) == passing
+    assert {"PE": 12, "SIMD": 768} not in passing and {"PE": 1, "SIMD": 2} not in passing and passing

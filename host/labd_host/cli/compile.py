@@ -7,47 +7,67 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_shared.errors import UsageError
+from labd_shared.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.table import Table
 
-    from labd_host.flow import Compiled
+    from labd_host.flow import Compiled, Cost, Folding, Wanted
     from labd_host.networks import Network
 
-CLOCK_MHZ = 100.0  # what the shell is built for unless told otherwise
+AUTO = "auto"
+SUFFIX = ".onnx"  # of what is a file, and no name of the table
+CLOCKS_MHZ = (1.0, 250.0)  # what labd build takes, too
 
 
 @click.command(name="compile")
 @click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx")
-@click.option("--folding", metavar="NAME|FILE", help="PE and SIMD: a preset (lab) or FINN's folding JSON.")
+@click.option("--folding", metavar="NAME|FILE|auto",
+              help="PE and SIMD: a preset (lab), FINN's folding JSON, or auto, the fastest that fits.")  # fmt: skip
+@click.option("--target-fps", type=click.FloatRange(0.001, 1e9), metavar="N",
+              help="Choose a folding for N frames a second instead.")  # fmt: skip
+@click.option("--clock-mhz", type=click.FloatRange(*CLOCKS_MHZ), default=100.0, show_default=True,
+              help="Clock of the accelerator, for frames a second.")  # fmt: skip
 @click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")
 @click.option("--images", "count", type=click.IntRange(1, 1000),
               help="How many images every stage is compared on (default: 16, or 4 with convolutions).")  # fmt: skip
+@click.option("--from", "start", metavar="STAGE",
+              help="Make this stage and those behind it anew; without it, only what changed is made.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Where the stages, their proofs and pictures, and network.npz go.")  # fmt: skip
-def compile_(network: str, folding: str | None, dataset: str | None, count: int | None, out: Path) -> None:
+def compile_(
+    network: str,
+    folding: str | None,
+    target_fps: float | None,
+    clock_mhz: float,
+    dataset: str | None,
+    count: int | None,
+    start: str | None,
+    out: Path,
+) -> None:
     """Compile NETWORK (a name of the table, a network's own file, or an exported model) to a folded dataflow graph.
 
     Each stage of the FINN flow is saved and compared with the stage before it on real images:
     quantised activations, integer sums, logits and the class. A stage that changes a result ends
-    the command and is named.
+    the command and is named. Stages that an earlier run finished in DIR are used again where nothing
+    that decides on them changed; the table says which.
     """
     from labd_host import datasets
-    from labd_host.flow import MANY_IMAGES, compile_network, load_folding, proof_images
+    from labd_host.flow import MANY_IMAGES, compile_network, proof_images
     from labd_host.flow.gallery import GALLERY_FILE, write_gallery
 
     name, model, entry = _model(network)
-    if folding is None:
-        raise UsageError(
-            f"no folding was given for {name}", fix=f"labd compile {network} --folding lab -o {out}"
-        )
-    chosen = load_folding(folding, name)
+    chosen = _folding(network, name, folding, target_fps, clock_mhz, out)
+    if entry is not None and not network.endswith(SUFFIX):
+        _check_early(chosen, entry)
     source = dataset or (entry.dataset if entry else None)
     if source is None:
+        asked = f"--target-fps {target_fps:g}" if target_fps else f"--folding {folding}"
         raise UsageError(
             f"{network} is not in the network table, so its data set is not known",
-            fix=f"labd compile {network} --folding {folding} --dataset mnist -o {out}",
+            fix=f"labd compile {network} {asked} --dataset mnist -o {out}",
         )
     images, _ = datasets.load(source, "test")
     if (out / GALLERY_FILE).is_file():
@@ -58,11 +78,47 @@ def compile_(network: str, folding: str | None, dataset: str | None, count: int 
         out=out,
         images=images[: count or proof_images(entry.kind if entry else "cnv")],
         many_images=images[:MANY_IMAGES],
+        clock_mhz=clock_mhz,
+        start=start,
         say=lambda line: click.echo(line, err=True),
     )
-    page = write_gallery(compiled, CLOCK_MHZ)
+    page = write_gallery(compiled, clock_mhz)
     _report(compiled)
     click.echo(f"every stage as a picture, explained: {page}")
+
+
+def _folding(
+    network: str, name: str, folding: str | None, target_fps: float | None, clock_mhz: float, out: Path
+) -> Folding | Wanted:
+    """The folding that was asked for, or what it is to reach."""
+    from labd_host.flow import PRESETS, Wanted, load_folding
+
+    if target_fps is not None and folding not in (None, AUTO):
+        raise UsageError(
+            f"a folding ({folding}) and a rate ({target_fps:g} frames/s) were given, one decides the other",
+            fix="leave --folding or --target-fps out",
+        )
+    if target_fps is not None or folding == AUTO:
+        return Wanted(target_fps, clock_mhz)
+    if folding is None:
+        first = next(iter(PRESETS.get(name, {})), AUTO)
+        raise UsageError(
+            f"no folding and no rate was given for {name}",
+            fix=f"labd compile {network} --folding {first} -o {out}",
+        )
+    return load_folding(folding, name)
+
+
+def _check_early(chosen: Folding | Wanted, entry: Network) -> None:
+    """Refuse what does not suit a network of the table before FINN, which takes minutes to get there."""
+    from labd_host.explore.design import design_of
+    from labd_host.flow import Folding, check_reachable
+
+    design = design_of(entry)
+    if isinstance(chosen, Folding):
+        design.folded(chosen)
+    else:
+        check_reachable(chosen, design.layers, (*design.inputs, *design.outputs))
 
 
 def _model(network: str) -> tuple[str, Path, Network | None]:
@@ -70,59 +126,94 @@ def _model(network: str) -> tuple[str, Path, Network | None]:
     from labd_host.networks import resolve
 
     model, entry = resolve(network)
+    if not model.is_file():
+        raise ArtifactError(
+            f"no model at {model}", fix="give the path of an exported network, or its name: labd networks"
+        )
     return entry.name if entry else model.stem, model, entry
 
 
 def _report(compiled: Compiled) -> None:
     from rich.console import Console
 
+    from labd_host.flow.compiler import FOLDING_FILE
+    from labd_host.flow.estimate import ESTIMATE_FILE
+
+    cost = compiled.cost
     console = Console(highlight=False)
     console.print(_stage_table(compiled))
-    console.print(_cycle_table(compiled))
-    estimate = compiled.estimate
-    rate = estimate.frames_per_s(CLOCK_MHZ)
-    console.print(
-        f"cycle model: {estimate.cycles_per_frame} cycles a frame, set by {estimate.bottleneck}: "
-        f"{rate:,.0f} frames/s at {CLOCK_MHZ:g} MHz; first frame after at most {estimate.latency_cycles} cycles",
-        soft_wrap=True,
-    )
-    layers = [node for node in estimate.nodes if node.op != "IODMA"]
-    slowest = max(layers, key=lambda node: node.cycles)
-    if slowest.name != estimate.bottleneck:
-        alone = CLOCK_MHZ * 1e6 / slowest.cycles
-        console.print(
-            f"the DMA is the ceiling: the layers alone would reach {alone:,.0f} frames/s ({slowest.name}, "
-            f"{slowest.cycles} cycles), and no folding moves the DMA",
-            soft_wrap=True,
-        )
+    console.print(_cost_table(cost))
+    for line in (*_speed(cost), _fit(cost)):
+        console.print(line, soft_wrap=True)
     names = dict.fromkeys(stage.path.name for stage in compiled.stages)  # each once, in order
     console.print(
-        f"files in {compiled.folder}: {', '.join(names)}, folding.json",
+        f"files in {compiled.folder}: {', '.join(names)}, {FOLDING_FILE}, {ESTIMATE_FILE}",
         soft_wrap=True,
     )
+
+
+def _speed(cost: Cost) -> Iterator[str]:
+    cycles, slowest = cost.cycles, cost.slowest_layer
+    yield (
+        f"cycle model: {cycles.cycles_per_frame} cycles a frame, set by {cycles.bottleneck}: "
+        f"{cost.frames_per_s(cycles.cycles_per_frame):,.0f} frames/s at {cost.clock_mhz:g} MHz; "
+        f"first frame after at most {cycles.latency_cycles} cycles"
+    )
+    if slowest.interval_cycles < cycles.cycles_per_frame:
+        yield (
+            f"the DMA is the ceiling: the layers alone would reach {cost.frames_per_s(slowest.interval_cycles):,.0f} "
+            f"frames/s ({slowest.name}, {slowest.interval_cycles} cycles), and no folding moves the DMA"
+        )
+
+
+def _fit(cost: Cost) -> str:
+    beyond = [f"{more:,} {kind} too many" for kind, more in cost.too_many.items()]
+    verdict = f"does not fit {cost.part}: {', '.join(beyond)}" if beyond else f"fits {cost.part}"
+    return f"{verdict}, by FINN's estimates of its layers; FIFOs, width converters, DMAs and the shell come on top"
 
 
 def _stage_table(compiled: Compiled) -> Table:
     from rich.table import Table
 
+    from labd_host.flow.records import NOT_BEFORE
+
     table = Table("stage", "nodes", "compared with", "tensors", "values", "differ", "s", title="stages")
+    again = any(stage.reused or stage.why != NOT_BEFORE for stage in compiled.stages)
+    if again:
+        table.add_column("made")
     for stage in compiled.stages:
         proof = stage.proof
         numbers = (
             (str(proof.tensors), f"{proof.elements:,}", str(proof.mismatches)) if proof.against else ("",) * 3
         )
-        table.add_row(stage.name, str(stage.nodes), proof.against, *numbers, f"{stage.seconds:.1f}")
+        made = ["again" if stage.why else "reused"] if again else []
+        table.add_row(stage.name, str(stage.nodes), proof.against, *numbers, f"{stage.seconds:.1f}", *made)
     many = [f", answers on {stage.proof.images}" for stage in compiled.stages if stage.name == "answers"]
     table.caption = f"on {compiled.stages[0].proof.images} images{''.join(many)}"
     return table
 
 
-def _cycle_table(compiled: Compiled) -> Table:
+def _cost_table(cost: Cost) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table("node", "PE", "SIMD", "cycles", "", title="cycles a frame")
-    for node in compiled.estimate.nodes:
-        fold = compiled.folding.get(node.name, {})
-        mark = "<- slowest" if node.name == compiled.estimate.bottleneck else ""
-        table.add_row(node.name, str(fold.get("PE", "")), str(fold.get("SIMD", "")), str(node.cycles), mark)
+    sums, has = cost.sums, cost.part_has
+    kinds = [kind for kind in has if has[kind] or sums[kind]]
+    table = Table(
+        title="cycles from frame to frame; resources as FINN estimates them", box=box.SIMPLE, padding=0
+    )
+    table.add_column("node", no_wrap=True)
+    for heading in ("PE", "SIMD", "cycles", *kinds):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for node in cost.nodes:
+        fold = [str(node.folding.get(key, "")) for key in ("PE", "SIMD")]
+        uses = [str(node.uses[kind]) if node.uses else "" for kind in kinds]
+        mark = "<- slowest" if node.name == cost.cycles.bottleneck else ""
+        table.add_row(node.name, *fold, str(node.interval_cycles), *uses, mark)
+    table.add_section()
+    table.add_row("sum", "", "", "", *(str(sums[kind]) for kind in kinds))
+    table.add_row(cost.part, "", "", "", *(str(has[kind]) for kind in kinds))
+    shares = [f"{100 * sums[kind] / has[kind]:.0f} %" if has[kind] else "none" for kind in kinds]
+    table.add_row("share", "", "", "", *shares)
     return table

@@ -3,7 +3,9 @@
 `compile_network` is the way in. Importing this package does not import FINN.
 """
 
+from labd_host.flow.auto_folding import Wanted, check_reachable
 from labd_host.flow.compiler import Compiled, CompiledStage, compile_network
+from labd_host.flow.estimate import Cost
 from labd_host.flow.folding import Folding, load_folding, read_folding
 from labd_host.flow.presets import PRESETS
 from labd_host.flow.proof import MANY_IMAGES, Compared, Proof, proof_images
@@ -14,8 +16,11 @@ __all__ = [
     "Compared",
     "Compiled",
     "CompiledStage",
+    "Cost",
     "Folding",
     "Proof",
+    "Wanted",
+    "check_reachable",
     "compile_network",
     "load_folding",
     "proof_images",

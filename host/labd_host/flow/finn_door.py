@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import math
 import os
 import random
 import sys
@@ -26,8 +27,9 @@ from typing import Any
 
 import numpy as np
 
+from labd_host.flow.folding import KEYS
 from labd_host.flow.graph import Graph, Node, Trace, Values
-from labd_host.flow.stages import Step
+from labd_host.flow.stages import BOARD, PART, Step
 from labd_host.networks.exported import load_qonnx
 from labd_shared.errors import ArtifactError, IllegalFolding, LabdError, SetupError, StageFailed, unknown_name
 
@@ -37,6 +39,8 @@ Attribute = int | str | list[int]
 PACKAGES = ("finn-plus", "qonnx", "onnx", "onnxruntime", "numpy")  # what decides on a result
 _TORCH = ("torch", "torch.nn", "torch.nn.functional")
 _HARDWARE = "finn.custom_op.fpgadataflow"
+_RESOURCES = {"LUT": "LUT", "BRAM18": "BRAM_18K", "URAM": "URAM", "DSP": "DSP"}  # ours -> FINN's
+_FOLDED_BY = ("PE", "SIMD", "parallel_window")
 _CONTAINER = "StreamingDataflowPartition"
 
 
@@ -186,16 +190,20 @@ class Finn:
         """Set attributes of *model*'s nodes in place: node name -> attribute -> value.
 
         Raises:
-            UnknownName: a node has no such attribute.
+            UnknownName: a node has no such attribute, or not with that value.
             IllegalFolding: FINN does not allow the value.
         """
         from qonnx.custom_op.registry import getCustomOp
 
         for node in model.graph.node:
             layer = getCustomOp(node)
+            known = layer.get_nodeattr_types()
             for key, value in settings.get(node.name, {}).items():
-                if key not in layer.get_nodeattr_types():
-                    raise unknown_name(f"attribute of {node.name}", key, layer.get_nodeattr_types())
+                if key not in known:
+                    raise unknown_name(f"setting of {node.name}", key, known.keys() & KEYS)
+                allowed = known[key][3] if len(known[key]) > 3 else None
+                if allowed is not None and value not in allowed:
+                    raise unknown_name(f"{key} for {node.name}", str(value), map(str, allowed))
                 try:
                     layer.set_nodeattr(key, value)
                 except (ValueError, TypeError) as error:
@@ -229,6 +237,64 @@ class Finn:
 
         with self._hushed("estimate the cycles"):
             return dict(model.analysis(exp_cycles_per_layer))
+
+    def resources(
+        self, model: Model, settings: Mapping[str, Mapping[str, Attribute]] | None = None
+    ) -> dict[str, dict[str, int]]:
+        """FINN's own estimate of *model* on `PART`: node name -> LUT, BRAM18, URAM, DSP -> how many.
+
+        Args:
+            model: With its layers specialised; stays as it is.
+            settings: Attributes to give its nodes before.
+        """
+        from finn.analysis.fpgadataflow.res_estimation import res_estimation
+        from qonnx.core.modelwrapper import ModelWrapper
+
+        model = ModelWrapper(model.model, make_deepcopy=True)
+        self.set_attributes(model, settings or {})
+        with self._hushed("estimate the resources"):
+            found = res_estimation(model, PART)
+        return {
+            name: {kind: math.ceil(uses[theirs]) for kind, theirs in _RESOURCES.items()}
+            for name, uses in found.items()
+        }
+
+    def part_resources(self) -> tuple[dict[str, int], dict[str, int]]:
+        """What the FPGA of `BOARD` has, and how much of it FINN recommends to fill.
+
+        Both LUT, BRAM18, URAM, DSP -> how many.
+        """
+        from finn.util.platforms import platforms
+
+        with self._hushed("look up the FPGA"):
+            platform = platforms[BOARD]()
+            regions = zip(*platform.compute_resources, strict=True)
+            has = dict(zip(("LUT", "FF", "BRAM18", "URAM", "DSP"), map(sum, regions), strict=True))
+            shares = dict(zip(has, platform.res_limits, strict=True))
+        kinds = tuple(_RESOURCES)
+        return {kind: has[kind] for kind in kinds}, {
+            kind: math.floor(has[kind] * shares[kind]) for kind in kinds
+        }
+
+    def set_folding(self, model: Model, cycles_per_frame: int) -> dict[str, dict[str, Attribute]]:
+        """What FINN's SetFolding chooses for *model*: node name -> PE, SIMD, ... -> value.
+
+        Args:
+            model: With its layers specialised; stays as it is.
+            cycles_per_frame: No layer is to take more, where FINN finds a way.
+        """
+        from finn.transformation.fpgadataflow.set_folding import SetFolding
+        from qonnx.custom_op.registry import getCustomOp
+
+        with self._hushed("SetFolding"):
+            folded = model.transform(SetFolding(cycles_per_frame))
+            layers = {node.name: getCustomOp(node) for node in folded.graph.node}
+            return {
+                name: {
+                    key: layer.get_nodeattr(key) for key in _FOLDED_BY if key in layer.get_nodeattr_types()
+                }
+                for name, layer in layers.items()
+            }
 
     def _note_warning(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any

@@ -12,8 +12,8 @@ qonnx 1.0.0, transformation/general.py ApplyConfig.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,14 @@ DEFAULTS = "Defaults"
 # Nodes that FINN inserts after folding; a configuration of a finished build names them, too.
 LATER_NODES = ("StreamingFIFO", "StreamingDataWidthConverter", "IODMA", "TLastMarker")
 WINDOW, POOL, STREAMING_POOL = "ConvolutionInputGenerator", "Pool", "StreamingMaxPool"
+
+# What FINN itself writes into a folding and reads from one; everything else would change the network.
+# finn-plus 1.6.1, builder/build_dataflow_steps.py hw_attrs.
+KEYS = (
+    "PE", "SIMD", "parallel_window", "ram_style", "ram_style_thresholds", "resType", "mem_mode", "depth",
+    "impl_style", "runtime_writeable_weights", "inFIFODepths", "outFIFODepths", "depth_trigger_uram",
+    "depth_trigger_bram", "preferred_impl_style", "EmbFold", "SeqFold", "ram_style_mask", "mac_resource",
+)  # fmt: skip
 
 Attribute = int | str | list[int]
 
@@ -125,7 +133,8 @@ def read_folding(path: Path) -> Folding:
     """A folding in FINN's JSON.
 
     Raises:
-        ArtifactError: not JSON, or not of that form.
+        ArtifactError: not JSON, not of that form, or it says nothing.
+        UnknownName: it sets what no folding does.
     """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ArtifactError(f"{path} has {path.stat().st_size} bytes, no folding needs that", fix=_FORM)
@@ -140,6 +149,8 @@ def read_folding(path: Path) -> Folding:
         for key, value in entry.items():
             if not _is_attribute(value):
                 raise ArtifactError(f"{path}: {key} of {name} is {value!r:.60}", fix=_FORM)
+            if key not in KEYS:
+                raise unknown_name(f"setting of {name} ({path.name})", key, KEYS, fix=_FORM)
     defaults = {}
     for key, entry in record.get(DEFAULTS, {}).items():
         if not (
@@ -147,6 +158,10 @@ def read_folding(path: Path) -> Folding:
         ):
             raise ArtifactError(f"{path}: {DEFAULTS}.{key} is {entry!r:.60}, not [value, [kinds]]", fix=_FORM)
         defaults[key] = (entry[0], tuple(entry[1]))
+        if key not in KEYS:
+            raise unknown_name(f"setting in {DEFAULTS} ({path.name})", key, KEYS, fix=_FORM)
+    if not nodes and not defaults:
+        raise ArtifactError(f"{path} folds no layer: each would compute one value a cycle", fix=_FORM)
     return Folding(path.name, nodes, defaults)
 
 
@@ -189,7 +204,7 @@ def check_folding(layers: Sequence[Layer], settings: Mapping[str, Mapping[str, A
                 moves = isinstance(layer, SlidingWindow | Padding | MaxPool)
                 meaning = "channels" if moves else _MEANING[key]
                 faults.append(
-                    f"{key} {value} of {layer.name} does not divide its {extent} {meaning}; "
+                    f"{key} {value!r} of {layer.name} does not divide its {extent} {meaning}; "
                     f"nearest legal: {_listed(_nearest(extent, value))}"
                 )
         if not any(f" of {layer.name} " in fault for fault in faults):
@@ -268,6 +283,29 @@ def _too_wide(layer: Layer, values: Mapping[str, int], chosen: Mapping[str, Attr
             f"{MAX_SIMD_FOLD} is the most; nearest legal SIMD: {_listed(least)}"
         )
     return faults
+
+
+def refolded(layer: Layer, settings: Mapping[str, Attribute]) -> Layer:
+    """*layer* with the PE, SIMD and parallel_window of *settings*, where it has them and they are given."""
+    changed: dict[str, Any] = {key.lower(): settings[key] for key in _axes(layer) if key in settings}
+    if isinstance(layer, SlidingWindow) and "parallel_window" in settings:
+        changed["parallel"] = bool(settings["parallel_window"])
+    return replace(layer, **changed)
+
+
+def legal_foldings(layer: Layer) -> list[dict[str, Attribute]]:
+    """Every folding that *layer* alone can have; of windows also those that leave whole."""
+    axes = _axes(layer)
+    found = []
+    for values in product(*(_divisors(extent) for extent in axes.values())):
+        chosen = dict(zip(axes, values, strict=True))
+        for whole in (0, 1) if isinstance(layer, SlidingWindow) else (None,):
+            settings: dict[str, Attribute] = {**chosen}
+            if whole is not None:
+                settings["parallel_window"] = whole
+            if not _too_wide(layer, chosen, settings):
+                found.append(settings)
+    return found
 
 
 def _divisors(extent: int) -> list[int]:

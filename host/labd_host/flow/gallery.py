@@ -5,6 +5,7 @@ from pathlib import Path
 
 from labd_host.flow.compiler import FOLDING_FILE, PARTITION_FILE, Compiled, CompiledStage
 from labd_host.flow.picture import pictures, read_stage
+from labd_host.flow.records import written
 from labd_host.report.gallery import ComparedRow, CycleRow, Gallery, ProofShown, StageShown, gallery_html
 from labd_host.report.graph_picture import GraphPicture
 from labd_host.report.graph_svg import graph_svg
@@ -35,10 +36,12 @@ def write_gallery(compiled: Compiled, clock_mhz: float) -> Path:
         picture = drawn.get(stage.name)
         if picture is not None:
             svg = compiled.folder / f"{number}-{stage.name}.svg"
-            svg.write_text(graph_svg(picture), encoding="utf-8")
+            with written(svg):
+                svg.write_text(graph_svg(picture), encoding="utf-8")
         shown.append(_stage(compiled.folder, number, stage, picture))
     page = compiled.folder / GALLERY_FILE
-    page.write_text(gallery_html(_gallery(compiled, clock_mhz, shown)), encoding="utf-8")
+    with written(page):
+        page.write_text(gallery_html(_gallery(compiled, clock_mhz, shown)), encoding="utf-8")
     return page
 
 

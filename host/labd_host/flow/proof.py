@@ -1,6 +1,7 @@
 """A stage against the stage before it, on real images."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,6 +80,27 @@ class Proof:
             "compared": [asdict(entry) for entry in self.compared],
             "scores": None if self.scores is None else asdict(self.scores),
         }
+
+
+def proof_of(record: Mapping[str, Any]) -> Proof:
+    """The proof whose `Proof.record` is *record*.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such record.
+    """
+    scores = record["scores"]
+    return Proof(
+        stage=str(record["stage"]),
+        against=str(record["against"]),
+        images=int(record["images"]),
+        compared=tuple(
+            Compared(str(each["kind"]), str(each["layer"]), str(each["layer_before"]), int(each["values"]))
+            for each in record["compared"]
+        ),
+        scores=None
+        if scores is None
+        else Scores(str(scores["tensor"]), float(scores["scale"]), float(scores["offset"])),
+    )
 
 
 def proof_images(kind: str) -> int:

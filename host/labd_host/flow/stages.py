@@ -14,7 +14,9 @@ the tidy-up and conversion that QONNX exports need; walked through with finn-plu
 from dataclasses import dataclass, field
 from typing import Any
 
-PART = "xc7z020clg400-1"  # the PYNQ-Z2's FPGA
+BOARD = "Pynq-Z2"
+PART = "xc7z020clg400-1"  # its FPGA
+CLOCK_MHZ = 100.0  # what FINN's shell for it is built for unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ _TIDY = (
     Step("qonnx.transformation.general:GiveReadableTensorNames"),
     Step("qonnx.transformation.infer_datatypes:InferDataTypes"),
     Step("qonnx.transformation.general:RemoveStaticGraphInputs"),
+)
+
+# For a look at an export under its own names: shape arithmetic and other constants go, quantised weights stay.
+FOLD_CONSTANTS = Step(
+    "qonnx.transformation.fold_constants:FoldConstants", {"exclude_op_types": ["Quant", "BipolarQuant"]}
 )
 
 EXPORTED = Stage(
