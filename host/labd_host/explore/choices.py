@@ -5,7 +5,8 @@ by name (block or distributed), never "auto", so that Vivado makes what was coun
 are offered where weights have more than one bit; a product with a sign needs none.
 
 Two models of cost: "finn" is FINN's own estimate of the layers, which res_estimation gives on the folded
-graph; "calibrated" is everything that stands on the FPGA, as `calibration` has it.
+graph; "calibrated" is everything that stands on the FPGA, as `calibration` has it. What is equally cheap
+for FINN, which counts a window of 2,304 bits a cycle like one of 1, is told apart by the calibrated LUTs.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Choice:
         cycles: Of its slowest layer, a frame.
         fill: Cycles of all its layers together.
         cost: Its cells.
+        second: What decides between choices of equal LUTs.
     """
 
     settings: Mapping[str, Options]
@@ -54,6 +56,7 @@ class Choice:
     cycles: int
     fill: int
     cost: Resources
+    second: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Costs:
         entry: Of the input's DMA and FIFO, by the width of the first stream in bits.
         between: Of FIFOs and a converter, by the bits before and after.
         exit: Of the FIFO behind the last layer, by its bits.
+        ties: The model whose LUTs decide between equals; None: this one's block RAMs do.
     """
 
     name: str
@@ -75,13 +79,16 @@ class Costs:
     entry: Callable[[int], Resources]
     between: Callable[[int, int], Resources]
     exit: Callable[[int], Resources]
+    ties: Costs | None = None
 
 
 def _free(*_: int) -> Resources:
     return Resources()
 
 
-FINN_COSTS = Costs("finn", finn_estimate, Resources(), _free, _free, _free)
+def finn_costs(calibration: Calibration) -> Costs:
+    """FINN's own figures."""
+    return Costs("finn", finn_estimate, Resources(), _free, _free, _free, calibrated_costs(calibration))
 
 
 def calibrated_costs(calibration: Calibration) -> Costs:
@@ -120,12 +127,23 @@ def choices_of(stage: tuple[Layer, ...], costs: Costs, cycles: int | None = None
         taken = [layer_cycles(layer) for layer in folded]
         if cycles is None or max(taken) <= cycles:
             for settings in _settings(folded):
-                spent = Resources()
-                for layer in folded:
-                    spent += costs.layer(layer, settings[layer.name])
+                spent = _together(folded, settings, costs)
                 yield Choice(
-                    settings, entry_bits(folded[0]), exit_bits(folded[-1]), max(taken), sum(taken), spent
+                    settings,
+                    entry_bits(folded[0]),
+                    exit_bits(folded[-1]),
+                    max(taken),
+                    sum(taken),
+                    spent,
+                    int(_together(folded, settings, costs.ties).lut if costs.ties else spent.bram18),
                 )
+
+
+def _together(folded: tuple[Layer, ...], settings: Mapping[str, Options], costs: Costs) -> Resources:
+    spent = Resources()
+    for layer in folded:
+        spent += costs.layer(layer, settings[layer.name])
+    return spent
 
 
 def _foldings(stage: tuple[Layer, ...]) -> Iterator[tuple[Layer, ...]]:

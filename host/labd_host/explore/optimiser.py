@@ -22,9 +22,9 @@ from labd_shared.errors import UsageError
 
 Budgets = Mapping[str, int]
 CELLS = ("lut", "ff", "bram18", "dsp", "uram")
-# Columns of the chain: LUTs and then block RAMs, all layers' cycles and then LUTs, and each cell.
+# Columns of the chain: LUTs and what decides between equals, all layers' cycles and then LUTs, and each cell.
 BY_COST, BY_CYCLES, FIRST_CELL = 0, 1, 2
-TIE = {BY_COST: 1 << 14, BY_CYCLES: 1 << 18}  # more than any second thing there is
+MOST = 1 << 20  # more LUTs or block RAMs than any part has
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Explorer:
                 )
 
     def cheapest(self, cycles: int) -> Solution:
-        """The folding with the fewest LUTs, then block RAMs, of at most *cycles* cycles a frame.
+        """The folding with the fewest LUTs of at most *cycles* cycles a frame.
 
         Raises:
             UsageError: no folding is as fast, or none of those keeps the budgets; the message says which
@@ -181,13 +181,17 @@ class Explorer:
             entering = sorted({choice.enters for choice in stage})
             leaving = sorted({choice.leaves for choice in stage})
             last = stage is options[-1]
-            rows = []
-            for choice in stage:
-                cost = choice.cost + self.costs.exit(choice.leaves) if last else choice.cost
-                rows.append(_columns(cost, choice.fill))
+            rows = [
+                _columns(choice.cost, choice.second, choice.fill)
+                if not last
+                else _sum(_columns(choice.cost, choice.second, choice.fill), self._standing("exit", choice.leaves))
+                for choice in stage
+            ]
             between = [
                 [
-                    _columns(self.costs.entry(after) if before is None else self.costs.between(width, after))
+                    self._standing("entry", after)
+                    if before is None
+                    else self._standing("between", width, after)
                     for after in entering
                 ]
                 for width in (before or [0])
@@ -202,6 +206,12 @@ class Explorer:
             )
             before = leaving
         return stages
+
+    def _standing(self, where: str, *bits: int) -> list[int]:
+        """What stands at the input, between two layers, or at the output."""
+        cost = getattr(self.costs, where)(*bits)
+        ties = self.costs.ties
+        return _columns(cost, int(getattr(ties, where)(*bits).lut) if ties else int(cost.bram18))
 
     def _check_reachable(self, cycles: int) -> None:
         if cycles < self.least_cycles:
@@ -238,10 +248,13 @@ class Explorer:
         )
 
 
-def _columns(cost: Resources, fill: int = 0) -> list[int]:
+def _columns(cost: Resources, second: int, fill: int = 0) -> list[int]:
     cells = [int(getattr(cost, cell)) for cell in CELLS]
-    lut, bram18 = cells[0], cells[2]
-    return [lut * TIE[BY_COST] + bram18, fill * TIE[BY_CYCLES] + lut, *cells]
+    return [cells[0] * MOST + second, fill * MOST + cells[0], *cells]
+
+
+def _sum(ours: list[int], theirs: list[int]) -> list[int]:
+    return [one + other for one, other in zip(ours, theirs, strict=True)]
 
 
 def _uncounted(costs: Costs) -> Costs:
