@@ -27,7 +27,9 @@ CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}
 @click.option("--target-fps", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="The cheapest folding for N frames a second.")  # fmt: skip
 @click.option("--fastest", is_flag=True, help="The fastest folding that fits (the default).")
-@click.option("--lowest-latency", is_flag=True, help="The folding with the fewest cycles over all its layers.")
+@click.option(
+    "--lowest-latency", is_flag=True, help="The folding with the fewest cycles over all its layers."
+)
 @click.option("--frontier", is_flag=True, help="The cheapest folding for every rate there is.")
 @click.option("--costs", "model", type=click.Choice(["finn", "calibrated"]), default="finn", show_default=True,
               help="What is minimised and kept in budget: FINN's estimate of the layers, or what synthesis is "
@@ -39,7 +41,9 @@ CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}
 @click.option("--ff-budget", type=click.IntRange(min=0), metavar="N")
 @click.option("--bram-budget", type=click.IntRange(min=0), metavar="N", help="Block RAMs of 18 kbit.")
 @click.option("--dsp-budget", type=click.IntRange(min=0), metavar="N")
-@click.option("--without-dma", is_flag=True, help="Let no DMA bound the rate, as a simulation of the layers does.")
+@click.option(
+    "--without-dma", is_flag=True, help="Let no DMA bound the rate, as a simulation of the layers does."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write FINN's folding JSON, for labd compile --folding FILE.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
@@ -55,6 +59,7 @@ def explore(
     """
     from labd_host.explore import calibration
     from labd_host.explore.choices import calibrated_costs, finn_costs
+    from labd_host.explore.designs import design_named
     from labd_host.explore.optimiser import Explorer
     from labd_host.explore.parts import part_of
 
@@ -65,7 +70,8 @@ def explore(
         )
     if frontier and out:
         raise UsageError(
-            "a frontier is many foldings, -o writes one", fix=f"labd explore {network} --target-fps N -o {out}"
+            "a frontier is many foldings, -o writes one",
+            fix=f"labd explore {network} --target-fps N -o {out}",
         )
     device, known = part_of(part), calibration.load()
     costs = finn_costs(known) if model == "finn" else calibrated_costs(known)
@@ -73,7 +79,7 @@ def explore(
     budgets = {
         cell: getattr(device.recommended, cell) if most is None else most for cell, most in given.items()
     }
-    design = _design(network)
+    design = design_named(network)
     explorer = Explorer(design, costs, budgets, dma=not without_dma)
     if frontier:
         _print_frontier(list(explorer.frontier()), design, known, clock_mhz, as_json)
@@ -85,16 +91,6 @@ def explore(
 
         out.write_text(to_json(solution.folding), encoding="utf-8")
         click.echo(f"{out}: try it with labd compile {network} --folding {out} -o DIR", err=True)
-
-
-def _design(network: str) -> Design:
-    from labd_host import networks
-    from labd_host.explore.design import design_of, read_design
-
-    path = Path(network)
-    if path.exists() or path.suffix == ".npz":
-        return read_design(path)
-    return design_of(networks.network(network))
 
 
 def _answer(

@@ -237,6 +237,16 @@ def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def lut_error(calibration: Calibration, samples: Sequence[Sample]) -> float:
+    """Mean relative error of the LUTs of *samples*."""
+    costs = (calibration.cost(Unit("", sample.kind, sample.drivers, sample.exact)).lut for sample in samples)
+    return float(
+        np.mean(
+            [abs(cost / max(1, sample.measured.lut) - 1) for cost, sample in zip(costs, samples, strict=True)]
+        )
+    )
+
+
 def with_reports(calibration: Calibration, digests: Iterable[str]) -> Calibration:
     """*calibration*, which has seen the reports with these digests."""
     return replace(calibration, reports=tuple(sorted({*calibration.reports, *digests})))

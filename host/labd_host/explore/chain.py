@@ -11,7 +11,8 @@ each end the search where they can:
 3. Labels (what was spent so far) go forward through the stages. One is dropped when another of the same
    width has spent no more of anything, or when the cheapest rest breaks a budget or the upper bound.
 
-Only budgets that are broken become part of a label, one after the other. Costs are whole numbers, so nothing is rounded.
+Only budgets that are broken become part of a label, one after the other. Costs are whole numbers, so
+nothing is rounded.
 
 Source: the labels are those of Desrochers & Soumis (1988); the bounds of Beasley & Christofides (1989).
 """
@@ -115,7 +116,9 @@ class _Search:
         best, weights, bound = self._priced(active)
         most = NEVER if best is None else int(best.spent[self.objective]) * SCALE
         for share in NARROWINGS:
-            reach = max(1, abs(bound) >> 6) << 2 * share if best is None else ((most - bound) >> 4) << 2 * share
+            reach = (
+                max(1, abs(bound) >> 6) << 2 * share if best is None else ((most - bound) >> 4) << 2 * share
+            )
             limit = min(most - 1, bound + reach) if share < NARROWINGS[-1] else most - 1
             found = _Labels(self, active, rests, weights, limit).run()
             if found is not None:
@@ -172,7 +175,7 @@ class _Search:
         for column in active:
             low, high = 0, 1 << 38
             while high - low > max(1, high >> 7):
-                middle = (low + high) // 2 if low else high >> 3
+                middle = (low + high) // 2 if low else max(1, high >> 3)
                 prices[column] = middle
                 if tried.path(prices).spent[column] > self.budgets[column]:
                     low = middle
@@ -184,7 +187,10 @@ class _Search:
             prices = dict(tried.prices)
             while steps < PRICE_STEPS:
                 path, bound = tried.path(prices), tried.bound
-                over = {key: (int(path.spent[key]) - self.budgets[key]) / max(1, self.budgets[key]) for key in active}
+                over = {
+                    key: (int(path.spent[key]) - self.budgets[key]) / max(1, self.budgets[key])
+                    for key in active
+                }
                 aim = bound + abs(bound) * near - tried.value
                 step = aim / max(1e-12, sum(each * each for each in over.values()))
                 prices = {
@@ -279,7 +285,10 @@ class _Labels:
             kept = self._promising(at, spent, left)
             spent, parents, chosen, left = spent[kept], parents[kept], chosen[kept], left[kept]
             kept = np.concatenate(
-                [np.flatnonzero(left == width)[_undominated(spent[left == width])] for width in np.unique(left)]
+                [
+                    np.flatnonzero(left == width)[_undominated(spent[left == width])]
+                    for width in np.unique(left)
+                ]
                 or [np.zeros(0, np.int64)]
             )
             spent, left = spent[kept], left[kept]

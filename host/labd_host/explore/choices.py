@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
 from labd_host.explore.calibration import Calibration
@@ -98,7 +99,9 @@ def calibrated_costs(calibration: Calibration) -> Costs:
     @cache
     def between(before: int, after: int) -> Resources:
         found = cost(fifo("", before))
-        return found if before == after else found + cost(converter("", before, after)) + cost(fifo("", after))
+        return (
+            found if before == after else found + cost(converter("", before, after)) + cost(fifo("", after))
+        )
 
     return Costs(
         "calibrated",
@@ -143,6 +146,8 @@ def _together(folded: tuple[Layer, ...], settings: Mapping[str, Options], costs:
     spent = Resources()
     for layer in folded:
         spent += costs.layer(layer, settings[layer.name])
+    for before, after in pairwise(folded):
+        spent += costs.between(exit_bits(before), entry_bits(after))
     return spent
 
 

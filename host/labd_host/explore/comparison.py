@@ -130,7 +130,9 @@ def _why(stage: tuple[Layer, ...], design: Design, costs: Costs, cycles: int, sl
 
 
 def _same(choice: Choice, nodes: Mapping[str, Mapping[str, Attribute]]) -> bool:
-    return all(nodes[name].get(key) == value for name, each in choice.settings.items() for key, value in each.items())
+    return all(
+        nodes[name].get(key) == value for name, each in choice.settings.items() for key, value in each.items()
+    )
 
 
 def rival(design: Design, folding: Folding, calibration: Calibration) -> Rival:

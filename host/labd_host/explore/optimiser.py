@@ -64,7 +64,9 @@ class Explorer:
 
     def __init__(self, design: Design, costs: Costs, budgets: Budgets, *, dma: bool = True) -> None:
         self.design, self.costs, self.budgets = design, costs, dict(budgets)
-        self.least_cycles = max(dma_cycles(tensor) for tensor in (*design.inputs, *design.outputs)) if dma else 1
+        self.least_cycles = (
+            max(dma_cycles(tensor) for tensor in (*design.inputs, *design.outputs)) if dma else 1
+        )
         self._stages = stages_of(design)
         self._options: list[list[Choice]] = []
         for cell, most in self.budgets.items():
@@ -153,6 +155,8 @@ class Explorer:
 
     def _solve(self, cycles: int, objective: int) -> Solution | None:
         options = self._choices(cycles)
+        if not all(options):
+            return None
         budgets = {
             FIRST_CELL + CELLS.index(cell): int(most - getattr(self.costs.fixed, cell))
             for cell, most in self.budgets.items()
@@ -184,7 +188,9 @@ class Explorer:
             rows = [
                 _columns(choice.cost, choice.second, choice.fill)
                 if not last
-                else _sum(_columns(choice.cost, choice.second, choice.fill), self._standing("exit", choice.leaves))
+                else _sum(
+                    _columns(choice.cost, choice.second, choice.fill), self._standing("exit", choice.leaves)
+                )
                 for choice in stage
             ]
             between = [
@@ -216,19 +222,23 @@ class Explorer:
     def _check_reachable(self, cycles: int) -> None:
         if cycles < self.least_cycles:
             raise UsageError(
-                f"the DMA needs {self.least_cycles:,} cycles for a frame, and the rate leaves {cycles:,}: "
+                f"the DMA takes {self.least_cycles:,} cycles for a frame, and the rate leaves {cycles:,}: "
                 f"no folding changes that",
                 fix=f"ask for a rate {self.least_cycles / max(1, cycles):.3g} times lower",
             )
-        for stage in self._stages:
-            least = min(choice.cycles for choice in choices_of(stage, _uncounted(self.costs)))
-            if least > cycles:
-                name = " and ".join(layer.name for layer in stage)
-                raise UsageError(
-                    f"{name} needs {least:,} cycles for a frame in its widest folding, and the rate leaves "
-                    f"{cycles:,}",
-                    fix=f"ask for a rate {least / max(1, cycles):.3g} times lower",
-                )
+        least, slowest = max(
+            (
+                (min(choice.cycles for choice in choices_of(stage, _uncounted(self.costs))), stage)
+                for stage in self._stages
+            ),
+            key=lambda entry: entry[0],
+        )
+        if least > cycles:
+            name = " and ".join(layer.name for layer in slowest)
+            raise UsageError(
+                f"{name} cannot take fewer than {least:,} cycles for a frame, and the rate leaves {cycles:,}",
+                fix=f"ask for a rate {least / max(1, cycles):.3g} times lower",
+            )
 
     def _too_much(self, cycles: int) -> UsageError:
         """What is in the way of *cycles* cycles a frame."""
@@ -236,7 +246,10 @@ class Explorer:
         for cell, most in self.budgets.items():
             path = chain.least(stages, FIRST_CELL + CELLS.index(cell))
             fixed = int(getattr(self.costs.fixed, cell))
-            if path is not None and (needed := fixed + int(path.spent[FIRST_CELL + CELLS.index(cell)])) > most:
+            if (
+                path is not None
+                and (needed := fixed + int(path.spent[FIRST_CELL + CELLS.index(cell)])) > most
+            ):
                 return UsageError(
                     f"{cycles:,} cycles a frame take at least {needed:,} {cell.upper()}, the budget is {most:,}",
                     fix="raise that budget, or ask for a lower rate",
