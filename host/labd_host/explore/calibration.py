@@ -137,7 +137,7 @@ def _fit_kind(samples: Sequence[Sample], prior: Fit | None, source: str) -> Fit:
 
 
 def _fitted_part(sample: Sample, cell: str) -> float:
-    return max(1.0, getattr(sample.measured, cell) - getattr(sample.exact, cell))
+    return float(max(1, getattr(sample.measured, cell) - getattr(sample.exact, cell)))
 
 
 def _by_folding(samples: Sequence[Sample], names: Sequence[str]) -> dict[tuple[float, ...], list[Sample]]:

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 Whole = npt.NDArray[np.int64]
-NEVER = np.int64(1) << 60
+NEVER = 1 << 60
 SCALE = 16  # parts of the objective's unit that prices are counted in
 PRICE_STEPS, STEP = 60, 0.1  # of several prices together; how far above the bound the first aims
 NARROWINGS = (0, 1, 2, 3)  # each limit lies four times as far above the lower bound; the last is none
@@ -214,7 +214,7 @@ class _Tried:
     def __init__(self, search: _Search, active: Sequence[int]) -> None:
         self.search, self.active = search, active
         self.best: Path | None = None
-        self.bound, self.value = -int(NEVER), -int(NEVER)
+        self.bound, self.value = -NEVER, -NEVER
         self.prices = dict.fromkeys(active, 0)
 
     def path(self, prices: Mapping[int, int]) -> Path:
@@ -361,5 +361,4 @@ def _beaten(rows: Whole, others: Whole, *, earlier: bool = False) -> npt.NDArray
         beats &= others[None, :, column] <= rows[:, None, column]
     if earlier:
         beats &= np.arange(len(others))[None] < np.arange(len(rows))[:, None]
-    found: npt.NDArray[np.bool_] = beats.any(axis=1)
-    return found
+    return np.asarray(beats.any(axis=1))
