@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labd_host.cli.designs import WHAT, unfolded_design
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(name="calibrate")
 @click.argument("reports", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="REPORTS...")
-@click.option("--network", metavar="NETWORK|network.npz",
-              help="What was built: a name of the table, a compiled folder or a network.npz.")  # fmt: skip
+@click.option("--network", metavar=WHAT, help="What was built.")
 @click.option("--part", default="xc7z020", show_default=True, metavar="PART", help="What it was built for.")
 @click.option("--reset", is_flag=True, help="Forget what was learnt; first, where REPORTS are given, too.")
 def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: bool) -> None:
@@ -27,7 +27,6 @@ def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: 
     """
     from labd_host.explore import calibration
     from labd_host.explore.build_reports import read_build
-    from labd_host.explore.designs import design_named
     from labd_host.explore.parts import part_of
 
     mine = calibration.users_file()
@@ -41,7 +40,7 @@ def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: 
             "calibrating takes reports of builds and the network that was built",
             fix="labd calibrate BUILD_FOLDER --network tfc-w1a1",
         )
-    design, device, before = design_named(network), part_of(part), calibration.load()
+    design, device, before = unfolded_design(network), part_of(part), calibration.load()
     builds = {build.digest: build for build in (read_build(path, device) for path in reports)}
     fresh = [build for digest, build in builds.items() if digest not in before.reports]
     for build in builds.values():

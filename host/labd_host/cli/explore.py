@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labd_host.cli.designs import WHAT, unfolded_design
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}
 
 
 @click.command(name="explore")
-@click.argument("network", metavar="NETWORK|FOLDER|network.npz")
+@click.argument("network", metavar=WHAT)
 @click.option("--target-fps", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="The cheapest folding for N frames a second.")  # fmt: skip
 @click.option("--fastest", is_flag=True, help="The fastest folding that fits (the default).")
@@ -52,14 +53,13 @@ def explore(
     part: str, clock_mhz: float, lut_budget: int | None, ff_budget: int | None, bram_budget: int | None,
     dsp_budget: int | None, without_dma: bool, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Find the best folding of NETWORK (a name of the table, a compiled folder or a network.npz).
+    """Find the best folding of NETWORK (a name of the table, or what a compile or build left).
 
     The search is exact: no other PE, SIMD and memories are cheaper, or faster, within the budgets. Budgets
     are what AMD recommends to use of the part (LUT 70 %, FF 50 %, BRAM and DSP 80 %) unless they are given.
     """
     from labd_host.explore import calibration
     from labd_host.explore.choices import calibrated_costs, finn_costs
-    from labd_host.explore.designs import design_named
     from labd_host.explore.optimiser import Explorer
     from labd_host.explore.parts import part_of
 
@@ -79,7 +79,7 @@ def explore(
     budgets = {
         cell: getattr(device.recommended, cell) if most is None else most for cell, most in given.items()
     }
-    design = design_named(network)
+    design = unfolded_design(network)
     explorer = Explorer(design, costs, budgets, dma=not without_dma)
     if frontier:
         _print_frontier(list(explorer.frontier()), design, known, clock_mhz, as_json)
@@ -95,13 +95,15 @@ def explore(
 
 def _answer(
     explorer: Explorer, target_fps: float | None, lowest_latency: bool, clock_mhz: float
-) -> tuple[Solution, int]:
-    """What was asked for, and the most cycles a frame it could have taken."""
+) -> tuple[Solution, int | None]:
+    """What was asked for, and the most cycles a frame it could have taken; None: it was about latency."""
     if target_fps is not None:
         cycles = int(clock_mhz * 1e6 / target_fps)
         return explorer.cheapest(cycles), cycles
-    solution = explorer.lowest_latency() if lowest_latency else explorer.fastest()
-    return solution, max(solution.cycles, solution.fill_cycles if lowest_latency else 0)
+    if lowest_latency:
+        return explorer.lowest_latency(), None
+    solution = explorer.fastest()
+    return solution, solution.cycles
 
 
 class _Answer:
@@ -111,7 +113,7 @@ class _Answer:
         self,
         explorer: Explorer,
         solution: Solution,
-        cycles: int,
+        cycles: int | None,
         known: Calibration,
         part: Part,
         clock_mhz: float,
@@ -123,22 +125,25 @@ class _Answer:
             rival,
             set_folding_rival,
         )
+        from labd_host.explore.cycles import estimate
         from labd_host.flow.folding import load_folding
         from labd_host.flow.presets import PRESETS
 
         design = solution.design
         self.solution, self.part, self.clock_mhz, self.costs = solution, part, clock_mhz, explorer.costs
+        self.interval_cycles = max(explorer.least_cycles, estimate(design.layers, (), ()).cycles_per_frame)
         self.bound_by_dma = solution.cycles == explorer.least_cycles > 1
         self.layers = explain(solution, explorer.costs, known, cycles)
         self.finn = finn_total(design)
         self.calibrated, self.spread = calibrated_total(design, known)
-        self.rivals = [set_folding_rival(explorer.design, cycles, known)]
+        self.rivals = [set_folding_rival(explorer.design, cycles or solution.cycles, known)]
         if "lab" in PRESETS.get(design.name, {}):
             self.rivals.append(rival(explorer.design, load_folding("lab", design.name), known))
 
     @property
     def frames_per_s(self) -> float:
-        return self.clock_mhz * 1e6 / self.solution.cycles
+        """What a board is expected to reach, restarts of HLS units and DMAs counted."""
+        return self.clock_mhz * 1e6 / self.interval_cycles
 
     @property
     def bottleneck(self) -> str:
@@ -151,6 +156,7 @@ class _Answer:
             "network": self.solution.design.name,
             "costs": self.costs.name,
             "cycles_per_frame": self.solution.cycles,
+            "interval_cycles": self.interval_cycles,
             "frames_per_s": self.frames_per_s,
             "clock_mhz": self.clock_mhz,
             "sum_of_layers_cycles": self.solution.fill_cycles,
@@ -172,17 +178,21 @@ def _print(answer: _Answer, budgets: dict[str, int], as_json: bool) -> None:
 
     solution = answer.solution
     console = Console(highlight=False)
+    restarts = f", {answer.interval_cycles:,} with restarts of HLS units" * (
+        answer.interval_cycles > solution.cycles
+    )
     console.print(
-        f"{solution.design.name}: {solution.cycles:,} cycles a frame, {answer.frames_per_s:,.0f} frames/s at "
-        f"{answer.clock_mhz:g} MHz (cycle model), bound by {answer.bottleneck}",
+        f"{solution.design.name}: {solution.cycles:,} cycles a frame{restarts}, bound by {answer.bottleneck}: "
+        f"{answer.frames_per_s:,.0f} frames/s at {answer.clock_mhz:g} MHz (cycle model)",
         soft_wrap=True,
     )
     console.print(_layer_table(answer.layers))
+    console.print(_why_table(answer.layers))
     console.print(_total_table(answer))
     console.print(_rival_table(answer))
     kept = ", ".join(f"{many:,} {CELLS[cell]}" for cell, many in budgets.items())
     console.print(
-        f"exact for the costs called {answer.costs.name!r}, within {kept}; sums of layers' cycles: "
+        f"exact for the costs called {answer.costs.name!r}, within {kept}; the sum of the layers' cycles is "
         f"{solution.fill_cycles:,}",
         soft_wrap=True,
     )
@@ -198,22 +208,32 @@ def _table(*columns: str, title: str | None = None) -> Any:
 
 
 def _layer_table(layers: list[LayerReport]) -> Any:
-    table = _table("layer", "folding", "memory", "cycles", "LUT", "expected", "BRAM18", "why")
-    for column in table.columns[:-1]:
-        column.no_wrap = True
-    table.columns[1].justify = table.columns[2].justify = table.columns[-1].justify = "left"
+    table = _table("layer", "folding", "memory", "cycles", "LUT", "expected", "BRAM18")
+    table.columns[1].justify = table.columns[2].justify = "left"
     for layer in layers:
         table.add_row(
-            layer.name,
+            _shown(layer.name),
             layer.folding,
             layer.memory,
             f"{layer.cycles:,}",
             f"{layer.finn.lut:,.0f}",
             f"{layer.calibrated.lut:,.0f}",
             f"{layer.calibrated.bram18:,.0f}",
-            layer.why,
         )
     return table
+
+
+def _why_table(layers: list[LayerReport]) -> Any:
+    table = _table("layer", "why this folding")
+    table.columns[1].justify = "left"
+    for layer in layers:
+        table.add_row(_shown(layer.name), layer.why)
+    return table
+
+
+def _shown(name: str) -> str:
+    """A node's name for a table of 80 columns."""
+    return name.replace("ConvolutionInputGenerator_rtl_", "window ")
 
 
 def _total_table(answer: _Answer) -> Any:
@@ -232,7 +252,9 @@ def _cells(cost: Resources, unknown: tuple[str, ...] = ()) -> list[str]:
 
 
 def _rival_table(answer: _Answer) -> Any:
-    table = _table("compared with", "cycles", "frames/s", "LUT", "BRAM18", "LUT expected")
+    from labd_host.explore.cycles import layer_cycles
+
+    table = _table("compared, by FINN", "cycles", "frames/s", "LUT", "BRAM18", "LUT expected")
 
     def row(name: str, cycles: int, finn: Resources, expected: Resources) -> None:
         rate = f"{answer.clock_mhz * 1e6 / cycles:,.0f}"
@@ -240,7 +262,7 @@ def _rival_table(answer: _Answer) -> Any:
             name, f"{cycles:,}", rate, f"{finn.lut:,.0f}", f"{finn.bram18:,.0f}", f"{expected.lut:,.0f}"
         )
 
-    slowest = max(layer.cycles for layer in answer.layers)
+    slowest = max(layer_cycles(layer) for layer in answer.solution.design.layers)
     row("this folding", slowest, answer.finn, answer.calibrated)
     for other in answer.rivals:
         _rival_row(other, row, table)

@@ -202,7 +202,7 @@ class _Search:
         return tried.best, self._weights(tried.prices), tried.bound
 
     def _weights(self, prices: Mapping[int, int]) -> Whole:
-        weights = self.axes[self.objective] * SCALE
+        weights: Whole = self.axes[self.objective] * SCALE
         for column, price in prices.items():
             weights = weights + self.axes[column] * price
         return weights

@@ -7,6 +7,7 @@ are offered where weights have more than one bit; a product with a sign needs no
 Two models of cost: "finn" is FINN's own estimate of the layers, which res_estimation gives on the folded
 graph; "calibrated" is everything that stands on the FPGA, as `calibration` has it. What is equally cheap
 for FINN, which counts a window of 2,304 bits a cycle like one of 1, is told apart by the calibrated LUTs.
+"calibrated" also counts the cycles in which an HLS unit starts again, which FINN leaves out.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from labd_host.explore.inventory import (
     output_dma,
     shell,
 )
+from labd_host.explore.programs import restart_cycles
 from labd_host.explore.resources import Resources, finn_estimate
 from labd_host.flow.folding import MAX_SIMD_FOLD, MAX_STREAM_BITS, Attribute
 from labd_shared.datatypes import parse_datatype
@@ -67,6 +69,7 @@ class Costs:
     Attributes:
         name: "finn" or "calibrated".
         layer: Of a folded layer with its settings.
+        cycles: From the beginning of a frame to that of the next, by layer.
         fixed: Of shell and output, which no folding changes.
         entry: Of the input's DMA and FIFO, by the width of the first stream in bits.
         between: Of FIFOs and a converter, by the bits before and after.
@@ -76,6 +79,7 @@ class Costs:
 
     name: str
     layer: Callable[[Layer, Options], Resources]
+    cycles: Callable[[Layer], int]
     fixed: Resources
     entry: Callable[[int], Resources]
     between: Callable[[int, int], Resources]
@@ -89,7 +93,8 @@ def _free(*_: int) -> Resources:
 
 def finn_costs(calibration: Calibration) -> Costs:
     """FINN's own figures."""
-    return Costs("finn", finn_estimate, Resources(), _free, _free, _free, calibrated_costs(calibration))
+    ties = calibrated_costs(calibration)
+    return Costs("finn", finn_estimate, layer_cycles, Resources(), _free, _free, _free, ties)
 
 
 def calibrated_costs(calibration: Calibration) -> Costs:
@@ -106,6 +111,7 @@ def calibrated_costs(calibration: Calibration) -> Costs:
     return Costs(
         "calibrated",
         lambda layer, settings: cost(layer_unit(layer, settings)),
+        lambda layer: layer_cycles(layer) + restart_cycles(layer),
         cost(shell()) + cost(output_dma()),
         lambda bits: cost(input_dma(bits)) + cost(fifo("", bits)),
         between,
@@ -127,7 +133,7 @@ def stages_of(design: Design) -> list[tuple[Layer, ...]]:
 def choices_of(stage: tuple[Layer, ...], costs: Costs, cycles: int | None = None) -> Iterator[Choice]:
     """Every legal folding of *stage*, of at most *cycles* cycles a frame where that is given."""
     for folded in _foldings(stage):
-        taken = [layer_cycles(layer) for layer in folded]
+        taken = [costs.cycles(layer) for layer in folded]
         if cycles is None or max(taken) <= cycles:
             for settings in _settings(folded):
                 spent = _together(folded, settings, costs)

@@ -26,7 +26,7 @@ class LayerReport:
         name: FINN's node name.
         folding: "PE 16, SIMD 3".
         memory: "block", "distributed", "" where it has none.
-        cycles: A frame.
+        cycles: A frame, as the model of costs counts them.
         finn: FINN's figures.
         calibrated: What synthesis is expected to report.
         why: A few words.
@@ -80,14 +80,17 @@ def calibrated_total(design: Design, calibration: Calibration) -> tuple[Resource
     )
 
 
-def explain(solution: Solution, costs: Costs, calibration: Calibration, cycles: int) -> list[LayerReport]:
-    """The layers of *solution*, chosen among those of at most *cycles* cycles a frame."""
+def explain(
+    solution: Solution, costs: Costs, calibration: Calibration, cycles: int | None
+) -> list[LayerReport]:
+    """The layers of *solution*, chosen among those of at most *cycles* cycles a frame; None: for latency."""
     reports = []
     design = solution.design
-    slowest = max(layer_cycles(layer) for layer in design.layers)
+    slowest = max(costs.cycles(layer) for layer in design.layers)
     units: dict[str, Unit] = {unit.name: unit for unit in units_of(design)}
     for stage in stages_of(design):
-        why = _why(stage, design, costs, cycles, slowest)
+        rate = "sets the rate; " if max(costs.cycles(layer) for layer in stage) == slowest else ""
+        why = rate + (_QUICK if cycles is None else _why(stage, design, costs, cycles))
         for layer in stage:
             settings = design.settings[layer.name]
             reports.append(
@@ -95,7 +98,7 @@ def explain(solution: Solution, costs: Costs, calibration: Calibration, cycles: 
                     layer.name,
                     folding_words(settings),
                     str(settings.get("ram_style", "")),
-                    layer_cycles(layer),
+                    costs.cycles(layer),
                     finn_estimate(layer, settings),
                     calibration.cost(units[layer.name]),
                     why,
@@ -110,15 +113,18 @@ def folding_words(settings: Mapping[str, Attribute]) -> str:
     return ", ".join(words + ["whole windows"] * bool(settings.get("parallel_window")))
 
 
-def _why(stage: tuple[Layer, ...], design: Design, costs: Costs, cycles: int, slowest: int) -> str:
+_QUICK = "a shorter sum of cycles breaks a budget"
+
+
+def _why(stage: tuple[Layer, ...], design: Design, costs: Costs, cycles: int) -> str:
     fast = list(choices_of(stage, costs, cycles))
     nodes = {layer.name: design.settings[layer.name] for layer in stage}
     chosen = next(choice for choice in fast if _same(choice, nodes))
     alone = min(fast, key=lambda choice: (choice.cost.lut, choice.cost.bram18))
-    words = "sets the rate; " if max(layer_cycles(layer) for layer in stage) == slowest else ""
+    words = ""
     if isinstance(stage[0], LabelSelect) and stage[0].pe > 1:
         words += "above PE 1 it seldom closes timing; "
-    if alone.cost == chosen.cost:
+    if alone.cost.lut == chosen.cost.lut:
         return f"{words}cheapest of {len(fast)} fast enough"
     extra = f"{chosen.cost.lut - alone.cost.lut:,.0f} LUT more, "
     if alone.cost.bram18 > chosen.cost.bram18:

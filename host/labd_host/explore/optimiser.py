@@ -8,7 +8,7 @@ is enough because a folding that is fast enough for a rate is so for every lower
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -271,4 +271,4 @@ def _sum(ours: list[int], theirs: list[int]) -> list[int]:
 
 
 def _uncounted(costs: Costs) -> Costs:
-    return Costs(costs.name, lambda *_: Resources(), Resources(), costs.entry, costs.between, costs.exit)
+    return replace(costs, layer=lambda *_: Resources(), ties=None)
