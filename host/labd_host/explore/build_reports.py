@@ -192,7 +192,9 @@ def _from_xml(content: bytes, report: Path, part: Part) -> dict[str, Resources]:
     """Vivado's hierarchical report: a table with a row for every instance, indented by its level."""
     if b"\0" in content or b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise ArtifactError(f"{report} declares a document type or entities, or is no UTF-8", fix=_GIVE)
-    if (named := re.search(rb"xc[0-9][a-z0-9]+", content)) and not named[0].decode().startswith(part.name):
+    if (named := re.search(rb"\bxc[a-z]*[0-9][a-z0-9]+", content)) and not named[0].decode().startswith(
+        part.name
+    ):
         raise WrongPart(
             f"{report} is of the part {named[0].decode()}, wanted is {part.name}",
             fix="name the part: labd calibrate --part NAME",

@@ -137,7 +137,7 @@ def _fit_kind(samples: Sequence[Sample], prior: Fit | None, source: str) -> Fit:
 
 
 def _fitted_part(sample: Sample, cell: str) -> float:
-    return max(1.0, getattr(sample.measured, cell) - getattr(sample.exact, cell))
+    return float(max(1, getattr(sample.measured, cell) - getattr(sample.exact, cell)))
 
 
 def _by_folding(samples: Sequence[Sample], names: Sequence[str]) -> dict[tuple[float, ...], list[Sample]]:
@@ -235,6 +235,16 @@ def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
     if not all(math.isfinite(value) and value >= 0 for value in found.values()):
         raise ValueError(f"{found} are not all numbers from 0 on")
     return found
+
+
+def lut_error(calibration: Calibration, samples: Sequence[Sample]) -> float:
+    """Mean relative error of the LUTs of *samples*."""
+    costs = (calibration.cost(Unit("", sample.kind, sample.drivers, sample.exact)).lut for sample in samples)
+    return float(
+        np.mean(
+            [abs(cost / max(1, sample.measured.lut) - 1) for cost, sample in zip(costs, samples, strict=True)]
+        )
+    )
 
 
 def with_reports(calibration: Calibration, digests: Iterable[str]) -> Calibration:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from labd_host.emulation.golden_layers import Layer, Mvau, SlidingWindow, Thresholding
 from labd_host.flow.folding import Attribute
@@ -55,7 +55,13 @@ class Resources:
     uram: float = 0
 
     def __add__(self, other: Resources) -> Resources:
-        return Resources(*(ours + theirs for ours, theirs in zip(astuple(self), astuple(other), strict=True)))
+        return Resources(
+            self.lut + other.lut,
+            self.ff + other.ff,
+            self.bram18 + other.bram18,
+            self.dsp + other.dsp,
+            self.uram + other.uram,
+        )
 
 
 def finn_estimate(layer: Layer, settings: Settings) -> Resources:

@@ -1,0 +1,274 @@
+"""The best folding of a network: cheapest for a rate, fastest or quickest that fits, the whole frontier.
+
+A rate fixes how many cycles the slowest layer may take; every layer then has the choices that are fast
+enough, and `chain` finds the cheapest combination exactly. "Fastest" searches the rates there are, which
+is enough because a folding that is fast enough for a rate is so for every lower one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from labd_host.explore import chain
+from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
+from labd_host.explore.cycles import dma_cycles
+from labd_host.explore.design import Design
+from labd_host.explore.resources import Resources
+from labd_host.flow.folding import Attribute, Folding
+from labd_shared.errors import UsageError
+
+Budgets = Mapping[str, int]
+CELLS = ("lut", "ff", "bram18", "dsp", "uram")
+# Columns of the chain: LUTs and what decides between equals, all layers' cycles and then LUTs, and each cell.
+BY_COST, BY_CYCLES, FIRST_CELL = 0, 1, 2
+MOST = 1 << 20  # more LUTs or block RAMs than any part has
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A folding that was chosen.
+
+    Attributes:
+        design: The network, folded.
+        cycles: Initiation interval in cycles a frame: the slowest layer's, or the DMA's where that is more.
+        fill_cycles: The sum over all layers, FINN's estimate of the latency from above.
+        cost: Of everything the model of cost counts.
+    """
+
+    design: Design
+    cycles: int
+    fill_cycles: int
+    cost: Resources
+
+    @property
+    def folding(self) -> dict[str, dict[str, Attribute]]:
+        """Node -> what to set, as FINN's JSON has it."""
+        return {name: dict(settings) for name, settings in self.design.settings.items()}
+
+
+class Explorer:
+    """Searches the foldings of one network.
+
+    Args:
+        design: The network, in any folding.
+        costs: What things cost.
+        budgets: Cell ("lut", "ff", "bram18", "dsp", "uram") -> the most of it. LUTs are what is minimised.
+        dma: Whether the DMAs bound the rate, as they do on a board but not in a simulation of the layers.
+
+    Raises:
+        UsageError: not even shell and DMAs fit.
+    """
+
+    def __init__(self, design: Design, costs: Costs, budgets: Budgets, *, dma: bool = True) -> None:
+        self.design, self.costs, self.budgets = design, costs, dict(budgets)
+        self.least_cycles = (
+            max(dma_cycles(tensor) for tensor in (*design.inputs, *design.outputs)) if dma else 1
+        )
+        self._stages = stages_of(design)
+        self._options: list[list[Choice]] = []
+        for cell, most in self.budgets.items():
+            if (fixed := getattr(costs.fixed, cell)) > most:
+                raise UsageError(
+                    f"a budget of {most:,} {cell.upper()} is below what the shell alone takes, {fixed:,}",
+                    fix=f"give more than {fixed:,}, and room for the layers",
+                )
+
+    def cheapest(self, cycles: int) -> Solution:
+        """The folding with the fewest LUTs of at most *cycles* cycles a frame.
+
+        Raises:
+            UsageError: no folding is as fast, or none of those keeps the budgets; the message says which
+                layer or budget is in the way, and how far.
+        """
+        found = self._solve(cycles, BY_COST) if cycles >= self.least_cycles else None
+        if found is None:
+            self._check_reachable(cycles)
+            raise self._too_much(cycles)
+        return found
+
+    def fastest(self) -> Solution:
+        """The folding with the fewest cycles a frame that keeps the budgets, the cheapest of those.
+
+        Raises:
+            UsageError: none keeps them.
+        """
+        rates = self._rates()
+        slow, best = len(rates) - 1, self._solve(rates[-1], BY_COST)
+        if best is None:
+            raise self._too_much(rates[-1])
+        fast = 0
+        while fast < slow:
+            middle = (fast + slow) // 2
+            found = self._solve(rates[middle], BY_COST)
+            if found is None:
+                fast = middle + 1
+            else:
+                slow, best = middle, found
+        return best
+
+    def lowest_latency(self) -> Solution:
+        """The folding with the fewest cycles over all layers that keeps the budgets, the cheapest of those.
+
+        Raises:
+            UsageError: none keeps them.
+        """
+        slowest = self._rates()[-1]
+        found = self._solve(slowest, BY_CYCLES)
+        if found is None:
+            raise self._too_much(slowest)
+        return found
+
+    def frontier(self) -> Iterator[Solution]:
+        """For every rate there is within the budgets its cheapest folding, slowest first; each costs more
+        LUTs than the one before."""
+        rates = self._rates()
+        at = len(rates) - 1
+        waiting: Solution | None = None
+        while at >= 0 and (found := self._solve(rates[at], BY_COST)) is not None:
+            if waiting is not None and waiting.cost.lut < found.cost.lut:
+                yield waiting
+            waiting = found
+            # the same folding is the cheapest for every rate it reaches
+            at = int(np.searchsorted(rates, found.cycles)) - 1
+        if waiting is not None:
+            yield waiting
+
+    def _rates(self) -> list[int]:
+        """Every number of cycles a frame that some folding takes, ascending."""
+        options = self._all_choices()
+        least = max(self.least_cycles, *(min(choice.cycles for choice in stage) for stage in options))
+        taken = {choice.cycles for stage in options for choice in stage if choice.cycles > least}
+        return [least, *sorted(taken)]
+
+    def _all_choices(self) -> list[list[Choice]]:
+        if not self._options:
+            self._options = [list(choices_of(stage, self.costs)) for stage in self._stages]
+        return self._options
+
+    def _choices(self, cycles: int) -> list[list[Choice]]:
+        if self._options:
+            return [[choice for choice in stage if choice.cycles <= cycles] for stage in self._options]
+        return [list(choices_of(stage, self.costs, cycles)) for stage in self._stages]
+
+    def _solve(self, cycles: int, objective: int) -> Solution | None:
+        options = self._choices(cycles)
+        if not all(options):
+            return None
+        budgets = {
+            FIRST_CELL + CELLS.index(cell): int(most - getattr(self.costs.fixed, cell))
+            for cell, most in self.budgets.items()
+            if cell != "lut" or objective != BY_COST
+        }
+        path = chain.cheapest(self._chain(options), budgets, objective)
+        if path is None:
+            return None
+        chosen = [stage[at] for stage, at in zip(options, path.choices, strict=True)]
+        cells = dict(zip(CELLS, (int(many) for many in path.spent[FIRST_CELL:]), strict=True))
+        cost = self.costs.fixed + Resources(**cells)
+        if cost.lut > self.budgets.get("lut", cost.lut):
+            return None
+        settings = {node: each for choice in chosen for node, each in choice.settings.items()}
+        return Solution(
+            self.design.folded(Folding("optimised", settings, {})),
+            max(self.least_cycles, *(choice.cycles for choice in chosen)),
+            sum(choice.fill for choice in chosen),
+            cost,
+        )
+
+    def _chain(self, options: Sequence[Sequence[Choice]]) -> list[chain.Stage]:
+        stages = []
+        before: list[int] | None = None
+        for stage in options:
+            entering = sorted({choice.enters for choice in stage})
+            leaving = sorted({choice.leaves for choice in stage})
+            last = stage is options[-1]
+            rows = [
+                _columns(choice.cost, choice.second, choice.fill)
+                if not last
+                else _sum(
+                    _columns(choice.cost, choice.second, choice.fill), self._standing("exit", choice.leaves)
+                )
+                for choice in stage
+            ]
+            between = [
+                [
+                    self._standing("entry", after)
+                    if before is None
+                    else self._standing("between", width, after)
+                    for after in entering
+                ]
+                for width in (before or [0])
+            ]
+            stages.append(
+                chain.Stage(
+                    np.searchsorted(entering, [choice.enters for choice in stage]),
+                    np.searchsorted(leaving, [choice.leaves for choice in stage]),
+                    np.array(rows, np.int64),
+                    np.array(between, np.int64),
+                )
+            )
+            before = leaving
+        return stages
+
+    def _standing(self, where: str, *bits: int) -> list[int]:
+        """What stands at the input, between two layers, or at the output."""
+        cost = getattr(self.costs, where)(*bits)
+        ties = self.costs.ties
+        return _columns(cost, int(getattr(ties, where)(*bits).lut) if ties else int(cost.bram18))
+
+    def _check_reachable(self, cycles: int) -> None:
+        if cycles < self.least_cycles:
+            raise UsageError(
+                f"the DMA takes {self.least_cycles:,} cycles for a frame, and the rate leaves {cycles:,}: "
+                f"no folding changes that",
+                fix=f"ask for a rate {self.least_cycles / max(1, cycles):.3g} times lower",
+            )
+        least, slowest = max(
+            (
+                (min(choice.cycles for choice in choices_of(stage, _uncounted(self.costs))), stage)
+                for stage in self._stages
+            ),
+            key=lambda entry: entry[0],
+        )
+        if least > cycles:
+            name = " and ".join(layer.name for layer in slowest)
+            raise UsageError(
+                f"{name} cannot take fewer than {least:,} cycles for a frame, and the rate leaves {cycles:,}",
+                fix=f"ask for a rate {least / max(1, cycles):.3g} times lower",
+            )
+
+    def _too_much(self, cycles: int) -> UsageError:
+        """What is in the way of *cycles* cycles a frame."""
+        stages = self._chain(self._choices(cycles))
+        for cell, most in self.budgets.items():
+            path = chain.least(stages, FIRST_CELL + CELLS.index(cell))
+            fixed = int(getattr(self.costs.fixed, cell))
+            if (
+                path is not None
+                and (needed := fixed + int(path.spent[FIRST_CELL + CELLS.index(cell)])) > most
+            ):
+                return UsageError(
+                    f"{cycles:,} cycles a frame take at least {needed:,} {cell.upper()}, the budget is {most:,}",
+                    fix="raise that budget, or ask for a lower rate",
+                )
+        kept = ", ".join(f"{most:,} {cell.upper()}" for cell, most in self.budgets.items())
+        return UsageError(
+            f"no folding of {cycles:,} cycles a frame keeps all budgets together: {kept}",
+            fix="raise one of them, or ask for a lower rate",
+        )
+
+
+def _columns(cost: Resources, second: int, fill: int = 0) -> list[int]:
+    cells = [int(getattr(cost, cell)) for cell in CELLS]
+    return [cells[0] * MOST + second, fill * MOST + cells[0], *cells]
+
+
+def _sum(ours: list[int], theirs: list[int]) -> list[int]:
+    return [one + other for one, other in zip(ours, theirs, strict=True)]
+
+
+def _uncounted(costs: Costs) -> Costs:
+    return replace(costs, layer=lambda *_: Resources(), ties=None)
