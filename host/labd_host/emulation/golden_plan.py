@@ -21,7 +21,6 @@ from labd_host.emulation.golden_layers import (
 )
 from labd_shared.datatypes import Datatype, parse_datatype
 from labd_shared.errors import UsageError
-from labd_shared.tensors import count
 
 EXACT = 1 << 53  # sums below it are exact in every form: float64 holds them
 
@@ -280,8 +279,3 @@ def _make_ladder(layer: Thresholding | Mvau, network: Network, low: int, high: i
             fix="compile the network again: its layers contradict themselves",
         )
     return Ladder(kind, offset, rise, thresholds)
-
-
-def values_of(windows: Windows) -> int:
-    """Values of the feature map."""
-    return count((windows.pixels, windows.channels))
