@@ -104,7 +104,7 @@ def test_the_frontier_is_every_folding_that_none_beats():
 def test_every_choice_is_legal(name):
     design, draw = network(name), random.Random(3)
     stages = [list(choices_of(stage, COSTS["finn"])) for stage in stages_of(design)]
-    for _ in range(60):
+    for _ in range(20):
         chosen = [draw.choice(stage) for stage in stages]
         check_folding(
             design.layers, {node: each for choice in chosen for node, each in choice.settings.items()}
@@ -112,11 +112,11 @@ def test_every_choice_is_legal(name):
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-@pytest.mark.parametrize("target", [98, 3_000, 15_000, 32_768, 66_236])
+@pytest.mark.parametrize("target", [3_000, 32_768])
 def test_setfolding_is_never_cheaper_nor_faster_for_as_much(name, target):
     design = network(name)
     theirs = design.folded(set_folding(design, target))
-    ours = Explorer(design, COSTS["finn"], {}, dma=False).cheapest(cycles_of(theirs))
+    ours = Explorer(design, COSTS["finn"], {"dsp": 0}, dma=False).cheapest(cycles_of(theirs))
     assert cycles_of(ours.design) <= cycles_of(theirs)
     assert finn_total(ours.design).lut <= finn_total(theirs).lut
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from labd_host.explore import chain
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
-from labd_host.explore.cycles import dma_cycles
+from labd_host.explore.cycles import Estimate, dma_cycles, estimate
 from labd_host.explore.design import Design
 from labd_host.explore.resources import Resources
 from labd_host.flow.folding import Attribute, Folding
@@ -63,7 +63,7 @@ class Explorer:
     """
 
     def __init__(self, design: Design, costs: Costs, budgets: Budgets, *, dma: bool = True) -> None:
-        self.design, self.costs, self.budgets = design, costs, dict(budgets)
+        self.design, self.costs, self.budgets, self.dma = design, costs, dict(budgets), dma
         self.least_cycles = (
             max(dma_cycles(tensor) for tensor in (*design.inputs, *design.outputs)) if dma else 1
         )
@@ -135,6 +135,12 @@ class Explorer:
             at = int(np.searchsorted(rates, found.cycles)) - 1
         if waiting is not None:
             yield waiting
+
+    def expected(self, solution: Solution) -> Estimate:
+        """The cycle model of *solution*, restarts of HLS units counted whatever the costs are."""
+        found = solution.design
+        edges = (found.inputs, found.outputs) if self.dma else ((), ())
+        return estimate(found.layers, *edges)
 
     def _rates(self) -> list[int]:
         """Every number of cycles a frame that some folding takes, ascending."""

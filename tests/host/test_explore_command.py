@@ -1,0 +1,77 @@
+"""labd explore: what it prints, writes and refuses."""
+
+import json
+
+import pytest
+
+from labd_host.cli.main import run
+from labd_host.explore.design import design_of
+from labd_host.explore.optimiser import Explorer
+from labd_host.flow import read_folding
+from labd_host.networks import NETWORKS
+
+
+def test_the_cheapest_for_a_rate_is_printed_and_written(tmp_path, capsys):
+    file = tmp_path / "folding.json"
+    assert run(["explore", "tfc-w1a1", "--target-fps", "500000", "-o", str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert "bound by" in out
+    assert "FINN's SetFolding" in out
+    assert "lab's, by hand" in out
+    assert "labd compile tfc-w1a1 --folding" in err
+    design = design_of(NETWORKS["tfc-w1a1"]).folded(read_folding(file))
+    assert design.settings["MVAU_hls_0"]["ram_style"] in ("block", "distributed")
+
+
+def test_json_holds_the_folding_and_every_layer(capsys):
+    assert run(["explore", "tfc-w1a1", "--fastest", "--costs", "calibrated", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["interval_cycles"], record["bottleneck"]) == (98, "idma0")
+    assert record["frames_per_s"] == pytest.approx(1_020_408, abs=1)
+    assert [layer["name"] for layer in record["layers"]] == list(record["folding"])
+    assert record["calibrated"]["lut"] <= 37_240
+
+
+def test_the_frontier_rises(capsys):
+    assert run(["explore", "tfc-w1a1", "--frontier", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["frontier"]
+    rates = [each["frames_per_s"] for each in found]
+    luts = [each["finn"]["lut"] for each in found]
+    assert len(found) > 5
+    assert rates == sorted(rates)
+    assert luts == sorted(luts)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--fastest", "--frontier"], "only one of"),
+        (["--frontier", "-o", "x.json"], "a frontier is many foldings"),
+        (["--part", "xczu3eg"], "xczu3eg"),
+        (["--target-fps", "2000000"], "the DMA takes 98 cycles"),
+        (["--costs", "calibrated", "--lut-budget", "100"], "below what the shell alone takes"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(options, says, capsys):
+    assert run(["explore", "tfc-w1a1", *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_rate_that_only_finn_s_cycles_reach_is_said(capsys):
+    assert run(["explore", "tfc-w1a1", "--target-fps", "1000000"]) == 0
+    out, err = capsys.readouterr()
+    assert "104 with restarts of HLS units" in out
+    assert "--costs calibrated counts them" in err
+    assert run(["explore", "tfc-w1a1", "--target-fps", "1000000", "--costs", "calibrated"]) == 0
+    assert "--costs calibrated" not in capsys.readouterr().err
+
+
+def test_a_restart_of_hls_units_is_counted_in_what_is_expected():
+    from labd_host.explore import calibration
+    from labd_host.explore.choices import finn_costs
+
+    costs = finn_costs(calibration.read(calibration.SHIPPED))
+    explorer = Explorer(design_of(NETWORKS["tfc-w1a1"]), costs, {}, dma=False)
+    found = explorer.cheapest(14)
+    assert found.cycles == 14
+    assert explorer.expected(found).cycles_per_frame == 20, "as in the lab's custom_4"
