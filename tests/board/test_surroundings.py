@@ -1,11 +1,12 @@
 """The traps of sudo, the virtual environment and XRT, before pynq is imported."""
 
 import platform
+import subprocess
 import sys
 
 import pytest
 
-from labd_board.surroundings import BOARD_NAME, VENV, XRT, Surroundings, own, prepare, right_command
+from labd_board.surroundings import BOARD_NAME, VENV, XRT, Surroundings, prepare, right_command
 from labd_shared.errors import PermissionMissing, SetupError
 
 TYPED = ["-m", "labd_board.validate", "--dataset", "dir:my pictures"]
@@ -77,6 +78,10 @@ def test_a_virtual_board_needs_neither_root_nor_variables(tmp_path):
     assert virtual.variables == {}
 
 
-def test_a_process_knows_its_own_surroundings():
-    found = own()
-    assert found.machine == platform.machine() and found.command[1:]
+def test_a_process_knows_its_own_surroundings(tmp_path):
+    script = tmp_path / "probe.py"
+    script.write_text(
+        "from labd_board.surroundings import own\nprint(own().machine, *own().command, sep='|')\n"
+    )
+    said = subprocess.check_output([sys.executable, str(script), "--dataset", "a b"], timeout=60)
+    assert said.decode().strip().split("|") == [platform.machine(), str(script), "--dataset", "a b"]

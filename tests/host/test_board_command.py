@@ -53,4 +53,4 @@ def test_a_wrong_number_and_contradicting_faults_are_refused(labd_home):
 def test_an_unknown_fault_is_a_usage_error_that_lists_the_known_ones(labd_home):
     said = labd_board("up", "72", "--fault", "broken")
     assert said.exit_code == 2
-    assert "'stuck-idma', 'stuck-odma', 'wrong-results'" in said.stderr
+    assert "'stuck-idma', 'stuck-odma', 'wrong-class', 'wrong-results', 'none'" in said.stderr
