@@ -14,7 +14,7 @@ HOST_TESTS := tests/test_architecture.py tests/test_documents.py $(BOARD_TESTS) 
 .PHONY: help setup demo test test-host test-images test-train lint bench train-env peer-env clean clean-all
 
 help:
-	@echo "make demo       the whole road once: network, FINN, bundle, virtual board, report; NETWORK=vgg9-w1a1, too"
+	@echo "make demo       the whole road once: network, FINN, bundle, virtual board, report; NETWORK=cnv-w1a1 or vgg9-w1a1, too"
 	@echo "make test       every test that can run here; says which it skips and why"
 	@echo "make bench      the speed goals, as ratios measured in one run"
 	@echo "make lint       format, lint, types, Python 3.6 floor"

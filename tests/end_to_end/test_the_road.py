@@ -88,6 +88,7 @@ def test_the_demo_walks_the_road_and_leaves_no_board_up(home, mnist_folder):
     shell = Shell(home, mnist_folder.parent)
     said = shell.labd("demo", "--board", "63", "-o", str(home / "demo"))
     assert said.code == 0, said.err
+    assert "export     93.55 %" in said.out and "golden     93.55 %" in said.out
     assert "agreement  10000 same" in said.out and "cycle model" in said.out
     assert "$ fab deploy --board 63" in said.err
     assert state.load("63") is None

@@ -85,8 +85,8 @@ def test_tfc_compiles_on_real_images_and_shows_proofs_and_the_dma_ceiling(tmp_pa
     assert result.exception is None, result.output
     for words in (
         "streamlined",
-        "18,864",
-        "on 16 images",
+        "117,900",
+        "on 100 images",
         "98 cycles a frame, set by idma0: 1,020,408 frames/s at 100 MHz",
         "the DMA is the ceiling: the layers alone would reach 1,428,571 frames/s",
     ):

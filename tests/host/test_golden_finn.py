@@ -14,24 +14,19 @@ from labd_shared.digest import file_sha256
 
 sys.path.append(str(Path(__file__).parent))
 
-from record_finn import FILE, digests_of, tensors_of  # noqa: E402
+from record_finn import DIGESTS, assert_recorded, images_of, recording_of, tensors_of  # noqa: E402
 
-RECORDING = Path(__file__).parent / "recordings" / FILE
-RECORD_AGAIN = "run tests/host/record_finn.py again"
+RECORD_AGAIN = "run tests/host/record_finn.py NETWORK again"
 
 
 @pytest.fixture(scope="module")
 def recording():
-    with np.load(RECORDING, allow_pickle=False) as archive:
-        return dict(archive)
+    return recording_of("tfc-w1a1")
 
 
 @pytest.fixture(scope="module")
 def recorded_images(recording, mnist_test):
-    """The images of the recording, found by their digests."""
-    images = mnist_test[0]
-    rows = {int(digest): row for row, digest in enumerate(digests_of(images.reshape(len(images), -1)))}
-    return images[[rows[int(digest)] for digest in recording["images"]]]
+    return images_of(recording, mnist_test[0])
 
 
 @pytest.fixture(scope="module")
@@ -51,31 +46,26 @@ def assert_equal_tensors(ours, theirs):
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
 
 
-def test_the_recording_is_of_the_shipped_network_and_holds_no_image(recording):
-    assert str(recording["onnx_sha256"]) == file_sha256(trained_onnx("tfc-w1a1")), RECORD_AGAIN
+@pytest.mark.parametrize("name", ["tfc-w1a1", "cnv-w1a1", "vgg9-w1a1"])
+def test_the_recordings_are_of_the_shipped_networks_and_hold_no_image(name):
+    recording = recording_of(name)
+    assert str(recording["onnx_sha256"]) == file_sha256(trained_onnx(name)), RECORD_AGAIN
     assert len(recording["images"]) >= 100
     widths = {name: value.shape[1] for name, value in recording.items() if value.ndim == 2}
-    assert max(widths.values()) == 64, "nothing as wide as an image of 784 pixels"
+    assert max(widths.values()) <= 128, "nothing as wide as an image of 784 pixels"
+    assert any(name.endswith(DIGESTS) for name in recording)
 
 
 def test_every_tensor_of_the_recording_equals_the_golden_model(recording, recorded_images, compiled):
     found = compiled.golden.run(recorded_images, intermediates=True)
-    first = compiled.golden.network.layers[0].name
-    names = [name for name, value in recording.items() if value.ndim == 2]
-    assert set(names) == set(found.intermediates) - {first}
-    for name in names:
-        np.testing.assert_array_equal(found.intermediates[name], recording[name], err_msg=name)
-    np.testing.assert_array_equal(digests_of(found.intermediates[first]), recording[f"{first}.digests"])
+    assert_recorded(recording, found.intermediates)
     np.testing.assert_array_equal(found.logits, recording["MVAU_hls_3"])
     np.testing.assert_array_equal(found.outputs[0], recording["LabelSelect_hls_0"])
 
 
 def test_finn_computes_today_what_was_recorded(recording, recorded_images, finn, folded):
     few = slice(0, 100, 25)
-    found = tensors_of(finn, folded, recorded_images[few].reshape(4, -1))
-    for name, value in recording.items():
-        if value.ndim == 2:
-            np.testing.assert_array_equal(found[name], value[few], err_msg=f"{name}: {RECORD_AGAIN}")
+    assert_recorded(recording, tensors_of(finn, folded, recorded_images[few].reshape(4, -1)), few)
 
 
 def test_every_tensor_of_noise_equals_finn_s(finn, folded, compiled):

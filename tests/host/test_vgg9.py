@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -22,6 +24,10 @@ from labd_host.networks.trained import TRAINED
 from labd_shared.datasets import read_official
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch
+
+sys.path.append(str(Path(__file__).parent))
+
+from record_finn import assert_recorded, images_of, recording_of  # noqa: E402
 
 NAME = "vgg9-w1a1"
 
@@ -218,3 +224,10 @@ def test_on_real_images_it_answers_like_its_export(vgg9, cifar100):
     np.testing.assert_allclose(scores, exact, rtol=0, atol=affine.scale / 1000)
     np.testing.assert_array_equal(found.outputs[0][:, 0], scores.argmax(axis=1))
     assert 0.22 < float((found.outputs[0][:, 0] == labels).mean()) < 0.34
+
+
+def test_every_tensor_of_a_hundred_images_is_what_finn_s_executor_computed(vgg9, cifar100):
+    recording = recording_of(NAME)
+    found = vgg9.golden.run(images_of(recording, cifar100[0]), intermediates=True)
+    rows = {name: value.reshape(len(value), -1) for name, value in found.intermediates.items()}
+    assert_recorded(recording, rows)

@@ -32,7 +32,7 @@ CLOCKS_MHZ = (1.0, 250.0)  # what labd build takes, too
               help="Clock of the accelerator, for frames a second.")  # fmt: skip
 @click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")
 @click.option("--images", "count", type=click.IntRange(1, 1000),
-              help="How many images every stage is compared on (default: 16, or 4 with convolutions).")  # fmt: skip
+              help="How many images every stage is compared on (default: 100, or 4 with convolutions).")  # fmt: skip
 @click.option("--from", "start", metavar="STAGE",
               help="Make this stage and those behind it anew; without it, only what changed is made.")  # fmt: skip
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",

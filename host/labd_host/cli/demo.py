@@ -38,6 +38,8 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
 
     from labd_host.emulation import virtual_board
     from labd_host.hardware.build import build_emulation
+    from labd_host.networks import find_trained, trained_record
+    from labd_host.networks import network as find_network
     from labd_host.remote.inventory import SHIPPED
 
     if not (CHECKOUT / "fabfile.py").is_file():
@@ -45,8 +47,10 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
             "the demo types fab commands, and there is no fabfile.py here", fix="run it in a checkout"
         )
     steps: list[Step] = []
+    entry = find_network(network)
+    trained = trained_record(entry.name, find_trained(entry))
     out = out.absolute()
-    bundle = out / f"{network}-emu"
+    bundle = out / f"{entry.name}-emu"
     # Only virtual boards, whatever inventory lies around: a demo must never touch somebody's board.
     environment = {**os.environ, "LABD_BOARDS": str(SHIPPED)}
 
@@ -80,10 +84,10 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
 
     files = {"bundle": bundle, "compiled stages": built.compiled.folder}
     for name, record in (("validation", validation), ("throughput", throughput)):
-        files[name] = out / f"{network}-{name}.json"
+        files[name] = out / f"{entry.name}-{name}.json"
         files[name].write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     Console(highlight=False, soft_wrap=True).print(
-        report(built.bundle.manifest, validation, throughput, steps, files)
+        report(built.bundle.manifest, validation, throughput, steps, files, trained=trained)
     )
 
 

@@ -15,7 +15,7 @@ from labd_shared.errors import StageMismatch
 
 KINDS = ("levels", "sums", "label")
 MANY_IMAGES = 1000  # on which the golden model is compared with the export; the stages take fewer
-_FEW_IMAGES = {"fc": 16, "cnv": 4}  # FINN's executors take seconds for an image of a convolutional network
+_FEW_IMAGES = {"fc": 100, "cnv": 4}  # FINN's executors take seconds for an image of a convolutional network
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from labd_host.networks.trained import TrainedRecord
 from labd_shared.manifest import Manifest
 
 
@@ -26,6 +27,8 @@ def report(
     throughput: dict[str, Any],
     steps: list[Step],
     files: dict[str, Path],
+    *,
+    trained: TrainedRecord,
 ) -> Group:
     """What came of a demo, to be printed by rich.
 
@@ -34,9 +37,10 @@ def report(
         validation, throughput: The board's own reports (`labd_board.validate`, `.throughput`).
         steps: In order.
         files: What lies where.
+        trained: How good the export is, in floating point.
     """
     return Group(
-        _accuracy(manifest, validation), _speed(throughput, validation), _steps(steps), _files(files)
+        _accuracy(manifest, validation, trained), _speed(throughput, validation), _steps(steps), _files(files)
     )
 
 
@@ -52,9 +56,14 @@ def _plain(title: str, *columns: str) -> Table:
     )
 
 
-def _accuracy(manifest: Manifest, validation: dict[str, Any]) -> Table:
+def _accuracy(manifest: Manifest, validation: dict[str, Any], trained: TrainedRecord) -> Table:
     table = _plain(
         f"\n{manifest.network} on {validation['dataset']}, {validation['split']} split", "", "", ""
+    )
+    table.add_row(
+        "export",
+        f"{trained.accuracy_percent:.2f} %",
+        f"{trained.correct} of {trained.samples} images, onnxruntime when it was trained",
     )
     low, high = validation["interval95_percent"]
     table.add_row(
