@@ -14,6 +14,7 @@ import torch
 from brevitas.export import export_qonnx
 
 from labd_host.networks.table import Network
+from labd_host.networks.ties import keep_off_sums
 
 PRODUCER = "labd"
 
@@ -21,7 +22,8 @@ PRODUCER = "labd"
 def export(model: torch.nn.Module, network: Network, path: Path) -> None:
     """Write *model* to *path* as QONNX for a batch of one: float32 (1, channels, height, width), 0 to 1.
 
-    The same weights give the same bytes: what the exporter notes about this machine (stack traces
+    Thresholds within a
+    rounding error of a sum are moved off it (`ties`). The same weights give the same bytes: what the exporter notes about this machine (stack traces
     with its paths) is taken out. Written to a temporary name first.
     """
     height, width, channels = network.input_shape
@@ -39,6 +41,7 @@ def export(model: torch.nn.Module, network: Network, path: Path) -> None:
         )
     graph = onnx.load(str(making))
     _forget_this_machine(graph)
+    keep_off_sums(graph)
     making.write_bytes(graph.SerializeToString(deterministic=True))
     making.replace(path)
 

@@ -1,0 +1,64 @@
+"""The CNV-w1a1 that comes with labd: compiled, proven on real images, and as good as its record says."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labd_host.flow import compile_network, load_folding
+from labd_host.networks import network, trained_onnx, trained_record
+from labd_host.networks.exported import Exported
+from labd_shared.datasets import read_official
+
+sys.path.append(str(Path(__file__).parent))
+
+from record_finn import assert_recorded, images_of, recording_of  # noqa: E402
+
+NAME = "cnv-w1a1"
+
+
+@pytest.fixture(scope="module")
+def cifar10(official_archives):
+    return read_official(official_archives("cifar10", "cifar-10-binary.tar.gz").parent, "cifar10", "test")
+
+
+@pytest.fixture(scope="module")
+def cnv(tmp_path_factory, cifar10):
+    return compile_network(
+        trained_onnx(NAME),
+        folding=load_folding("lab", NAME),
+        out=tmp_path_factory.mktemp("cnv"),
+        images=cifar10[0][:2],
+        many_images=cifar10[0][:200],
+    )
+
+
+def test_it_reaches_the_accuracy_that_was_promised():
+    record = trained_record(NAME)
+    assert (record.dataset, record.split, record.samples) == ("cifar10", "test", 10000)
+    assert record.accuracy_percent >= 76
+    recipe = network(NAME).recipe
+    assert replace(record.recipe, precision=recipe.precision) == recipe, "how it was trained is in the table"
+    assert record.command.startswith(f"labd train {NAME} --epochs {recipe.epochs} ")
+
+
+def test_on_real_images_it_is_proven_through_every_stage_and_answers_like_its_export(cnv, cifar10):
+    assert [stage.proof.images for stage in cnv.stages] == [2] * 8 + [200]
+    assert cnv.stages[-1].name == "answers"
+    images = cifar10[0][:500]
+    scores = Exported(trained_onnx(NAME)).run(images)
+    np.testing.assert_array_equal(cnv.golden.run(images).outputs[0][:, 0], scores.argmax(axis=1))
+
+
+def test_the_golden_model_counts_what_the_record_says(cnv, cifar10):
+    images, labels = cifar10
+    assert int((cnv.golden.run(images).outputs[0][:, 0] == labels).sum()) == trained_record(NAME).correct
+
+
+def test_every_tensor_of_a_hundred_images_is_what_finn_s_executor_computed(cnv, cifar10):
+    recording = recording_of(NAME)
+    found = cnv.golden.run(images_of(recording, cifar10[0]), intermediates=True)
+    rows = {name: value.reshape(len(value), -1) for name, value in found.intermediates.items()}
+    assert_recorded(recording, rows)
