@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from labd_host.cli.clock import DEFAULT_MHZ
 from labd_host.report.terminal import Step, report
 from labd_shared.errors import BoardError, LabdError, SetupError
 from labd_shared.wire import find_error
@@ -51,7 +52,7 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     environment = {**os.environ, "LABD_BOARDS": str(SHIPPED)}
 
     with _step(steps, f"labd build {network} --target emu -o {_short(bundle)}"):
-        built = build_emulation(network, bundle, folding="lab", clock_mhz=100.0, say=_say)
+        built = build_emulation(network, bundle, folding="lab", clock_mhz=DEFAULT_MHZ, say=_say)
     try:
         with _step(steps, f"labd board up {number}"):
             virtual_board.down(number)
