@@ -293,6 +293,16 @@ def refolded(layer: Layer, settings: Mapping[str, Attribute]) -> Layer:
     return replace(layer, **changed)
 
 
+def settings_of(layer: Layer) -> dict[str, Attribute]:
+    """What a folding says of *layer* as it is folded: the PE, SIMD and parallel_window it has."""
+    found: dict[str, Attribute] = {
+        key.upper(): getattr(layer, key) for key in ("pe", "simd") if hasattr(layer, key)
+    }
+    if isinstance(layer, SlidingWindow):
+        found["parallel_window"] = int(layer.parallel)
+    return found
+
+
 def legal_foldings(layer: Layer) -> list[dict[str, Attribute]]:
     """Every folding that *layer* alone can have; of windows also those that leave whole."""
     axes = _axes(layer)
