@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
-from labd_host.explore.choices import divisors, stages_of
+from labd_host.explore.choices import stages_of
 from labd_host.explore.cycles import layer_cycles
 from labd_host.explore.design import Design
-from labd_host.flow.folding import MAX_STREAM_BITS, Folding, settings_of
+from labd_host.flow.folding import MAX_STREAM_BITS, Folding, divisors, settings_of
 from labd_shared.datatypes import parse_datatype
 
 MAX_WEIGHT_BITS = 36  # of a row
