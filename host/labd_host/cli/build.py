@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @click.option("--silence-minutes", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="hw: give up when nothing was told or logged for so long (default: 60).")  # fmt: skip
 @click.option("--zip", "as_zip", is_flag=True, help="Write the same as DIR.zip, too.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Where the bundle goes.")  # fmt: skip
 def build(
     network: str,
     target: str,

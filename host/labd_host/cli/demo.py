@@ -28,7 +28,8 @@ END_TIMEOUT_S = 10.0
 @click.argument("network", default="tfc-w1a1")
 @click.option("--board", "number", default="03", show_default=True, help="Number of the virtual board.")
 @click.option("-o", "--out", default="build/demo", show_default=True,
-              type=click.Path(path_type=Path, file_okay=False), metavar="DIR")  # fmt: skip
+              type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Where the bundle and the reports go.")  # fmt: skip
 @click.option("--batchsize", default=1000, show_default=True, help="Frames a run.")
 def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     """Compile NETWORK, bundle it, deploy it to a virtual board over SSH, validate and measure it there.

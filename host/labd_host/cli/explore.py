@@ -35,7 +35,7 @@ CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}
 @click.option("--costs", "model", type=click.Choice(["finn", "calibrated"]), default="finn", show_default=True,
               help="What is minimised and kept in budget: FINN's estimate of the layers, or what synthesis is "
               "expected to report, with shell, DMAs, FIFOs and width converters.")  # fmt: skip
-@click.option("--part", default="xc7z020", show_default=True, metavar="PART")
+@click.option("--part", default="xc7z020", show_default=True, metavar="PART", help="The FPGA.")
 @clock_option("Clock of the accelerator.")
 @click.option("--lut-budget", type=click.IntRange(min=0), metavar="N")
 @click.option("--ff-budget", type=click.IntRange(min=0), metavar="N")
