@@ -25,7 +25,7 @@ CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}
 
 @click.command(name="explore")
 @click.argument("network", metavar=WHAT)
-@click.option("--target-fps", type=click.FloatRange(min=0, min_open=True), metavar="N",
+@click.option("--target-fps", type=click.FloatRange(0.001, 1e9), metavar="N",
               help="The cheapest folding for N frames a second.")  # fmt: skip
 @click.option("--fastest", is_flag=True, help="The fastest folding that fits (the default).")
 @click.option(
@@ -101,8 +101,9 @@ def _answer(
     explorer: Explorer, target_fps: float | None, lowest_latency: bool, clock_mhz: float
 ) -> tuple[Solution, int | None]:
     """What was asked for, and the most cycles a frame it could have taken; None: it was about latency."""
-    if target_fps is not None:
-        cycles = int(clock_mhz * 1e6 / target_fps)
+    from labd_host.flow import Wanted
+
+    if (cycles := Wanted(target_fps, clock_mhz).cycles_per_frame) is not None:
         return explorer.cheapest(cycles), cycles
     if lowest_latency:
         return explorer.lowest_latency(), None
