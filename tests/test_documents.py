@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/predictions.md",
     "docs/pains.md",
     "docs/hardware.md",
+    "docs/simulation.md",
 ]
 
 

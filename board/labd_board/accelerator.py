@@ -73,7 +73,6 @@ class _Run(NamedTuple):
     pack_s: float
     flush_s: float
     device_start_s: float
-    wall_start_s: float
 
 
 class _Opened(NamedTuple):
@@ -420,9 +419,8 @@ class Accelerator(object):
         began_s = self._monotonic_s()
         for buffer in lane.taken:
             buffer.flush()
-        flushed_s = self._monotonic_s()
-        device_start_s = self.device.now_s()
-        run = _Run(lane, frames, pack_s, flushed_s - began_s, device_start_s, flushed_s)
+        flush_s = self._monotonic_s() - began_s
+        run = _Run(lane, frames, pack_s, flush_s, self.device.now_s())
         for engine, buffer, repeats in opened.weights:
             engine.start(buffer.physical_address, frames * repeats)
         for engine, buffer in zip(opened.sinks, lane.given):

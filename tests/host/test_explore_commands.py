@@ -64,7 +64,7 @@ def test_an_estimate_names_the_bottleneck_and_the_next_two():
 
 
 def test_an_estimate_of_a_bundle_as_json():
-    record = json.loads(said("estimate", str(SHIPPED_BUNDLE), "--clock", "50", "--json"))
+    record = json.loads(said("estimate", str(SHIPPED_BUNDLE), "--clock-mhz", "50", "--json"))
     assert (record["cycles_per_frame"], round(record["frames_per_s"])) == (98, 510_204)
     assert record["slowest"] == ["idma0", "MVAU_hls_0", "MVAU_hls_1"]
     assert record["nodes"][2] == {

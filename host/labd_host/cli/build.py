@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labd_host.cli.clock import clock_option
 from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from labd_host.hardware.build import Built
     from labd_host.hardware.build_hardware import BuiltHardware, Options
     from labd_shared.bundle import Bundle
-
-CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
 
 
 @click.command()
@@ -25,8 +24,7 @@ CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
               help="PE and SIMD: a preset or FINN's folding JSON.")  # fmt: skip
 @click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE.onnx",
               help="An export of NETWORK (default: the one that ships, or that you trained).")  # fmt: skip
-@click.option("--clock-mhz", type=click.FloatRange(1.0, 250.0), default=CLOCK_MHZ, show_default=True,
-              help="Clock of the accelerator; whole MHz for hw.")  # fmt: skip
+@clock_option("Clock of the accelerator; whole MHz for hw.")
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
               help="hw: Vivado and Vitis HLS runs at a time (default: what processors and memory allow).")  # fmt: skip
 @click.option("--accept-timing", is_flag=True, help="hw: take a design that does not keep its timing.")
@@ -35,7 +33,8 @@ CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
 @click.option("--silence-minutes", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="hw: give up when nothing was told or logged for so long (default: 60).")  # fmt: skip
 @click.option("--zip", "as_zip", is_flag=True, help="Write the same as DIR.zip, too.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Where the bundle goes.")  # fmt: skip
 def build(
     network: str,
     target: str,

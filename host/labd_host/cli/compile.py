@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labd_host.cli.clock import clock_option
 from labd_shared.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 SUFFIX = ".onnx"  # of what is a file, and no name of the table
-CLOCKS_MHZ = (1.0, 250.0)  # what labd build takes, too
 
 
 @click.command(name="compile")
@@ -28,8 +28,7 @@ CLOCKS_MHZ = (1.0, 250.0)  # what labd build takes, too
               help="PE and SIMD: a preset (lab), FINN's folding JSON, or auto, the fastest that fits.")  # fmt: skip
 @click.option("--target-fps", type=click.FloatRange(0.001, 1e9), metavar="N",
               help="Choose a folding for N frames a second instead.")  # fmt: skip
-@click.option("--clock-mhz", type=click.FloatRange(*CLOCKS_MHZ), default=100.0, show_default=True,
-              help="Clock of the accelerator, for frames a second.")  # fmt: skip
+@clock_option("Clock of the accelerator, for frames a second.")
 @click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")
 @click.option("--images", "count", type=click.IntRange(1, 1000),
               help="How many images every stage is compared on (default: 100, or 4 with convolutions).")  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from labd_host.cli.clock import DEFAULT_MHZ
 from labd_host.report.terminal import Step, report
 from labd_shared.errors import BoardError, LabdError, SetupError
 from labd_shared.wire import find_error
@@ -27,7 +28,8 @@ END_TIMEOUT_S = 10.0
 @click.argument("network", default="tfc-w1a1")
 @click.option("--board", "number", default="03", show_default=True, help="Number of the virtual board.")
 @click.option("-o", "--out", default="build/demo", show_default=True,
-              type=click.Path(path_type=Path, file_okay=False), metavar="DIR")  # fmt: skip
+              type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Where the bundle and the reports go.")  # fmt: skip
 @click.option("--batchsize", default=1000, show_default=True, help="Frames a run.")
 def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     """Compile NETWORK, bundle it, deploy it to a virtual board over SSH, validate and measure it there.
@@ -55,7 +57,7 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     environment = {**os.environ, "LABD_BOARDS": str(SHIPPED)}
 
     with _step(steps, f"labd build {network} --target emu -o {_short(bundle)}"):
-        built = build_emulation(network, bundle, folding="lab", clock_mhz=100.0, say=_say)
+        built = build_emulation(network, bundle, folding="lab", clock_mhz=DEFAULT_MHZ, say=_say)
     try:
         with _step(steps, f"labd board up {number}"):
             virtual_board.down(number)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labd_host.cli.clock import clock_option
 from labd_host.cli.designs import WHAT, named_design, shown_name
 
 if TYPE_CHECKING:
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
     from labd_host.explore.cycles import Estimate, NodeCycles
     from labd_host.explore.design import Design
 
-CLOCK_MHZ = 100.0
 NAMED = 3  # the bottleneck and the next two
 
 
 @click.command()
 @click.argument("what", metavar=WHAT)
 @click.option("--folding", metavar="NAME|FILE", help="PE and SIMD: a preset (lab) or FINN's folding JSON.")
-@click.option("--clock", "clock_mhz", type=click.FloatRange(1.0, 250.0), default=CLOCK_MHZ, show_default=True,
-              metavar="MHZ", help="Clock of the accelerator.")  # fmt: skip
+@clock_option("Clock of the accelerator.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def estimate(what: str, folding: str | None, clock_mhz: float, as_json: bool) -> None:
     """How many cycles each layer of a folded network takes, what the rate is and what limits it.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labd_host.cli.clock import clock_option
 from labd_host.cli.designs import WHAT, unfolded_design
 from labd_shared.errors import UsageError
 
@@ -24,7 +25,7 @@ CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}
 
 @click.command(name="explore")
 @click.argument("network", metavar=WHAT)
-@click.option("--target-fps", type=click.FloatRange(min=0, min_open=True), metavar="N",
+@click.option("--target-fps", type=click.FloatRange(0.001, 1e9), metavar="N",
               help="The cheapest folding for N frames a second.")  # fmt: skip
 @click.option("--fastest", is_flag=True, help="The fastest folding that fits (the default).")
 @click.option(
@@ -34,23 +35,20 @@ CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}
 @click.option("--costs", "model", type=click.Choice(["finn", "calibrated"]), default="finn", show_default=True,
               help="What is minimised and kept in budget: FINN's estimate of the layers, or what synthesis is "
               "expected to report, with shell, DMAs, FIFOs and width converters.")  # fmt: skip
-@click.option("--part", default="xc7z020", show_default=True, metavar="PART")
-@click.option("--clock", "clock_mhz", type=click.FloatRange(min=1, max=1000), default=100.0, show_default=True,
-              metavar="MHZ")  # fmt: skip
+@click.option("--part", default="xc7z020", show_default=True, metavar="PART", help="The FPGA.")
+@clock_option("Clock of the accelerator.")
 @click.option("--lut-budget", type=click.IntRange(min=0), metavar="N")
 @click.option("--ff-budget", type=click.IntRange(min=0), metavar="N")
 @click.option("--bram-budget", type=click.IntRange(min=0), metavar="N", help="Block RAMs of 18 kbit.")
 @click.option("--dsp-budget", type=click.IntRange(min=0), metavar="N")
-@click.option(
-    "--without-dma", is_flag=True, help="Let no DMA bound the rate, as a simulation of the layers does."
-)
+@click.option("--no-dma", is_flag=True, help="Let no DMA bound the rate, as FINN's own RTL simulation.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write FINN's folding JSON, for labd compile --folding FILE.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def explore(
     network: str, target_fps: float | None, fastest: bool, lowest_latency: bool, frontier: bool, model: str,
     part: str, clock_mhz: float, lut_budget: int | None, ff_budget: int | None, bram_budget: int | None,
-    dsp_budget: int | None, without_dma: bool, out: Path | None, as_json: bool,
+    dsp_budget: int | None, no_dma: bool, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Find the best folding of NETWORK (a name of the table, or what a compile or build left).
 
@@ -79,7 +77,7 @@ def explore(
         cell: getattr(device.recommended, cell) if most is None else most for cell, most in given.items()
     }
     design = unfolded_design(network)
-    explorer = Explorer(design, costs, budgets, dma=not without_dma)
+    explorer = Explorer(design, costs, budgets, dma=not no_dma)
     if frontier:
         _print_frontier(explorer, known, clock_mhz, as_json)
         return
@@ -103,8 +101,9 @@ def _answer(
     explorer: Explorer, target_fps: float | None, lowest_latency: bool, clock_mhz: float
 ) -> tuple[Solution, int | None]:
     """What was asked for, and the most cycles a frame it could have taken; None: it was about latency."""
-    if target_fps is not None:
-        cycles = int(clock_mhz * 1e6 / target_fps)
+    from labd_host.flow import Wanted
+
+    if (cycles := Wanted(target_fps, clock_mhz).cycles_per_frame) is not None:
         return explorer.cheapest(cycles), cycles
     if lowest_latency:
         return explorer.lowest_latency(), None

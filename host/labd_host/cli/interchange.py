@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labd_host.cli.clock import CLOCKS_MHZ
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,9 +32,8 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
               help='Of a bare .bit, as in "UINT8 1,1 1,1,1 odma0".')  # fmt: skip
 @click.option("--hwh", type=FILE, metavar="FILE", help="Of a bare .bit, where its name differs.")
 @click.option("--expected-cycles", type=click.IntRange(1), metavar="N", help="Cycles a frame, where known.")
-@click.option(
-    "--clock-mhz", type=click.FloatRange(1.0, 250.0), help="Another clock than the .hwh's, not above it."
-)
+@click.option("--clock-mhz", type=click.FloatRange(*CLOCKS_MHZ), metavar="MHZ",
+              help="Another clock than the .hwh's, not above it.")  # fmt: skip
 @click.option("--scale", type=float, help="The network sees pixel * scale + offset; raw pixels by default.")
 @click.option("--offset", type=float, help="See --scale.")
 @click.option("--accuracy", default="", metavar="PERCENT/SAMPLES", help="Measured before, as in 92.93/10000.")

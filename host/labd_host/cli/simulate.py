@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labd_host.cli.clock import clock_option
 from labd_host.cli.designs import WHAT, named_design, shown_name, unfolded_design
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from labd_host.explore.machine import Machine
     from labd_host.explore.simulator import Simulation
 
-CLOCK_MHZ = 100.0
 FRAMES = 5
 FINN, MINIMAL = "finn", "minimal"
 TRACE_ROWS = 600  # of a picture
@@ -34,8 +34,7 @@ ANIMATION_ROWS = 1500  # steps of an animation
               help="FINN's rule, 2 everywhere, or a build's final_hw_config.json (its folding, too).")  # fmt: skip
 @click.option("--size-fifos", is_flag=True, help="Find the smallest FIFOs that keep the rate, and use them.")
 @click.option("--no-dma", is_flag=True, help="Without the DMAs, as FINN's own RTL simulation.")
-@click.option("--clock", "clock_mhz", type=click.FloatRange(1.0, 250.0), default=CLOCK_MHZ, show_default=True,
-              metavar="MHZ", help="Clock of the accelerator.")  # fmt: skip
+@clock_option("Clock of the accelerator.")
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg",
               help="Draw who works, starves and is blocked over time, and how full the FIFOs are.")  # fmt: skip
 @click.option("--animation", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.html",

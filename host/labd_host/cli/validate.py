@@ -11,7 +11,7 @@ from labd_shared.errors import UsageError
 
 
 @click.command()
-@click.argument("network", metavar="NETWORK|BUNDLE|DIR|network.npz")
+@click.argument("network", metavar="NETWORK|MY.toml|BUNDLE|DIR|network.npz")
 @click.option("--dataset", help="Data set (default: the one the network is for).")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 @click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npz",

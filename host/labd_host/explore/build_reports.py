@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 
 from labd_host.explore.calibration import Sample
 from labd_host.explore.design import Design
+from labd_host.explore.hardware_config import CONFIG_FILE, FIFO_KIND, HardwareConfig, read_hardware_config
 from labd_host.explore.inventory import (
     Unit,
     converter,
@@ -34,15 +35,14 @@ from labd_host.explore.inventory import (
 )
 from labd_host.explore.parts import Part
 from labd_host.explore.resources import Resources
-from labd_host.flow.folding import Folding, read_folding
 from labd_shared.errors import ArtifactError, WrongPart
 from labd_shared.files import read_bounded
 from labd_shared.hwh import read_hwh
 
-REPORT, XML_REPORT, CONFIG = "post_synth_resources.json", "synth_report.xml", "final_hw_config.json"
+REPORT, XML_REPORT = "post_synth_resources.json", "synth_report.xml"
 MAX_REPORT_BYTES = 32 << 20
 TOP = "(top)"
-_GIVE = f"give a folder with FINN's {REPORT} and {CONFIG}"
+_GIVE = f"give a folder with FINN's {REPORT} and {CONFIG_FILE}"
 _COLUMNS = {"Total LUTs": "LUT", "FFs": "FF", "RAMB36": "BRAM_36K", "RAMB18": "BRAM_18K", "DSP Blocks": "DSP"}
 _PREFIX = re.compile(r"^StreamingDataflowPartition_(\d+)_")
 
@@ -55,13 +55,13 @@ class BuildReport:
         name: Of its folder.
         digest: Of the report, to know it again.
         cells: Node name, without its partition -> cells; "(top)": of everything.
-        nodes: As final_hw_config.json has them, in the order of the stream.
+        config: Its nodes, in the order of the stream.
     """
 
     name: str
     digest: str
     cells: Mapping[str, Resources]
-    nodes: Mapping[str, Mapping[str, Any]]
+    config: HardwareConfig
 
     def samples(self, network: Design) -> Iterator[Sample]:
         """The units that both the report and *network* know.
@@ -76,23 +76,22 @@ class BuildReport:
 
     def design(self, network: Design) -> Design:
         """*network*, folded as this build was."""
-        others = ("StreamingFIFO", "StreamingDataWidthConverter", "Reshape", "IODMA")
-        layers = {name: entry for name, entry in self.nodes.items() if not name.startswith(others)}
-        return network.folded(Folding(self.name, layers, {}))
+        return self.config.design(network)
 
     def _units(self, network: Design) -> Iterator[Unit]:
         design = self.design(network)
         layers = {layer.name: layer for layer in design.layers}
-        ahead = [entry_bits(layers[name]) for name in self.nodes if name in layers]
+        ahead = [entry_bits(layers[name]) for name in self.config.nodes if name in layers]
         bits = ahead[0]
         yield shell()
-        for name, settings in self.nodes.items():
+        depths = self.config.depths
+        for name in self.config.nodes:
             if name in layers:
                 yield layer_unit(layers[name], design.settings[name])
                 ahead.pop(0)
                 bits = exit_bits(layers[name])
-            elif name.startswith("StreamingFIFO"):
-                yield fifo(name, bits, int(settings.get("depth", 2)))
+            elif name.startswith(FIFO_KIND):
+                yield fifo(name, bits, depths[name])
             elif name.startswith("StreamingDataWidthConverter") and ahead:
                 yield converter(name, bits, ahead[0])
                 bits = ahead[0]
@@ -119,7 +118,7 @@ def read_build(path: Path, part: Part) -> BuildReport:
     """
     folder = path if path.is_dir() else path.parent
     report = path if path.is_file() else _found(folder, REPORT, XML_REPORT)
-    config = _found(folder, CONFIG)
+    config = _found(folder, CONFIG_FILE)
     _check_handoff(folder, part)
     content = read_bounded(report, MAX_REPORT_BYTES, _GIVE)
     cells = _from_xml(content, report, part) if report.suffix == ".xml" else _from_json(content, report)
@@ -131,9 +130,7 @@ def read_build(path: Path, part: Part) -> BuildReport:
                 f"{report} uses {used:,.0f} {cell.upper()}, the {part.name} has {there:,.0f}: it is of another part",
                 fix="name the part: labd calibrate --part NAME",
             )
-    return BuildReport(
-        folder.name, hashlib.sha256(content).hexdigest(), cells, dict(read_folding(config).nodes)
-    )
+    return BuildReport(folder.name, hashlib.sha256(content).hexdigest(), cells, read_hardware_config(config))
 
 
 def _found(folder: Path, *names: str) -> Path:

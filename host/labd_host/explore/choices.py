@@ -33,7 +33,7 @@ from labd_host.explore.inventory import (
 )
 from labd_host.explore.programs import restart_cycles
 from labd_host.explore.resources import Resources, finn_estimate
-from labd_host.flow.folding import MAX_SIMD_FOLD, MAX_STREAM_BITS, Attribute
+from labd_host.flow.folding import MAX_SIMD_FOLD, MAX_STREAM_BITS, Attribute, divisors
 from labd_shared.datatypes import parse_datatype
 
 Options = Mapping[str, Attribute]
@@ -211,9 +211,3 @@ def _settings(folded: tuple[Layer, ...]) -> Iterator[dict[str, Options]]:
         yield {layer.name: {"SIMD": layer.simd}}
     else:
         yield {layer.name: {"PE": layer.pe}}
-
-
-@cache
-def divisors(extent: int) -> tuple[int, ...]:
-    """What divides *extent*, ascending."""
-    return tuple(each for each in range(1, extent + 1) if extent % each == 0)

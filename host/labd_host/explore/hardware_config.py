@@ -25,6 +25,7 @@ from labd_host.flow.folding import LATER_NODES, Attribute, Folding, read_folding
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError
 
+CONFIG_FILE = "final_hw_config.json"
 FIFO_KIND, RESHAPE_KIND = "StreamingFIFO", "Reshape"
 
 
@@ -83,7 +84,7 @@ class HardwareConfig:
         if named != list(layers):
             raise ArtifactError(
                 f"{self.name} has the layers {', '.join(named) or 'none'}, the network {', '.join(layers)}",
-                fix="give the final_hw_config.json of a build of this network",
+                fix=f"give the {CONFIG_FILE} of a build of this network",
             )
         stages: list[Stage] = []
         for name in self.nodes:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from labd_host.explore.design import Design
-from labd_host.explore.hardware_config import HardwareConfig, read_hardware_config
+from labd_host.explore.hardware_config import CONFIG_FILE, HardwareConfig, read_hardware_config
 from labd_host.explore.programs import HLS, Pipelines
 from labd_host.explore.simulator import simulate
 from labd_shared.errors import ArtifactError
 from labd_shared.files import read_bounded
 
-CONFIG_FILE, REPORTS = "final_hw_config.json", "rtlsim_performance*.json"
+REPORTS = "rtlsim_performance*.json"
 MAX_REPORT_BYTES = 1 << 20
 DEEPEST = 12  # no HLS pipeline of FINN's is deeper at 100 MHz
 ENOUGH_FRAMES = 20  # the interval is steady by then

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
-from labd_host.explore.choices import divisors, stages_of
+from labd_host.explore.choices import stages_of
 from labd_host.explore.cycles import layer_cycles
 from labd_host.explore.design import Design
-from labd_host.flow.folding import MAX_STREAM_BITS, Attribute, Folding
+from labd_host.flow.folding import MAX_STREAM_BITS, Folding, divisors, settings_of
 from labd_shared.datatypes import parse_datatype
 
 MAX_WEIGHT_BITS = 36  # of a row
@@ -28,7 +28,7 @@ def set_folding(design: Design, cycles: int) -> Folding:
     slowest = max(layer_cycles(layer) for layer in layers)
     if slowest > cycles:
         layers = _fold(design, slowest)
-    return Folding("SetFolding", {layer.name: _settings(layer) for layer in layers}, {})
+    return Folding("SetFolding", {layer.name: settings_of(layer) for layer in layers}, {})
 
 
 def _fold(design: Design, cycles: int) -> list[Layer]:
@@ -94,12 +94,3 @@ def _window(layer: SlidingWindow, cycles: int) -> Layer:
     if layer_cycles(chosen) > cycles and isinstance(chosen, SlidingWindow):
         return replace(chosen, parallel=True)
     return chosen
-
-
-def _settings(layer: Layer) -> dict[str, Attribute]:
-    found: dict[str, Attribute] = {
-        key.upper(): getattr(layer, key) for key in ("pe", "simd") if hasattr(layer, key)
-    }
-    if isinstance(layer, SlidingWindow):
-        found["parallel_window"] = int(layer.parallel)
-    return found

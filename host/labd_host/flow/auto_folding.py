@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from labd_host.emulation.golden_layers import Layer, MaxPool, Network, SlidingWindow
 from labd_host.explore.cycles import dma_cycles, layer_cycles
 from labd_host.explore.programs import restart_cycles
-from labd_host.flow.folding import Attribute, legal_foldings, refolded
+from labd_host.flow.folding import Attribute, legal_foldings, refolded, settings_of
 from labd_shared.errors import UsageError
 from labd_shared.tensors import Tensor
 
@@ -181,7 +181,7 @@ class _Options:
             option for option in self._found if all(_interval_cycles(layer) <= cycles for layer in option)
         ]
         chosen = theirs if theirs in meets else meets[0]
-        return {layer.name: _settings(layer) for layer in chosen}
+        return {layer.name: settings_of(layer) for layer in chosen}
 
 
 def _groups(layers: Sequence[Layer]) -> list[list[Layer]]:
@@ -217,15 +217,6 @@ def _size(option: Sequence[Layer]) -> tuple[bool, int, int]:
     whole = any(isinstance(layer, SlidingWindow) and layer.parallel for layer in option)
     lanes = sum(getattr(layer, "pe", 1) * getattr(layer, "simd", 1) for layer in option)
     return whole, lanes, sum(getattr(layer, "pe", 1) for layer in option)
-
-
-def _settings(layer: Layer) -> dict[str, Attribute]:
-    found: dict[str, Attribute] = {
-        key.upper(): getattr(layer, key) for key in ("pe", "simd") if hasattr(layer, key)
-    }
-    if isinstance(layer, SlidingWindow):
-        found["parallel_window"] = int(layer.parallel)
-    return found
 
 
 def _beyond(sums: Mapping[str, int], budget: Mapping[str, int]) -> dict[str, tuple[int, int]]:

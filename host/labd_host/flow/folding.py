@@ -13,6 +13,7 @@ qonnx 1.0.0, transformation/general.py ApplyConfig.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -272,12 +273,12 @@ def _too_wide(layer: Layer, values: Mapping[str, int], chosen: Mapping[str, Attr
     faults = [
         f"the {stream} stream of {layer.name} is {value * bits} bits wide at {key} {value}, "
         f"{MAX_STREAM_BITS} is the most; nearest legal {key}: "
-        f"{_listed([d for d in _divisors(extent) if d * bits <= MAX_STREAM_BITS][-1:])}"
+        f"{_listed([d for d in divisors(extent) if d * bits <= MAX_STREAM_BITS][-1:])}"
         for stream, (key, value, bits, extent) in widths.items()
         if value * bits > MAX_STREAM_BITS
     ]
     if isinstance(layer, Mvau) and layer.mw > simd * MAX_SIMD_FOLD:
-        least = [d for d in _divisors(layer.mw) if d * MAX_SIMD_FOLD >= layer.mw][:1]
+        least = [d for d in divisors(layer.mw) if d * MAX_SIMD_FOLD >= layer.mw][:1]
         faults.append(
             f"SIMD {simd} of {layer.name} folds its {layer.mw} columns {layer.mw // simd} times, "
             f"{MAX_SIMD_FOLD} is the most; nearest legal SIMD: {_listed(least)}"
@@ -293,11 +294,21 @@ def refolded(layer: Layer, settings: Mapping[str, Attribute]) -> Layer:
     return replace(layer, **changed)
 
 
+def settings_of(layer: Layer) -> dict[str, Attribute]:
+    """What a folding says of *layer* as it is folded: the PE, SIMD and parallel_window it has."""
+    found: dict[str, Attribute] = {
+        key.upper(): getattr(layer, key) for key in ("pe", "simd") if hasattr(layer, key)
+    }
+    if isinstance(layer, SlidingWindow):
+        found["parallel_window"] = int(layer.parallel)
+    return found
+
+
 def legal_foldings(layer: Layer) -> list[dict[str, Attribute]]:
     """Every folding that *layer* alone can have; of windows also those that leave whole."""
     axes = _axes(layer)
     found = []
-    for values in product(*(_divisors(extent) for extent in axes.values())):
+    for values in product(*(divisors(extent) for extent in axes.values())):
         chosen = dict(zip(axes, values, strict=True))
         for whole in (0, 1) if isinstance(layer, SlidingWindow) else (None,):
             settings: dict[str, Attribute] = {**chosen}
@@ -308,16 +319,18 @@ def legal_foldings(layer: Layer) -> list[dict[str, Attribute]]:
     return found
 
 
-def _divisors(extent: int) -> list[int]:
-    return [each for each in range(1, extent + 1) if extent % each == 0]
+@cache
+def divisors(extent: int) -> tuple[int, ...]:
+    """What divides *extent*, ascending."""
+    return tuple(each for each in range(1, extent + 1) if extent % each == 0)
 
 
 def _nearest(extent: int, value: Any) -> list[int]:
     """The divisors next to *value*, below and above."""
-    divisors = _divisors(extent)
+    there = divisors(extent)
     if type(value) is not int:
-        return divisors
-    return [each for each in divisors if each < value][-1:] + [each for each in divisors if each > value][:1]
+        return [*there]
+    return [each for each in there if each < value][-1:] + [each for each in there if each > value][:1]
 
 
 def _listed(values: Iterable[int]) -> str:

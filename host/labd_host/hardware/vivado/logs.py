@@ -12,7 +12,7 @@ AMD's answer record 76960 (the revision number of 2022).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -260,8 +260,3 @@ _KNOWN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], LabdError]], ...]
         (r"Address already in use", _port),
     )
 )
-
-
-def known_causes() -> Iterable[str]:
-    """The patterns that have a sentence of their own."""
-    return (pattern.pattern for pattern, _ in _KNOWN)
