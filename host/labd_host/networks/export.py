@@ -22,9 +22,9 @@ PRODUCER = "labd"
 def export(model: torch.nn.Module, network: Network, path: Path) -> None:
     """Write *model* to *path* as QONNX for a batch of one: float32 (1, channels, height, width), 0 to 1.
 
-    Thresholds within a
-    rounding error of a sum are moved off it (`ties`). The same weights give the same bytes: what the exporter notes about this machine (stack traces
-    with its paths) is taken out. Written to a temporary name first.
+    Thresholds within a rounding error of a sum are moved off it (`ties`). The same weights give the
+    same bytes: what the exporter notes about this machine (stack traces with its paths) is taken out.
+    Written to a temporary name first.
     """
     height, width, channels = network.input_shape
     making = path.with_name(path.name + ".making")
