@@ -16,7 +16,7 @@ from labd_host import datasets, networks
 from labd_shared.errors import DataMissing
 
 # network -> CPU seconds that the first run may take, frames a second of the second run's folding
-RUNS = {"tfc-w1a1": (60, 500_000), "vgg9-w1a1": (180, 2_000)}
+RUNS = {"tfc-w1a1": (60, 500_000), "cnv-w1a1": (180, 2_000), "vgg9-w1a1": (180, 2_000)}
 CHANGED_S, PEAK_MB = 10, 3000
 DEADLINE_S = 1800
 

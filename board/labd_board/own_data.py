@@ -3,6 +3,7 @@
 They have what `labd_shared.datasets.PackedDataset` has, so that validate needs to know nothing of it.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
@@ -20,7 +21,7 @@ ARRAYS, FOLDER = "npz:", "dir:"
 MAX_ARRAYS_BYTES = 128 << 20  # all of it is in memory, on a board of 512 MB
 
 
-class OwnData(object):
+class OwnData(ABC):
     """Images with labels; see `PackedDataset` for the attributes."""
 
     def __init__(
@@ -40,7 +41,7 @@ class OwnData(object):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (not a hook: none of them has anything open)
         """Nothing is open."""
 
     def read_into(self, start: int, out: np.ndarray) -> None:
@@ -48,8 +49,9 @@ class OwnData(object):
         for place in range(len(out)):
             out[place] = self._image(start + place).reshape(out.shape[1:])
 
+    @abstractmethod
     def _image(self, index: int) -> np.ndarray:
-        raise NotImplementedError
+        """One image, uint8, of the data set's shape."""
 
 
 class OwnArrays(OwnData):

@@ -152,7 +152,7 @@ def _report(compiled: Compiled) -> None:
 
 
 def _speed(cost: Cost) -> Iterator[str]:
-    cycles, slowest = cost.cycles, cost.slowest_layer
+    cycles, slowest = cost.cycles, cost.cycles.slowest_layer
     yield (
         f"cycle model: {cycles.cycles_per_frame} cycles a frame, set by {cycles.bottleneck}: "
         f"{cost.frames_per_s(cycles.cycles_per_frame):,.0f} frames/s at {cost.clock_mhz:g} MHz; "

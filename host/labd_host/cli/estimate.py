@@ -81,8 +81,7 @@ def _print(design: Design, found: Estimate, clock_mhz: float) -> None:
     first, *others = found.slowest(NAMED)
     console.print(f"bottleneck: {_said(first)}; then {', '.join(map(_said, others))}", soft_wrap=True)
     if first.op == "IODMA":
-        layer = next(node for node in found.slowest(len(found.nodes)) if node.op != "IODMA")
-        alone = clock_mhz * 1e6 / layer.interval_cycles
+        alone = clock_mhz * 1e6 / found.slowest_layer.interval_cycles
         console.print(
             f"the DMA is the ceiling and no folding moves it: the layers alone would reach {alone:,.0f} frames/s",
             soft_wrap=True,

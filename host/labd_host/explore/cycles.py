@@ -65,6 +65,11 @@ class Estimate:
         """The *count* slowest nodes, the bottleneck first; of equally slow ones the first in the stream."""
         return tuple(sorted(self.nodes, key=lambda node: -node.interval_cycles)[:count])
 
+    @property
+    def slowest_layer(self) -> NodeCycles:
+        """The slowest node that a folding can change, so of all but the DMAs; of several, the first."""
+        return next(node for node in self.slowest(len(self.nodes)) if node.op != "IODMA")
+
     def frames_per_s(self, clock_mhz: float) -> float:
         """The rate at *clock_mhz* once the pipeline is full."""
         return clock_mhz * 1e6 / self.cycles_per_frame

@@ -16,12 +16,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from labd_host.emulation.golden_layers import Layer, Mvau, SlidingWindow, Thresholding
-from labd_host.flow.folding import Attribute
 from labd_shared.datatypes import parse_datatype
 
-Settings = Mapping[str, Attribute]
+if TYPE_CHECKING:
+    from labd_host.flow.folding import Attribute  # labd_host.flow imports this module
+
+Settings = Mapping[str, "Attribute"]
 
 # A block RAM of 18 kbit: width it offers in bits -> words, as a simple dual-port memory.
 RAMB18_WORDS = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}

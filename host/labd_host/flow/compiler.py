@@ -17,10 +17,11 @@ import numpy.typing as npt
 from labd_host.emulation.golden import GoldenModel
 from labd_host.emulation.golden_layers import Network
 from labd_host.explore.cycles import Estimate, estimate
+from labd_host.explore.parts import part_of
 from labd_host.flow.admission import check_export, check_network
 from labd_host.flow.auto_folding import AutoFolding, Wanted
 from labd_host.flow.describe import describe
-from labd_host.flow.estimate import ESTIMATE_FILE, RESOURCES, Cost, cost_of
+from labd_host.flow.estimate import ESTIMATE_FILE, RESOURCES, Cost, amounts, cost_of
 from labd_host.flow.finn_door import Finn, Model, tool_versions
 from labd_host.flow.folding import Attribute, Folding, check_folding, folding_of, to_json
 from labd_host.flow.graph import Graph, Values
@@ -248,7 +249,6 @@ class _Run:
             self._finn.resources(model),
             clock_mhz=clock_mhz,
             part=PART,
-            part_has=self._finn.part_resources()[0],
         )
         cost.write(self._out)
         return Compiled(
@@ -355,7 +355,7 @@ class _Run:
             return {kind: sum(uses[kind] for uses in nodes) for kind in RESOURCES}
 
         auto = AutoFolding(network, lambda cycles: self._finn.set_folding(model, cycles), sums)
-        return auto.choose(folding, self._finn.part_resources()[1])
+        return auto.choose(folding, amounts(part_of(PART).recommended))
 
     def _golden(self, source: Path, name: str) -> GoldenModel:
         """The golden model, as its file holds it."""

@@ -4,16 +4,18 @@ Cycles are those of labd's cycle model: FINN's, with DMAs, restarts and width co
 BRAM18, URAM and DSP are FINN's own estimates of its layers; FIFOs, width converters, DMAs and the shell come
 on top.
 
-Source: finn-plus 1.6.1, node_res_estimation of each node; what the FPGA has is FINN's, too, util/platforms.py.
+Source: finn-plus 1.6.1, node_res_estimation of each node; what the FPGA has: `labd_host.explore.parts`.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.explore.cycles import Estimate
+from labd_host.explore.cycles import Estimate, NodeCycles
+from labd_host.explore.parts import part_of
+from labd_host.explore.resources import Resources
 from labd_host.flow.records import written
 
 ESTIMATE_FILE = "estimate.json"
@@ -24,29 +26,17 @@ _ORIGIN = (
 )
 
 
-@dataclass(frozen=True)
-class NodeCost:
-    """One node of a folded network.
+@dataclass(frozen=True, kw_only=True)
+class NodeCost(NodeCycles):
+    """One node of a folded network: its cycles, and what it takes of the FPGA.
 
     Attributes:
-        name, op: As in `labd_host.explore.cycles.NodeCycles`.
         folding: "PE" and "SIMD" -> value; what it has of them.
-        cycles: Clock cycles a frame; of a layer FINN's own number.
-        restart_cycles: What it needs on top before the next frame.
         uses: Resource -> how many; None where FINN estimates nothing (DMAs, width converters).
     """
 
-    name: str
-    op: str
     folding: Mapping[str, int]
-    cycles: int
-    restart_cycles: int
     uses: Mapping[str, int] | None
-
-    @property
-    def interval_cycles(self) -> int:
-        """From the beginning of one frame to that of the next."""
-        return self.cycles + self.restart_cycles
 
 
 @dataclass(frozen=True)
@@ -58,14 +48,17 @@ class Cost:
         cycles: The cycle model of the whole.
         clock_mhz: For frames a second.
         part: The FPGA.
-        part_has: Resource -> how many.
     """
 
     nodes: tuple[NodeCost, ...]
     cycles: Estimate
     clock_mhz: float
     part: str
-    part_has: Mapping[str, int]
+
+    @property
+    def part_has(self) -> dict[str, int]:
+        """Resource -> how many the FPGA has."""
+        return amounts(part_of(self.part).holds)
 
     @property
     def sums(self) -> dict[str, int]:
@@ -79,19 +72,13 @@ class Cost:
             kind: sums - self.part_has[kind] for kind, sums in self.sums.items() if sums > self.part_has[kind]
         }
 
-    @property
-    def slowest_layer(self) -> NodeCost:
-        """Of all but the DMAs; of several, the first."""
-        inside = (node for node in self.nodes if node.op != "IODMA")
-        return max(inside, key=lambda node: node.interval_cycles)
-
     def frames_per_s(self, cycles: int) -> float:
         """The rate of something that takes *cycles* a frame."""
         return self.clock_mhz * 1e6 / cycles
 
     def record(self) -> dict[str, Any]:
         """The estimate as JSON-able data."""
-        slowest = self.slowest_layer
+        slowest = self.cycles.slowest_layer
         return {
             "origin": _ORIGIN,
             "clock_mhz": self.clock_mhz,
@@ -135,18 +122,15 @@ def cost_of(
     *,
     clock_mhz: float,
     part: str,
-    part_has: Mapping[str, int],
 ) -> Cost:
     """Cycles, folding and resources of the same nodes, put together by name."""
     nodes = [
-        NodeCost(
-            node.name,
-            node.op,
-            folding.get(node.name, {}),
-            node.cycles,
-            node.restart_cycles,
-            uses.get(node.name),
-        )
+        NodeCost(**asdict(node), folding=folding.get(node.name, {}), uses=uses.get(node.name))
         for node in cycles.nodes
     ]
-    return Cost(tuple(nodes), cycles, clock_mhz, part, part_has)
+    return Cost(tuple(nodes), cycles, clock_mhz, part)
+
+
+def amounts(cells: Resources) -> dict[str, int]:
+    """*cells* of an FPGA by the names that FINN's estimates go by: Resource -> how many."""
+    return {kind: int(getattr(cells, kind.lower())) for kind in RESOURCES}

@@ -29,7 +29,7 @@ import numpy as np
 
 from labd_host.flow.folding import KEYS
 from labd_host.flow.graph import Graph, Node, Trace, Values
-from labd_host.flow.stages import BOARD, PART, Step
+from labd_host.flow.stages import PART, Step
 from labd_host.networks.exported import load_qonnx
 from labd_shared.errors import ArtifactError, IllegalFolding, LabdError, SetupError, StageFailed, unknown_name
 
@@ -257,23 +257,6 @@ class Finn:
         return {
             name: {kind: math.ceil(uses[theirs]) for kind, theirs in _RESOURCES.items()}
             for name, uses in found.items()
-        }
-
-    def part_resources(self) -> tuple[dict[str, int], dict[str, int]]:
-        """What the FPGA of `BOARD` has, and how much of it FINN recommends to fill.
-
-        Both LUT, BRAM18, URAM, DSP -> how many.
-        """
-        from finn.util.platforms import platforms
-
-        with self._hushed("look up the FPGA"):
-            platform = platforms[BOARD]()
-            regions = zip(*platform.compute_resources, strict=True)
-            has = dict(zip(("LUT", "FF", "BRAM18", "URAM", "DSP"), map(sum, regions), strict=True))
-            shares = dict(zip(has, platform.res_limits, strict=True))
-        kinds = tuple(_RESOURCES)
-        return {kind: has[kind] for kind in kinds}, {
-            kind: math.floor(has[kind] * shares[kind]) for kind in kinds
         }
 
     def set_folding(self, model: Model, cycles_per_frame: int) -> dict[str, dict[str, Attribute]]:

@@ -70,6 +70,7 @@ def test_the_lock_is_free_once_its_holders_link_is_gone(lab, proxy):
         proxy.end()
         with lab.connect() as connection, session(connection) as opened:
             opened.lock("validate")
+            assert opened.ask("hello")["owner"]["what"] == "validate"
 
 
 @pytest.mark.parametrize("path", ["../out", "/etc/passwd", "bundle/../../out", "a//b", ".ssh/key", "a\nb"])
