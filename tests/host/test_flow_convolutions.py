@@ -15,6 +15,7 @@ from labd_host.flow.folding import check_folding
 from labd_host.networks.exported import Exported
 from labd_shared.errors import IllegalFolding, StageMismatch
 from support.convolutional import images, write_network
+from support.foldings import random_folding
 
 UNFOLDED = Folding("none", {}, {})
 NAMES = ["exported", "tidy", "prepost", "streamlined", "hardware", "partition", "folded", "golden", "answers"]
@@ -98,33 +99,12 @@ def test_layers_take_the_cycles_that_finn_expects_in_any_legal_folding(small):
     with Finn() as finn:
         model = finn.load(path)
         for _ in range(20):
-            settings = drawn_folding(draw, layers)
+            settings = random_folding(draw, layers)
             check_folding(layers, settings)
             finn.set_attributes(model, settings)
             network = describe(finn.graph(model), "small", finn.edges(model))
             ours = {layer.name: layer_cycles(layer) for layer in network.layers}
             assert ours == finn.expected_cycles(model), settings
-
-
-def drawn_folding(draw, layers):
-    def divisor(extent):
-        return draw.choice([each for each in range(1, extent + 1) if extent % each == 0])
-
-    settings = {}
-    for layer in layers:
-        if isinstance(layer, Mvau):
-            settings[layer.name] = {"PE": divisor(layer.mh), "SIMD": divisor(layer.mw)}
-        elif isinstance(layer, SlidingWindow):
-            whole = not layer.depthwise and draw.random() < 0.3
-            simd = layer.channels if whole else divisor(layer.channels)
-            settings[layer.name] = {"SIMD": simd, "parallel_window": int(whole)}
-        elif isinstance(layer, MaxPool):
-            settings[layer.name] = {"PE": list(settings.values())[-1]["SIMD"]}
-        else:
-            settings[layer.name] = {
-                "PE": divisor(layer.labels if isinstance(layer, LabelSelect) else layer.channels)
-            }
-    return settings
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from labd_host.networks import launch, network, trained_record
 from labd_host.networks.progress import Progress
 from labd_host.networks.trained import TRAINED
 from labd_shared.errors import BuildError, DataMissing, SetupError, UsageError
+from support.training import empty_mnist
 
 TFC = network("tfc-w1a1")
 PROGRESS = {
@@ -28,15 +29,7 @@ PROGRESS = {
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     """A folder with files of the names MNIST's have: enough for a process that never opens them."""
-    folder = tmp_path / "data" / "mnist"
-    folder.mkdir(parents=True)
-    for name in (
-        "train-images-idx3-ubyte",
-        "train-labels-idx1-ubyte",
-        "t10k-images-idx3-ubyte",
-        "t10k-labels-idx1-ubyte",
-    ):
-        (folder / name).touch()
+    empty_mnist(tmp_path / "data")
     monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "data"))
     monkeypatch.setenv("LABD_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))

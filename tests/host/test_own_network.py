@@ -12,6 +12,7 @@ from labd_host.networks import Conv, launch, network, read_network, resolve, tra
 from labd_host.networks.trained import TRAINED
 from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, UsageError
 from support.paths import ROOT
+from support.training import empty_mnist, train_python
 
 EXAMPLE = (ROOT / "docs" / "own-network.md").read_text().split("```toml\n")[1].split("```")[0]
 NAME = "digits-w1a2"
@@ -114,17 +115,9 @@ def test_labd_networks_shows_what_is_in_a_file(digits, tmp_path, monkeypatch):
 
 
 def test_a_training_keeps_the_definition_and_is_resumed_with_no_other(digits, tmp_path, monkeypatch):
-    data = tmp_path / "data" / "mnist"
-    data.mkdir(parents=True)
-    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        (data / f"{name}-ubyte").touch()
+    empty_mnist(tmp_path / "data")
     monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "data"))
-    python = tmp_path / "python"
-    python.write_text(
-        f"#!/bin/sh\necho '{{\"note\": \"'$3'\"}}'\n"
-        f'cp {TRAINED}/tfc-w1a1.json "$5/{NAME}.json"\ntouch "$5/last.pt"\necho \'{{"trained": true}}\'\n'
-    )
-    python.chmod(0o755)
+    python = train_python(tmp_path / "python", NAME, "$3")
     out, noted = tmp_path / "out", []
     assert launch.train(read_network(digits), out, note=noted.append, python=python) == trained_record(
         "tfc-w1a1"

@@ -13,8 +13,8 @@ from labd_host.downloads import Limits
 from labd_host.networks import NETWORKS, launch, network, trained_record
 from labd_host.networks.pretrained import checksum, fetch
 from labd_host.networks.table import parse_table
-from labd_host.networks.trained import TRAINED
 from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, UsageError
+from support.training import empty_mnist, train_python
 
 WEIGHTS = b"any bytes: what is in them is not looked at here"
 FILE = f"tfc_1w1a-{hashlib.sha256(WEIGHTS).hexdigest()[:8]}.pth"
@@ -112,17 +112,9 @@ def test_an_address_without_a_checksum_is_refused(address):
 
 @pytest.mark.parametrize(("epochs", "asked"), [(None, 0), (7, 7)])
 def test_the_process_gets_the_weights_and_resuming_knows(tmp_path, cache, server, monkeypatch, epochs, asked):
-    data = tmp_path / "data" / "mnist"
-    data.mkdir(parents=True)
-    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        (data / f"{name}-ubyte").touch()
+    empty_mnist(tmp_path / "data")
     monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "data"))
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\necho \'{{"note": "\'"$*"\'"}}\'\n'
-        f'cp {TRAINED}/tfc-w1a1.json "$5/"\ntouch "$5/last.pt"\necho \'{{"trained": true}}\'\n'
-    )
-    python.chmod(0o755)
+    python = train_python(tmp_path / "python", "tfc-w1a1", "$*")
     noted, out, tfc = [], tmp_path / "out", published_at(server)
     settings = {"note": noted.append, "python": python}
     assert launch.train(tfc, out, epochs=epochs, pretrained=True, **settings) == trained_record("tfc-w1a1")

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from labd_host.emulation.golden_layers import LabelSelect, MaxPool, Mvau, SlidingWindow
+from labd_host.emulation.golden_layers import MaxPool, SlidingWindow
 from labd_host.explore.cycles import estimate
 from labd_host.explore.design import design_of
 from labd_host.flow import Folding, compile_network, load_folding
@@ -24,6 +24,7 @@ from labd_host.networks.trained import TRAINED
 from labd_shared.datasets import read_official
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch
+from support.foldings import random_folding
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -159,28 +160,6 @@ def test_its_layers_take_the_cycles_that_finn_expects_in_any_folding(vgg9):
             nodes = estimate(design.layers, design.inputs, design.outputs).nodes
             expected = finn.expected_cycles(model)
             assert {node.name: node.cycles for node in nodes if node.name in expected} == expected, settings
-
-
-def random_folding(draw, layers):
-    """Legal values; the window of a pool is folded like the pool, every third other one leaves whole."""
-
-    def divisor(extent, least=1):
-        return draw.choice([each for each in range(least, min(extent, 64) + 1) if extent % each == 0])
-
-    settings = {}
-    for layer in layers:
-        if isinstance(layer, Mvau):
-            settings[layer.name] = {"PE": divisor(layer.mh), "SIMD": divisor(layer.mw, least=3)}
-        elif isinstance(layer, SlidingWindow):
-            parallel = not layer.depthwise and draw.random() < 0.3
-            simd = layer.channels if parallel else divisor(layer.channels)
-            settings[layer.name] = {"SIMD": simd, "parallel_window": int(parallel)}
-        elif isinstance(layer, MaxPool):
-            settings[layer.name] = {"PE": simd}
-        else:
-            extent = layer.labels if isinstance(layer, LabelSelect) else layer.channels
-            settings[layer.name] = {"PE": divisor(extent)}
-    return settings
 
 
 def test_the_lab_s_folding_of_cnv_fits_its_layers(vgg9):

@@ -98,6 +98,11 @@ class Mvau:
         return self.vectors * self.mh
 
 
+def windows_along(pixels: int, kernel: int, stride: int, dilation: int) -> int:
+    """How many windows lie side by side along *pixels* pixels; below 1 where none fits."""
+    return (pixels - dilation * (kernel - 1) - 1) // stride + 1
+
+
 @dataclass(frozen=True)
 class SlidingWindow:
     """The windows of a feature map, as a convolution or a pool takes them (FINN's ConvolutionInputGenerator).
@@ -138,12 +143,12 @@ class SlidingWindow:
     @property
     def out_height(self) -> int:
         """Windows from top to bottom; below 1 where none fits."""
-        return (self.height - self.dilation_h * (self.kernel_h - 1) - 1) // self.stride_h + 1
+        return windows_along(self.height, self.kernel_h, self.stride_h, self.dilation_h)
 
     @property
     def out_width(self) -> int:
         """Windows from left to right; below 1 where none fits."""
-        return (self.width - self.dilation_w * (self.kernel_w - 1) - 1) // self.stride_w + 1
+        return windows_along(self.width, self.kernel_w, self.stride_w, self.dilation_w)
 
     @property
     def in_values(self) -> int:

@@ -18,6 +18,7 @@ from labd_host.emulation.golden_layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    windows_along,
 )
 from labd_shared.datatypes import Datatype, parse_datatype
 from labd_shared.errors import UsageError
@@ -49,12 +50,12 @@ class Windows:
     @property
     def out_height(self) -> int:
         """Windows from top to bottom."""
-        return (self.height - self.dilation_h * (self.kernel_h - 1) - 1) // self.stride_h + 1
+        return windows_along(self.height, self.kernel_h, self.stride_h, self.dilation_h)
 
     @property
     def out_width(self) -> int:
         """Windows from left to right."""
-        return (self.width - self.dilation_w * (self.kernel_w - 1) - 1) // self.stride_w + 1
+        return windows_along(self.width, self.kernel_w, self.stride_w, self.dilation_w)
 
     @property
     def count(self) -> int:

@@ -1,0 +1,34 @@
+"""Random legal foldings, to compare labd's figures with FINN's over many."""
+
+from labd_host.emulation.golden_layers import LabelSelect, MaxPool, Mvau, SlidingWindow
+
+MOST = 64  # values of a factor: wider streams than FINN allows would follow
+MOST_SIMD_FOLD = 1024
+
+
+def random_folding(draw, layers):
+    """Node -> PE, SIMD, ...; the window of a pool is folded like the pool, every third other one leaves whole.
+
+    Args:
+        draw: A `random.Random`.
+        layers: Of the golden model, in the order of the stream.
+    """
+
+    def divisor(extent, least=1):
+        return draw.choice([each for each in range(least, min(extent, MOST) + 1) if extent % each == 0])
+
+    settings = {}
+    for layer in layers:
+        if isinstance(layer, Mvau):
+            least = -(-layer.mw // MOST_SIMD_FOLD)
+            settings[layer.name] = {"PE": divisor(layer.mh), "SIMD": divisor(layer.mw, least)}
+        elif isinstance(layer, SlidingWindow):
+            whole = not layer.depthwise and draw.random() < 0.3
+            simd = layer.channels if whole else divisor(layer.channels)
+            settings[layer.name] = {"SIMD": simd, "parallel_window": int(whole)}
+        elif isinstance(layer, MaxPool):
+            settings[layer.name] = {"PE": simd}
+        else:
+            extent = layer.labels if isinstance(layer, LabelSelect) else layer.channels
+            settings[layer.name] = {"PE": divisor(extent)}
+    return settings
