@@ -1,6 +1,7 @@
 """Fixtures of the host's tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,11 @@ def compiled(tmp_path_factory, proof_images):
         out=tmp_path_factory.mktemp("compiled"),
         images=proof_images,
     )
+
+
+@pytest.fixture
+def ctrl_c():
+    """A process started in the background ignores Ctrl-C, and so would these tests and what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

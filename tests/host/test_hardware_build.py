@@ -182,14 +182,6 @@ def test_a_build_that_takes_too_long_is_ended_although_it_talks(bench, tmp_path)
     assert left_behind(tmp_path) == []
 
 
-@pytest.fixture
-def ctrl_c():
-    """A process started in the background ignores Ctrl-C, and so would these tests."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_the_whole_tree_and_the_build_goes_on_afterwards(bench, tmp_path):
     def interrupt():

@@ -89,6 +89,7 @@ def test_boards_prints_a_table_and_exits_well_although_one_is_down(deployed, fab
     assert "09: board 09 at 127.0.0.1:1 does not answer" in table.stderr
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_within_two_seconds_and_leaves_nothing_on_the_board(
     lab, make_bundle, make_wheel, running, wait_until, verified
 ):
@@ -129,6 +130,7 @@ def test_ctrl_c_ends_within_two_seconds_and_leaves_nothing_on_the_board(
     assert wait_until(lambda: not (board.labd / ".owner").exists())
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_during_a_deploy_to_two_boards_takes_both_back(
     lab, make_board, make_bundle, make_wheel, tmp_path, wait_until
 ):
