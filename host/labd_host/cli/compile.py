@@ -172,11 +172,16 @@ def _fit(cost: Cost) -> str:
 
 
 def _stage_table(compiled: Compiled) -> Table:
+    from rich import box
     from rich.table import Table
 
     from labd_host.flow.records import NOT_BEFORE
 
-    table = Table("stage", "nodes", "compared with", "tensors", "values", "differ", "s", title="stages")
+    table = Table(title="stages", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for heading in ("stage", "compared with"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("nodes", "tensors", "values", "differ", "s"):
+        table.add_column(heading, justify="right")
     again = any(stage.reused or stage.why != NOT_BEFORE for stage in compiled.stages)
     if again:
         table.add_column("made")
@@ -186,7 +191,7 @@ def _stage_table(compiled: Compiled) -> Table:
             (str(proof.tensors), f"{proof.elements:,}", str(proof.mismatches)) if proof.against else ("",) * 3
         )
         made = ["again" if stage.why else "reused"] if again else []
-        table.add_row(stage.name, str(stage.nodes), proof.against, *numbers, f"{stage.seconds:.1f}", *made)
+        table.add_row(stage.name, proof.against, str(stage.nodes), *numbers, f"{stage.seconds:.1f}", *made)
     many = [f", answers on {stage.proof.images}" for stage in compiled.stages if stage.name == "answers"]
     table.caption = f"on {compiled.stages[0].proof.images} images{''.join(many)}"
     return table
