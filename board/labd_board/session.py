@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
 
@@ -130,18 +129,27 @@ def packed_root() -> Path:
     release = current_release()
     if release is not None:
         return release.root / "datasets"
-    return Path(tempfile.gettempdir()) / "labd-datasets-{}".format(os.geteuid())
+    return _own_temporary("datasets")
 
 
 def runs_folder() -> Path:
     """Where unfinished runs are kept: in the labd folder on the board, else in a temporary one of this user."""
     release = current_release()
-    if release is not None:
-        folder = release.root / "runs"
-    else:
-        folder = Path(tempfile.gettempdir()) / "labd-runs-{}".format(os.geteuid())
+    folder = release.root / "runs" if release is not None else _own_temporary("runs")
     folder.mkdir(mode=0o755, exist_ok=True)
     return folder
+
+
+def _own_temporary(name: str) -> Path:
+    """Of this user, so that nobody else's is in the way."""
+    return _temporary_root() / "labd-{}-{}".format(name, os.geteuid())
+
+
+def _temporary_root() -> Path:
+    """Where there is no labd folder: off a board."""
+    import tempfile
+
+    return Path(tempfile.gettempdir())
 
 
 @contextlib.contextmanager
@@ -152,7 +160,7 @@ def held_board() -> Iterator[None]:
         BoardBusy: another process runs on it; the facts name it.
     """
     release = current_release()
-    folder = release.root if release is not None else Path(tempfile.gettempdir())
+    folder = release.root if release is not None else _temporary_root()
     path = folder / "logic.lock"
     handle = _open_for_all(path)
     try:

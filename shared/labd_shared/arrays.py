@@ -1,13 +1,14 @@
-"""Named arrays in one .npz: written with the same bytes every time, read without trust."""
+"""Named arrays in one .npz: written with the same bytes every time, read without trust.
+
+zipfile is imported where it is used: most commands on a board start without it.
+"""
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Dict, Union
 
 import numpy as np
 
-from labd_shared.archive import add_member
 from labd_shared.errors import ArtifactError
 
 MAX_NPZ_BYTES = 256 << 20
@@ -15,6 +16,10 @@ MAX_NPZ_BYTES = 256 << 20
 
 def save_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
     """Write *arrays* (no object arrays); names in order, fixed dates, so that the digest says the content."""
+    import zipfile
+
+    from labd_shared.archive import add_member
+
     with zipfile.ZipFile(str(path), "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(arrays):
             buffer = io.BytesIO()
@@ -30,6 +35,8 @@ def load_npz(path: Union[str, Path], max_bytes: int = MAX_NPZ_BYTES) -> Dict[str
     Raises:
         ArtifactError: no readable .npz, too large, or it holds objects.
     """
+    import zipfile
+
     rebuild = "make the file again; it is damaged or not ours"
     try:
         with zipfile.ZipFile(str(path)) as archive:

@@ -1,10 +1,9 @@
-"""A bundle: a folder, or the same as one .zip, whose manifest names every file with its sha256."""
+"""A bundle: a folder, or the same as one .zip, whose manifest names every file with its sha256.
 
-import shutil
-import tempfile
+What only a .zip needs is imported there: on a board a bundle is a folder.
+"""
+
 import weakref
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple, Union
 
@@ -31,6 +30,8 @@ class Bundle(object):
         self.folder = folder
         self.manifest = manifest
         if temporary:  # unpacked from a .zip: it goes when the bundle goes
+            import shutil
+
             weakref.finalize(self, shutil.rmtree, str(folder), True)
 
     def path(self, name: str) -> Path:
@@ -76,6 +77,9 @@ def open_bundle(path: Union[str, Path]) -> Bundle:
     where = Path(path)
     if not where.is_file():
         return Bundle(where, _verified(where))
+    import shutil
+    import tempfile
+
     unpacked = Path(tempfile.mkdtemp(prefix="labd-bundle-"))
     try:
         _unzip(where, unpacked)
@@ -118,6 +122,10 @@ def _verified(folder: Path) -> Manifest:
 
 def _unzip(archive_path: Path, folder: Path) -> None:
     """Unpack exactly the files the manifest inside names, each bounded by the size it states."""
+    import shutil
+    import zipfile
+    import zlib
+
     again = "copy or build the bundle again"
     try:
         with zipfile.ZipFile(str(archive_path)) as archive:

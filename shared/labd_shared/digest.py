@@ -1,16 +1,24 @@
 """One way to hash files, images and JSON."""
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
+
+if TYPE_CHECKING:
+    import hashlib
 
 CHUNK_BYTES = 1 << 20
 
 
+def _sha256(data: bytes = b"") -> "hashlib._Hash":
+    import hashlib  # and with it OpenSSL, 3.7 MB: not paid for by who only streams
+
+    return hashlib.sha256(data)
+
+
 def file_sha256(path: Union[str, Path]) -> str:
     """Hex sha256 of a file, read in chunks."""
-    digest = hashlib.sha256()
+    digest = _sha256()
     with open(str(path), "rb") as handle:
         for chunk in iter(lambda: handle.read(CHUNK_BYTES), b""):
             digest.update(chunk)
@@ -19,7 +27,7 @@ def file_sha256(path: Union[str, Path]) -> str:
 
 def bytes_sha256(data: bytes) -> str:
     """Hex sha256 of *data*."""
-    return hashlib.sha256(data).hexdigest()
+    return _sha256(data).hexdigest()
 
 
 def json_sha256(value: Any) -> str:
@@ -34,4 +42,4 @@ def image_digest(image_bytes: bytes) -> int:
 
     Predictions are compared by this, never by row number: archives of one data set differ in order.
     """
-    return int.from_bytes(hashlib.sha256(image_bytes).digest()[:8], "big")
+    return int.from_bytes(_sha256(image_bytes).digest()[:8], "big")

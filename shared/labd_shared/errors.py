@@ -5,7 +5,6 @@ Standard library only. An error says *what* happened in one sentence with both v
 `LabdError` is a bug of ours and shows its traceback.
 """
 
-import difflib
 from typing import Any, Dict, Iterable, List, Type
 
 
@@ -264,6 +263,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], fix: str = "") -> U
     no network named 'tfc-w1a'; known: cnv-w1a1, tfc-w1a1
       fix: did you mean 'tfc-w1a1'?
     """
+    import difflib  # where there is something to say only
+
     choices = sorted(known)
     near = difflib.get_close_matches(name, choices, 1)
     hint = "did you mean {!r}?".format(near[0]) if near else fix

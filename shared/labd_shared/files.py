@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Iterator, Union
 
@@ -32,6 +31,8 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written there.
     """
+    import tempfile  # with shutil and every compressor: not paid for by who only reads
+
     target = Path(str(path))
     handle, name = tempfile.mkstemp(prefix=target.name + ".", dir=str(target.parent))
     os.close(handle)
