@@ -41,12 +41,12 @@ test-host: $(VENV)/labd-installed
 	$(HOST) -m labd_host.environments ensure board --optional >/dev/null
 	$(HOST) -m pytest -n $(WORKERS) -q $(HOST_TESTS)
 
-# The board's code on the Pythons of the images; a missing one is named, not failed.
+# The board's code on the Pythons of the images and in 32 bits; a missing one is named, not failed.
 test-images: $(VENV)/labd-installed
-	@set -e; for name in py36 py38 py310; do \
+	@set -e; for name in py36 py38 py310 i386; do \
 	  python=$$($(HOST) -m labd_host.environments ensure $$name --optional); \
 	  if [ -n "$$python" ]; then echo "== $$name"; \
-	    PYTHONPATH=$(CURDIR)/board:$(CURDIR)/shared $$python -m pytest -q $(BOARD_TESTS); fi; \
+	    PYTHONPATH=$(CURDIR)/board:$(CURDIR)/shared $$python -m pytest -q -p no:cacheprovider $(BOARD_TESTS); fi; \
 	done
 
 test-train: $(VENV)/labd-installed

@@ -36,7 +36,7 @@ setup(
     package_dir={"": "host"},
     package_data={
         "labd_host": ["py.typed"],
-        "labd_host.environments": ["*.txt"],
+        "labd_host.environments": ["*.txt", "*.sh"],
         "labd_host.explore": ["*.json"],
         "labd_host.networks": ["*.toml", "trained/*"],
         "labd_host.remote": ["*.toml"],

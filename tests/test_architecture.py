@@ -83,6 +83,12 @@ def test_the_board_needs_numpy_and_the_standard_library_only(part, path):
     )
 
 
+@pytest.mark.parametrize("part, path", sources())
+def test_no_check_is_an_assert_that_python_o_leaves_out(part, path):
+    found = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+    assert found == [], "raise a LabdError with both values"
+
+
 def tracked(*patterns):
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *patterns],

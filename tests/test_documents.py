@@ -74,3 +74,12 @@ def test_every_test_that_keeps_a_pain_away_is_there():
     assert len(named) > 40
     for path, name in named:
         assert f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+def test_no_pain_and_no_bug_of_the_collection_is_left_out():
+    pains, bugs = (ROOT / "docs" / "pains.md").read_text().split("## Bugs upstream")
+    for part, most in ((pains, 49), (bugs, 29)):
+        rows = [line for line in part.splitlines() if re.match(r"\| \d", line)]
+        numbers = [int(number) for row in rows for number in row.split("|")[1].split(",")]
+        assert sorted(numbers) == list(range(1, most + 1))
+        assert all("`tests/" in row for row in rows)

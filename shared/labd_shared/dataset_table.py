@@ -53,7 +53,7 @@ class DatasetSpec(NamedTuple):
 
     def coarse_labels(self, labels: np.ndarray) -> np.ndarray:
         """The coarse labels, uint8 as *labels* in shape; those must be labels of the data set."""
-        return np.take(np.array(self.coarse_of, np.uint8), labels)
+        return np.asarray(np.array(self.coarse_of, np.uint8)[labels])  # np.take refuses int64 on 32 bits
 
 
 _IDX = OfficialForm(

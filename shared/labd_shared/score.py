@@ -54,8 +54,9 @@ def score(spec: DatasetSpec, labels: np.ndarray, best: np.ndarray) -> Dict[str, 
 
 
 def _per_class(spec: DatasetSpec, labels: np.ndarray, right: np.ndarray) -> List[Dict[str, Any]]:
-    totals = np.bincount(labels, minlength=len(spec.class_names))
-    hits = np.bincount(labels[right], minlength=len(spec.class_names))
+    places = labels.astype(np.intp)  # bincount takes no int64 where a word has 32 bits, as on the boards
+    totals = np.bincount(places, minlength=len(spec.class_names))
+    hits = np.bincount(places[right], minlength=len(spec.class_names))
     return [
         {
             "label": label,

@@ -6,6 +6,8 @@ import pytest
 
 from labd_board import accelerator as accelerator_module
 from labd_board.accelerator import Accelerator
+from labd_board.device import Registers
+from labd_board.dma import DmaEngine
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import (
     ClockRefused,
@@ -17,6 +19,7 @@ from labd_shared.errors import (
     UsageError,
     WrongTarget,
 )
+from labd_shared.registers import Control
 from support.bundles import darkness, fake_board, write_bundle
 
 
@@ -52,6 +55,20 @@ def test_the_sink_is_started_before_the_source(bundle, images):
         accelerator.run(images)
     starts = [name for name, register, _ in board.history if register == "CONTROL"]
     assert starts == ["odma0", "idma0"]
+
+
+def test_both_words_of_a_buffer_s_address_are_written():
+    written = []
+
+    class Recording(Registers):
+        def read(self, offset):
+            return int(Control.IDLE)
+
+        def write(self, offset, value):
+            written.append((offset, value))
+
+    DmaEngine("idma0", Recording()).start(0xB0000000A, 3)
+    assert written == [(0x10, 0xA), (0x14, 0xB), (0x1C, 3), (0x00, 1)]
 
 
 def test_no_images_give_no_answers(bundle):

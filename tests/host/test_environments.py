@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from labd_host import environments
-from labd_host.environments import ENVIRONMENTS, Environment
+from labd_host.environments import ENVIRONMENTS, Environment, Userland
 from labd_shared.errors import SetupError, ToolNotFound, UnknownName
 
 
 def test_every_environment_has_its_two_files_and_every_requirement_a_pinned_version():
-    for name in ENVIRONMENTS:
+    for name, environment in ENVIRONMENTS.items():
+        if isinstance(environment, Userland):
+            continue  # Debian's release pins its packages
         asked = (environments.HERE / f"{name}.txt").read_text().splitlines()
         pinned = {
             line.split("==")[0].lower().replace("_", "-")

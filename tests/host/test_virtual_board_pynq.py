@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import asyncssh
@@ -9,9 +10,11 @@ import pytest
 
 from labd_host.emulation import virtual_board
 from labd_host.emulation.contiguous_memory import CMA_BYTES
+from labd_host.hardware import hwh_writer
 from labd_host.remote import hostkeys
 from support.board_programs import board_without_ssh
-from support.emulated import write_emulated_bundle
+from support.emulated import INPUT, OUTPUT, write_emulated_bundle
+from support.paths import ROOT
 
 ORDINARY = Path(__file__).parent.parent / "support" / "ordinary_board_script.py"
 
@@ -149,6 +152,54 @@ print(json.dumps([achieved, Clocks.cpu_mhz]))
     )
     assert seen == [[50.0, 142.857143, 200.0], 650.0]
     assert board.logic.facts()["fclk0_mhz"] == 200.0
+
+
+def test_addresses_are_those_of_the_hwh_although_pynq_remembers_an_older_one(board, tmp_path, monkeypatch):
+    """pynq 3 keeps what it read of a .hwh under the digest of the bitfile alone (PYNQ#1409, #1652)."""
+    bundle = write_emulated_bundle(tmp_path / "moved")
+    environment = {
+        **board.environment(),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "board"), str(ROOT / "shared")]),
+    }
+    process = board.start(
+        [
+            "-c",
+            OPEN
+            + """
+from pynq.pl_server import embedded_device, global_state
+from labd_board.pynq_device import PynqDevice
+bitfile, state = sys.argv[1:]
+global_state.STATE_DIR, embedded_device.__file__ = state, state + "/embedded_device.py"
+overlay, device = Overlay(bitfile), pynq.Device.active_device
+embedded_device.EmbeddedDevice.gen_cache(device, overlay, overlay.parser)
+print("remembered", flush=True)
+input()
+
+def remembered(device, bitfile, partial=False):
+    parser = embedded_device._get_bitstream_handler(bitfile)._get_cache()
+    parser.refresh_hierarchy_dict()
+    return parser
+
+type(device).get_bitfile_metadata = remembered
+overlay = Overlay(bitfile)
+seen = [overlay.ip_dict["odma0"]["phys_addr"], error_of(lambda: overlay.odma0.read(0))[1]]
+ours = PynqDevice()
+ours.program(bitfile)
+print(json.dumps(seen + [ours.registers("odma0").read(0)]))
+""",
+        ],
+        *(bundle / "accel.bit", tmp_path),
+        environment=environment,
+    )
+    assert process.stdout.readline() == "remembered\n"
+    monkeypatch.setattr(hwh_writer, "FIRST_ADDRESS", 0x43C0_0000)
+    hwh_writer.write_hwh(bundle / "accel.hwh", clock_mhz=100.0, inputs=(INPUT,), outputs=(OUTPUT,))
+    output, errors = process.communicate("\n", timeout=60)
+    assert output, errors
+    address, refused, control = json.loads(output)
+    assert address == 0x4000_1000, "pynq's own view is stale"
+    assert refused == "nothing answers at address 0x40001000: a real board would hang here"
+    assert control == 0b0100, "idle"
 
 
 def test_freed_buffers_return_to_the_contiguous_memory(board):

@@ -31,7 +31,7 @@ EVERY_DATATYPE = ["BINARY", "BIPOLAR", "TERNARY"] + [
 
 def some_values(datatype, shape, rng):
     """Random legal values with both ends of the range among them."""
-    values = rng.randint(datatype.low, datatype.high + 1, size=shape).astype(np.int64)
+    values = rng.randint(datatype.low, datatype.high + 1, size=shape, dtype=np.int64)
     values.flat[0], values.flat[-1] = datatype.low, datatype.high
     if datatype.name == "BIPOLAR":
         values[values == 0] = 1

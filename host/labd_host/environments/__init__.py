@@ -5,6 +5,9 @@ Packages of this field conflict (DESIGN.md, Environments), so there are several.
 was tested together). An environment is named by the digest of both, made under a lock, and used
 only once its stamp is written: a killed set-up is made anew, a finished one costs nothing.
 
+One is no virtual environment but a root file system of 32 bits (`userland`): its ``NAME.txt`` lists
+packages of a Debian release, which fixes their versions.
+
 Standard library only: this runs before anything is installed.
 """
 
@@ -22,13 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host import places
+from labd_host.environments import userland
 from labd_shared.errors import SetupError, ToolNotFound, unknown_name
 
 HERE = Path(__file__).parent
 STAMP = "labd-environment"
 UNFINISHED = "unfinished"
 PROBE_TIMEOUT_S = 20
-PIP_TIMEOUT_S = 3600
+STEP_TIMEOUT_S = 3600
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class Environment:
     purpose: str
     without_dependencies: tuple[str, ...] = ()  # installed in a second step with --no-deps
     pip: str = ""  # a pip that still runs on that Python, where the one in ensurepip is too old
+
+
+@dataclass(frozen=True)
+class Userland(Environment):
+    """One that is a root file system of 32 bits, with Debian's Python."""
+
+    release: str = ""  # of Debian
 
 
 ENVIRONMENTS = {
@@ -67,6 +78,7 @@ ENVIRONMENTS = {
         Environment("py36", ("3.6",), "the board's code on PYNQ 2.5 and 2.6's Python", pip="pip==21.3.1"),
         Environment("py38", ("3.8",), "the board's code on PYNQ 2.7's Python"),
         Environment("py310", ("3.10",), "the board's code on PYNQ 3.x's Python"),
+        Userland("i386", ("3.11",), "the board's code in a userland of 32 bits", release="bookworm"),
     )
 }
 
@@ -91,7 +103,9 @@ def digest(wanted: Environment) -> str:
 
 
 def _files(wanted: Environment) -> tuple[Path, Path]:
-    return HERE / f"{wanted.name}.txt", HERE / f"{wanted.name}.constraints.txt"
+    """What it holds, and what fixes the rest."""
+    other = userland.LAUNCHER if isinstance(wanted, Userland) else HERE / f"{wanted.name}.constraints.txt"
+    return HERE / f"{wanted.name}.txt", other
 
 
 def folder(wanted: Environment) -> Path:
@@ -103,6 +117,19 @@ def is_ready(wanted: Environment, where: Path) -> bool:
     """Whether a finished environment of this content is at *where*."""
     stamp = where / STAMP
     return stamp.is_file() and stamp.read_text() == digest(wanted)
+
+
+def check(wanted: Environment) -> None:
+    """Look whether *wanted* can run here at all.
+
+    Raises:
+        ToolNotFound: no Python of the right version.
+        SetupError: a userland that cannot run here.
+    """
+    if isinstance(wanted, Userland):
+        userland.check()
+    else:
+        find_python(wanted)
 
 
 def find_python(wanted: Environment) -> Path:
@@ -152,8 +179,8 @@ def ensure(name: str, *, where: Path | None = None, say: Callable[[str], None] =
         say: Told before anything slow starts.
 
     Raises:
-        ToolNotFound: no Python of the right version.
-        SetupError: pip failed; the facts hold the end of its log.
+        ToolNotFound: no Python of the right version, or no debootstrap.
+        SetupError: pip or debootstrap failed, the facts hold the end of its log; or as `check`.
     """
     wanted = environment(name)
     target = where or folder(wanted)
@@ -172,13 +199,24 @@ def _make(wanted: Environment, target: Path, say: Callable[[str], None]) -> None
             f"{target} is there and was not made by labd, so it is left alone",
             fix="move it away, or choose another folder: make VENV=.venv-labd ...",
         )
-    base = find_python(wanted)
+    check(wanted)
+    base = userland.find_debootstrap() if isinstance(wanted, Userland) else find_python(wanted)
     say(f"making the environment {wanted.name!r} ({wanted.purpose}) in {target}; this takes a minute or more")
     if target.exists():
         shutil.rmtree(target)
     target.mkdir()
     (target / STAMP).write_text(UNFINISHED)  # ours from the first moment on, ready only at the end
     log = target.with_name(target.name + ".log")
+    if isinstance(wanted, Userland):
+        packages, _ = _files(wanted)
+        userland.make(base, target, wanted.release, packages, lambda command: _run(command, log, wanted))
+    else:
+        _make_virtual(base, target, log, wanted)
+    (target / STAMP).write_text(digest(wanted))
+    log.unlink(missing_ok=True)
+
+
+def _make_virtual(base: Path, target: Path, log: Path, wanted: Environment) -> None:
     _run([str(base), "-m", "venv", str(target)], log, wanted)
     python = str(target / "bin" / "python")
     requirements, constraints = _files(wanted)
@@ -188,8 +226,6 @@ def _make(wanted: Environment, target: Path, say: Callable[[str], None]) -> None
     _run([*install, "-c", str(constraints), "-r", str(requirements)], log, wanted)
     for package in wanted.without_dependencies:
         _run([*install, "--no-deps", "-c", str(constraints), package], log, wanted)
-    (target / STAMP).write_text(digest(wanted))
-    log.unlink(missing_ok=True)
 
 
 def _run(command: list[str], log: Path, wanted: Environment) -> None:
@@ -202,7 +238,7 @@ def _run(command: list[str], log: Path, wanted: Environment) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=handle,
                 stderr=subprocess.STDOUT,
-                timeout=PIP_TIMEOUT_S,
+                timeout=STEP_TIMEOUT_S,
                 check=False,
             )
             code = result.returncode
@@ -210,9 +246,14 @@ def _run(command: list[str], log: Path, wanted: Environment) -> None:
             code = -1
     if code:
         tail = log.read_text(errors="replace").splitlines()[-12:]
+        proxy = (
+            "http_proxy"
+            if isinstance(wanted, Userland)
+            else "https_proxy, from a wheelhouse set PIP_FIND_LINKS"
+        )
         raise SetupError(
             f"making the environment {wanted.name!r} failed (exit {code}): {tail[-1] if tail else 'no output'}",
-            fix=f"read {log}; behind a proxy set https_proxy, from a wheelhouse set PIP_FIND_LINKS, then again",
+            fix=f"read {log}; behind a proxy set {proxy}, then again",
             log_tail=tail,
         )
 

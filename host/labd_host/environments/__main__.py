@@ -19,7 +19,7 @@ def main() -> int:
     ensure.add_argument("name")
     ensure.add_argument("--where", type=Path, help="its folder (default: the user's data folder)")
     ensure.add_argument(
-        "--optional", action="store_true", help="no such Python here: say so, print nothing, succeed"
+        "--optional", action="store_true", help="it cannot be had here: say so, print nothing, succeed"
     )
     python = actions.add_parser("python", help="print its Python where it is ready, nothing where not")
     python.add_argument("name")
@@ -53,7 +53,7 @@ def _ensure(name: str, where: Path | None, *, optional: bool) -> int:
 
     try:
         if optional:
-            environments.find_python(environments.environment(name))
+            environments.check(environments.environment(name))
         python = environments.ensure(name, where=where, say=say)
     except LabdError as error:
         if not optional or error.exit_code != 3:
