@@ -9,8 +9,7 @@ from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.remote import hostkeys, inventory
 from labd_shared.digest import file_sha256
 from support.paths import SHIPPED_BUNDLE
-
-from .conftest import BOARD
+from support.shell import BOARD
 
 SOON_S = 30.0
 

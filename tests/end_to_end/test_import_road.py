@@ -11,8 +11,7 @@ from labd_host.hardware.interchange.exporting import export_bundle
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import open_bundle
 from support.paths import SHIPPED_BUNDLE
-
-from .conftest import BOARD
+from support.shell import BOARD
 
 
 @pytest.fixture

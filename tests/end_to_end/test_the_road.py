@@ -7,8 +7,9 @@ import pytest
 
 from labd_host.emulation import state
 from support.paths import SHIPPED_BUNDLE
+from support.shell import BOARD, Shell
 
-from .conftest import BOARD, DRAWN, Shell
+from .conftest import DRAWN
 
 
 def test_drawn_images_are_validated_and_measured(deployed):

@@ -11,6 +11,7 @@ from labd_host.flow import compile_network, load_folding
 from labd_host.networks import network, trained_onnx, trained_record
 from labd_host.networks.exported import Exported
 from labd_shared.datasets import read_official
+from support.whole_split import DeployedNetwork
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -62,3 +63,19 @@ def test_every_tensor_of_a_hundred_images_is_what_finn_s_executor_computed(cnv, 
     found = cnv.golden.run(images_of(recording, cifar10[0]), intermediates=True)
     rows = {name: value.reshape(len(value), -1) for name, value in found.intermediates.items()}
     assert_recorded(recording, rows)
+
+
+@pytest.fixture(scope="module")
+def deployed(cnv, cifar10, labd_home, board_python):
+    return DeployedNetwork(NAME, cnv, cifar10, labd_home, board_python)
+
+
+def test_over_ssh_a_board_counts_each_of_ten_thousand_images_once(deployed):
+    right = trained_record(NAME).correct
+    for batch_size in (10000, 1000, 300, 7):
+        assert deployed.counted(batch_size) == (10000, right, 10000), batch_size
+
+
+@pytest.mark.slow  # ten thousand runs of the driver
+def test_over_ssh_so_it_does_image_by_image(deployed):
+    assert deployed.counted(1) == (10000, trained_record(NAME).correct, 10000)

@@ -25,6 +25,7 @@ from labd_shared.datasets import read_official
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch
 from support.foldings import random_folding
+from support.whole_split import DeployedNetwork
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -210,3 +211,19 @@ def test_every_tensor_of_a_hundred_images_is_what_finn_s_executor_computed(vgg9,
     found = vgg9.golden.run(images_of(recording, cifar100[0]), intermediates=True)
     rows = {name: value.reshape(len(value), -1) for name, value in found.intermediates.items()}
     assert_recorded(recording, rows)
+
+
+@pytest.fixture(scope="module")
+def deployed(vgg9, cifar100, labd_home, board_python):
+    return DeployedNetwork(NAME, vgg9, cifar100, labd_home, board_python)
+
+
+def test_over_ssh_a_board_counts_each_of_ten_thousand_images_once(deployed):
+    right = trained_record(NAME).correct
+    for batch_size in (10000, 1000, 300, 7):
+        assert deployed.counted(batch_size) == (10000, right, 10000), batch_size
+
+
+@pytest.mark.slow  # ten thousand runs of the driver
+def test_over_ssh_so_it_does_image_by_image(deployed):
+    assert deployed.counted(1) == (10000, trained_record(NAME).correct, 10000)

@@ -35,7 +35,7 @@ from labd_shared.registers import Iodma
 from labd_shared.timing import behind_the_dma, leaving_cycles
 
 LAST_EVENTS = 50
-SPINNING = 8  # so many status reads with no write between them are a processor that only waits
+SPINNING = 3  # so many status reads with no write between them are a processor that only waits
 STUCK_STEP_S = 0.002  # time then passes in steps of this, where nothing is going to happen
 STATUS_PATIENCE_S = 0.1  # a status read waits so long for the emulator, and then says "running"
 

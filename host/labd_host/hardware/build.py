@@ -10,7 +10,7 @@ from labd_host.flow import Compiled
 from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
 from labd_host.hardware.hwh_writer import write_hwh
-from labd_host.hardware.preparation import Say, prepare
+from labd_host.hardware.preparation import Prepared, Say, prepare
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import Bundle
 from labd_shared.digest import file_sha256
@@ -46,6 +46,15 @@ def build_emulation(
     folder = folder.absolute()
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
     prepared = prepare(network, stages, folding=folding, say=say, model=model)
+    return Built(write_emulation(prepared, folder, clock_mhz), prepared.compiled)
+
+
+def write_emulation(prepared: Prepared, folder: Path, clock_mhz: float) -> Bundle:
+    """Write the bundle for virtual boards of a network that is prepared.
+
+    Raises:
+        UsageError: *folder* holds something else than a bundle, or no divider reaches the clock.
+    """
     compiled = prepared.compiled
 
     def fill(making: Path) -> Manifest:
@@ -63,4 +72,4 @@ def build_emulation(
             tools=dict(compiled.tools),
         )
 
-    return Built(write_bundle(folder, fill), compiled)
+    return write_bundle(folder, fill)

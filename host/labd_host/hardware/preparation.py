@@ -100,7 +100,6 @@ def prepare(network: str, stages: Path, *, folding: str, say: Say, model: Path |
         BuildError: a stage failed or changed a result.
     """
     entry = networks.network(network)
-    spec = dataset_spec(entry.dataset)
     chosen = load_folding(folding, entry.name)
     images, labels = datasets.load(entry.dataset, "test")
     compiled = compile_network(
@@ -111,13 +110,30 @@ def prepare(network: str, stages: Path, *, folding: str, say: Say, model: Path |
         many_images=images[:MANY_IMAGES],
         say=say,
     )
+    say(f"golden model: {len(images)} images of {entry.dataset}")
+    return measure(entry, compiled, images, labels)
+
+
+def measure(
+    entry: networks.Network, compiled: Compiled, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> Prepared:
+    """What the golden model of a compiled network answers to its test split, and to the golden samples.
+
+    Args:
+        entry: The network in the table.
+        compiled: The same network.
+        images, labels: The whole test split of its data set, (n, ...) and (n,).
+
+    Raises:
+        UsageError: the network takes frames of another size than the data set has.
+    """
+    spec = dataset_spec(entry.dataset)
     golden = compiled.golden
     if count(golden.inputs[0].normal) != count(spec.image_shape):
         raise UsageError(
             f"{entry.name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
             fix="correct the data set in the network's table entry",
         )
-    say(f"golden model: {len(images)} images of {spec.name}")
     predictions = predicted_classes(golden.run(images).outputs[0])
     right = int((predictions == labels).sum())
     samples, answers = golden_samples(golden, spec.image_shape)
