@@ -57,12 +57,25 @@ def test_the_shipped_bundle_is_the_one_that_is_built_now(mnist_test, tmp_path):
     assert built == (SHIPPED_BUNDLE / "manifest.json").read_text(), "rebuild it: bitfiles/README.md"
 
 
+def test_a_bundle_is_built_for_a_rate(mnist_test, tmp_path, capsys):
+    folder = tmp_path / "fast"
+    assert run(["build", "tfc-w1a1", "--target", "emu", "--target-fps", "300000", "-o", str(folder)]) == 0
+    expected = open_bundle(folder).manifest.expected
+    assert 300_000 <= expected.frames_per_s < 500_000, "not the lab's folding, which reaches 1,020,408"
+
+
 @pytest.mark.parametrize(
     "command, code, words",
     [
         (["build", "tfc-w1a1x", "--target", "emu", "-o", "x"], 2, "did you mean 'tfc-w1a1'?"),
         (["build", "tfc-w1a1", "--target", "asic", "-o", "x"], 2, "'asic' is not one of 'emu', 'hw'"),
         (["build", "tfc-w1a1", "--target", "emu", "--folding", "fast", "-o", "x"], 2, "fast"),
+        (
+            ["build", "tfc-w1a1", "--target", "emu", "--folding", "lab", "--target-fps", "9", "-o", "x"],
+            2,
+            "one decides the other",
+        ),
+        (["build", "tfc-w1a1", "--target", "emu", "--target-fps", "2e6", "-o", "x"], 2, "idma0 needs 98"),
         (["inspect", "nothing.bit"], 2, "there is no nothing.bit"),
         (["bild"], 2, "did you mean 'build'?"),
         (["build", "--nonsense"], 2, "No such option"),

@@ -1,5 +1,6 @@
 """The CNV-w1a1 that comes with labd: compiled, proven on real images, and as good as its record says."""
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labd_host.flow import compile_network, load_folding
+from labd_host.explore import calibration
+from labd_host.explore.choices import calibrated_costs, finn_costs
+from labd_host.explore.design import design_of
+from labd_host.explore.optimiser import Explorer
+from labd_host.explore.parts import part_of
+from labd_host.explore.resources import finn_estimate
+from labd_host.flow import compile_network, load_folding, read_folding
+from labd_host.flow.folding import to_json
 from labd_host.networks import network, trained_onnx, trained_record
 from labd_host.networks.exported import Exported
 from labd_shared.datasets import read_official
@@ -51,6 +59,35 @@ def test_on_real_images_it_is_proven_through_every_stage_and_answers_like_its_ex
     images = cifar10[0][:500]
     scores = Exported(trained_onnx(NAME)).run(images)
     np.testing.assert_array_equal(cnv.golden.run(images).outputs[0][:, 0], scores.argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("costs", "answer"),
+    [
+        (finn_costs, Explorer.fastest),
+        (calibrated_costs, Explorer.fastest),
+        (finn_costs, Explorer.lowest_latency),
+    ],
+    ids=["fastest", "fastest, calibrated", "lowest latency"],
+)
+def test_an_optimised_folding_compiles_and_is_proven_on_real_images(costs, answer, cnv, cifar10, tmp_path):
+    recommended = part_of("xc7z020").recommended
+    budgets = {cell: int(getattr(recommended, cell)) for cell in ("lut", "ff", "bram18", "dsp")}
+    shipped = calibration.read(calibration.SHIPPED)
+    found = answer(Explorer(design_of(network(NAME)), costs(shipped), budgets))
+    file = tmp_path / "folding.json"
+    file.write_text(to_json(found.folding))
+    out = tmp_path / "out"
+    shutil.copytree(cnv.folder, out)  # what no folding changes is used again
+    compiled = compile_network(trained_onnx(NAME), folding=read_folding(file), out=out, images=cifar10[0][:2])
+    assert [stage.name for stage in compiled.stages if not stage.reused] == ["folded", "golden"]
+    assert compiled.golden.network.layers == found.design.layers
+    assert [stage.proof.mismatches for stage in compiled.stages[1:]] == [0] * 7
+    luts = {node.name: node.uses["LUT"] for node in compiled.cost.nodes if node.uses}
+    ours = {layer.name: finn_estimate(layer, found.folding[layer.name]).lut for layer in found.design.layers}
+    assert luts == ours, "FINN's own figures of the folded graph"
+    images = cifar10[0][:200]
+    np.testing.assert_array_equal(compiled.golden.run(images).outputs[0], cnv.golden.run(images).outputs[0])
 
 
 def test_the_golden_model_counts_what_the_record_says(cnv, cifar10):

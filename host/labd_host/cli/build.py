@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING
 import click
 
 from labd_host.cli.clock import clock_option
+from labd_host.cli.foldings import check_early, chosen_folding, folding_options
 from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from labd_host.flow import Folding, Wanted
     from labd_host.hardware.build import Built
     from labd_host.hardware.build_hardware import BuiltHardware, Options
     from labd_shared.bundle import Bundle
+
+LAB = "lab"
 
 
 @click.command()
 @click.argument("network", metavar="NETWORK|MY.toml")
 @click.option("--target", type=click.Choice(["emu", "hw"]), required=True,
               help="What it is for: emu, a virtual board; hw, a real one, which takes Vivado and hours.")  # fmt: skip
-@click.option("--folding", metavar="NAME|FILE", default="lab", show_default=True,
-              help="PE and SIMD: a preset or FINN's folding JSON.")  # fmt: skip
+@folding_options
 @click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE.onnx",
               help="An export of NETWORK (default: the one that ships, or that you trained).")  # fmt: skip
 @clock_option("Clock of the accelerator; whole MHz for hw.")
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 def build(
     network: str,
     target: str,
-    folding: str,
+    folding: str | None,
+    target_fps: float | None,
     model: Path | None,
     clock_mhz: float,
     jobs: int | None,
@@ -48,21 +52,38 @@ def build(
     as_zip: bool,
     out: Path,
 ) -> None:
-    """Build a bundle of NETWORK, a name of the table (labd networks) or a network's own file."""
+    """Build a bundle of NETWORK, a name of the table (labd networks) or a network's own file.
+
+    Without --folding and --target-fps it is folded as the lab course begins, where there is such a folding.
+    """
+    from labd_host import networks
+    from labd_host.flow import PRESETS
     from labd_host.hardware.build import build_emulation
     from labd_host.hardware.bundle import zip_bundle
 
     built: Built | BuiltHardware
+    entry = networks.network(network)
+    if folding is None and target_fps is None and LAB in PRESETS.get(entry.name, {}):
+        folding = LAB
+    chosen = chosen_folding(
+        folding,
+        target_fps,
+        clock_mhz,
+        network=entry.name,
+        command=f"labd build {network} --target {target}",
+        out=out,
+    )
+    check_early(chosen, entry)
     if target == "emu":
         if accept_timing or although or jobs is not None or silence_minutes is not None:
             raise UsageError(
                 "--jobs, --accept-timing, --although and --silence-minutes are for --target hw, this one is for emu",
                 fix="leave them out",
             )
-        built = build_emulation(network, out, folding=folding, clock_mhz=clock_mhz, say=_say, model=model)
+        built = build_emulation(network, out, folding=chosen, clock_mhz=clock_mhz, say=_say, model=model)
     else:
         built = _build_hardware(
-            network, out, folding, model, _options(clock_mhz, jobs, accept_timing, although, silence_minutes)
+            network, out, chosen, model, _options(clock_mhz, jobs, accept_timing, although, silence_minutes)
         )
     click.echo(one_line(built.bundle))
     click.echo(f"bundle: {built.bundle.folder}")
@@ -98,7 +119,7 @@ def _options(
 
 
 def _build_hardware(
-    network: str, out: Path, folding: str, model: Path | None, options: Options
+    network: str, out: Path, folding: Folding | Wanted, model: Path | None, options: Options
 ) -> BuiltHardware:
     """Run the build, showing how it stands on standard error; then the resources, on standard output."""
     from rich.console import Console

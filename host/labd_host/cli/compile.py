@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labd_host.cli.clock import clock_option
+from labd_host.cli.foldings import check_early, chosen_folding, folding_options
 from labd_shared.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
@@ -15,19 +16,15 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from labd_host.flow import Compiled, Cost, Folding, Wanted
+    from labd_host.flow import Compiled, Cost
     from labd_host.networks import Network
 
-AUTO = "auto"
 SUFFIX = ".onnx"  # of what is a file, and no name of the table
 
 
 @click.command(name="compile")
 @click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx")
-@click.option("--folding", metavar="NAME|FILE|auto",
-              help="PE and SIMD: a preset (lab), FINN's folding JSON, or auto, the fastest that fits.")  # fmt: skip
-@click.option("--target-fps", type=click.FloatRange(0.001, 1e9), metavar="N",
-              help="Choose a folding for N frames a second instead.")  # fmt: skip
+@folding_options
 @clock_option("Clock of the accelerator, for frames a second.")
 @click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")
 @click.option("--images", "count", type=click.IntRange(1, 1000),
@@ -58,9 +55,11 @@ def compile_(
     from labd_host.flow.gallery import GALLERY_FILE, write_gallery
 
     name, model, entry = _model(network)
-    chosen = _folding(network, name, folding, target_fps, clock_mhz, out)
+    chosen = chosen_folding(
+        folding, target_fps, clock_mhz, network=name, command=f"labd compile {network}", out=out
+    )
     if entry is not None and not network.endswith(SUFFIX):
-        _check_early(chosen, entry)
+        check_early(chosen, entry)
     source = dataset or (entry.dataset if entry else None)
     if source is None:
         asked = f"--target-fps {target_fps:g}" if target_fps else f"--folding {folding}"
@@ -84,40 +83,6 @@ def compile_(
     page = write_gallery(compiled, clock_mhz)
     _report(compiled)
     click.echo(f"every stage as a picture, explained: {page}")
-
-
-def _folding(
-    network: str, name: str, folding: str | None, target_fps: float | None, clock_mhz: float, out: Path
-) -> Folding | Wanted:
-    """The folding that was asked for, or what it is to reach."""
-    from labd_host.flow import PRESETS, Wanted, load_folding
-
-    if target_fps is not None and folding not in (None, AUTO):
-        raise UsageError(
-            f"a folding ({folding}) and a rate ({target_fps:g} frames/s) were given, one decides the other",
-            fix="leave --folding or --target-fps out",
-        )
-    if target_fps is not None or folding == AUTO:
-        return Wanted(target_fps, clock_mhz)
-    if folding is None:
-        first = next(iter(PRESETS.get(name, {})), AUTO)
-        raise UsageError(
-            f"no folding and no rate was given for {name}",
-            fix=f"labd compile {network} --folding {first} -o {out}",
-        )
-    return load_folding(folding, name)
-
-
-def _check_early(chosen: Folding | Wanted, entry: Network) -> None:
-    """Refuse what does not suit a network of the table before FINN, which takes minutes to get there."""
-    from labd_host.explore.design import design_of
-    from labd_host.flow import Folding, check_reachable
-
-    design = design_of(entry)
-    if isinstance(chosen, Folding):
-        design.folded(chosen)
-    else:
-        check_reachable(chosen, design.layers, (*design.inputs, *design.outputs))
 
 
 def _model(network: str) -> tuple[str, Path, Network | None]:

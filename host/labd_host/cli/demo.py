@@ -39,6 +39,7 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     from rich.console import Console
 
     from labd_host.emulation import virtual_board
+    from labd_host.flow import load_folding
     from labd_host.hardware.build import build_emulation
     from labd_host.networks import find_trained, trained_record
     from labd_host.networks import network as find_network
@@ -57,7 +58,9 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     environment = {**os.environ, "LABD_BOARDS": str(SHIPPED)}
 
     with _step(steps, f"labd build {network} --target emu -o {_short(bundle)}"):
-        built = build_emulation(network, bundle, folding="lab", clock_mhz=DEFAULT_MHZ, say=_say)
+        built = build_emulation(
+            network, bundle, folding=load_folding("lab", entry.name), clock_mhz=DEFAULT_MHZ, say=_say
+        )
     try:
         with _step(steps, f"labd board up {number}"):
             virtual_board.down(number)

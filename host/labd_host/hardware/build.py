@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from labd_host.flow import Compiled
+from labd_host.flow import Compiled, Folding, Wanted
 from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
 from labd_host.hardware.hwh_writer import write_hwh
@@ -26,14 +26,20 @@ class Built:
 
 
 def build_emulation(
-    network: str, folder: Path, *, folding: str, clock_mhz: float, say: Say, model: Path | None = None
+    network: str,
+    folder: Path,
+    *,
+    folding: Folding | Wanted,
+    clock_mhz: float,
+    say: Say,
+    model: Path | None = None,
 ) -> Built:
     """Compile a network of the table, measure its golden model on the whole test split, write a bundle.
 
     Args:
         network: A name of the table, or a user's own network (NAME.toml).
         folder: The bundle's folder; the compiled stages and their proofs go beside it, into FOLDER.stages.
-        folding: A preset's name or FINN's folding JSON.
+        folding: PE and SIMD of the layers, or what labd is to choose them for.
         clock_mhz: What the accelerator is to run at.
         say: Told what happens.
         model: A trained export of that network, from `labd train`; the one that ships when None.
@@ -45,7 +51,7 @@ def build_emulation(
     """
     folder = folder.absolute()
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
-    prepared = prepare(network, stages, folding=folding, say=say, model=model)
+    prepared = prepare(network, stages, folding=folding, clock_mhz=clock_mhz, say=say, model=model)
     return Built(write_emulation(prepared, folder, clock_mhz), prepared.compiled)
 
 

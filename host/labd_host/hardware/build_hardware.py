@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labd_host.flow import Compiled
+from labd_host.flow import Compiled, Folding, Wanted
 from labd_host.flow.compiler import FOLDING_FILE
 from labd_host.hardware.bundle import check_replaceable, write_bundle
 from labd_host.hardware.estimate import Estimate, check_fits, estimate_of
@@ -78,7 +78,7 @@ def build_hardware(
     network: str,
     folder: Path,
     *,
-    folding: str,
+    folding: Folding | Wanted,
     options: Options,
     say: Say,
     tell: Tell,
@@ -92,7 +92,7 @@ def build_hardware(
         network: A name of the table.
         folder: The bundle's folder; stages and their proofs go into FOLDER.stages, Vivado's projects and
             logs into FOLDER.hardware.
-        folding: A preset's name or FINN's folding JSON.
+        folding: PE and SIMD of the layers, or what labd is to choose them for.
         options: How to build.
         say: Told what happens.
         tell: Told how the build stands.
@@ -112,7 +112,7 @@ def build_hardware(
     tools = find_toolchain()
     say(f"tools: {tools.vivado.said}, {tools.hls.said}")
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
-    prepared = prepare(network, stages, folding=folding, say=say, model=model)
+    prepared = prepare(network, stages, folding=folding, clock_mhz=options.clock_mhz, say=say, model=model)
     folded = _folded(prepared.compiled)
     estimate = estimate_of(prepared.compiled.folder, prepared.compiled.folder / FOLDING_FILE)
     if over := check_fits(estimate, PYNQ_Z2_PART, FITS in options.although):

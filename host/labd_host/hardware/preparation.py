@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host import datasets, networks
-from labd_host.flow import MANY_IMAGES, Compiled, compile_network, load_folding, proof_images
+from labd_host.flow import MANY_IMAGES, Compiled, Folding, Wanted, compile_network, proof_images
 from labd_host.hardware.golden_samples import golden_arrays, golden_samples
 from labd_shared.answers import predicted_classes
 from labd_shared.bitfile import PYNQ_Z2_PART
@@ -84,13 +84,22 @@ class Prepared:
         )
 
 
-def prepare(network: str, stages: Path, *, folding: str, say: Say, model: Path | None = None) -> Prepared:
+def prepare(
+    network: str,
+    stages: Path,
+    *,
+    folding: Folding | Wanted,
+    clock_mhz: float,
+    say: Say,
+    model: Path | None = None,
+) -> Prepared:
     """Compile a network of the table and measure its golden model on the whole test split.
 
     Args:
         network: A name of the table, or a user's own network (NAME.toml).
         stages: The folder for the compiled stages and their proofs.
-        folding: A preset's name or FINN's folding JSON.
+        folding: PE and SIMD of the layers, or what labd is to choose them for.
+        clock_mhz: For the frames a second of the stages' ``estimate.json``.
         say: Told what happens.
         model: A trained export of that network, from `labd train`; the one that ships when None.
 
@@ -100,14 +109,14 @@ def prepare(network: str, stages: Path, *, folding: str, say: Say, model: Path |
         BuildError: a stage failed or changed a result.
     """
     entry = networks.network(network)
-    chosen = load_folding(folding, entry.name)
     images, labels = datasets.load(entry.dataset, "test")
     compiled = compile_network(
         model or networks.resolve(network)[0],
-        folding=chosen,
+        folding=folding,
         out=stages,
         images=images[: proof_images(entry.kind)],
         many_images=images[:MANY_IMAGES],
+        clock_mhz=clock_mhz,
         say=say,
     )
     say(f"golden model: {len(images)} images of {entry.dataset}")

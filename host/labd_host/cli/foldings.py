@@ -1,0 +1,83 @@
+"""The folding that ``labd compile`` and ``labd build`` are asked for: given, or to be chosen for a rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labd_shared.errors import UsageError
+
+if TYPE_CHECKING:
+    from labd_host.flow import Folding, Wanted
+    from labd_host.networks import Network
+
+AUTO = "auto"
+
+
+def folding_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--folding`` and ``--target-fps``."""
+    given = click.option(
+        "--folding",
+        metavar="NAME|FILE|auto",
+        help="PE and SIMD: a preset (lab), FINN's folding JSON, or auto, the fastest that fits.",
+    )
+    rate = click.option(
+        "--target-fps",
+        type=click.FloatRange(0.001, 1e9),
+        metavar="N",
+        help="Choose a folding for N frames a second instead.",
+    )
+    return given(rate(command))
+
+
+def chosen_folding(
+    folding: str | None, target_fps: float | None, clock_mhz: float, *, network: str, command: str, out: Path
+) -> Folding | Wanted:
+    """The folding that was asked for, or what it is to reach.
+
+    Args:
+        folding: A preset, a file, "auto" or None.
+        target_fps: Frames a second at *clock_mhz*, or None.
+        network: Whose presets there are.
+        command, out: What was typed: "labd compile NETWORK", and the folder.
+
+    Raises:
+        UsageError: both were given, or neither.
+        ArtifactError, UnknownName: the folding is none, or there is none of that name.
+    """
+    from labd_host.flow import PRESETS, Wanted, load_folding
+
+    if target_fps is not None and folding not in (None, AUTO):
+        raise UsageError(
+            f"a folding ({folding}) and a rate ({target_fps:g} frames/s) were given, one decides the other",
+            fix="leave --folding or --target-fps out",
+        )
+    if target_fps is not None or folding == AUTO:
+        return Wanted(target_fps, clock_mhz)
+    if folding is None:
+        first = next(iter(PRESETS.get(network, {})), AUTO)
+        raise UsageError(
+            f"no folding and no rate was given for {network}",
+            fix=f"{command} --folding {first} -o {out}",
+        )
+    return load_folding(folding, network)
+
+
+def check_early(chosen: Folding | Wanted, entry: Network) -> None:
+    """Refuse what does not suit a network of the table before FINN, which takes minutes to get there.
+
+    Raises:
+        IllegalFolding, UnknownName: the folding does not fit.
+        UsageError: no folding reaches the rate.
+    """
+    from labd_host.explore.design import design_of
+    from labd_host.flow import Folding, check_reachable
+
+    design = design_of(entry)
+    if isinstance(chosen, Folding):
+        design.folded(chosen)
+    else:
+        check_reachable(chosen, design.layers, (*design.inputs, *design.outputs))
