@@ -125,6 +125,8 @@ class Simulated:
         frames_per_s: At the experiment's clock.
         bottleneck: The node that is busy most of the time.
         fault: Why it shows nothing (a deadlock, too long); "" where it does.
+        free_interval_cycles: The interval if no FIFO were ever full: where it is less, the FIFOs as FINN sizes
+            them are too small.
     """
 
     latency_cycles: int
@@ -132,6 +134,7 @@ class Simulated:
     frames_per_s: float
     bottleneck: str
     fault: str = ""
+    free_interval_cycles: float = 0.0
 
 
 @dataclass(frozen=True)

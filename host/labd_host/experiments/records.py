@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, Union
@@ -40,7 +40,7 @@ def from_record(kind: type[T], record: Any) -> T:
 
 
 @cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
@@ -66,7 +66,7 @@ def _read_dataclass(kind: type[Any], record: Any, where: str) -> Any:
     found = _object(record, where)
     if set(found) != set(wanted):
         raise ValueError(f"{where} has the fields {', '.join(found)}, not {', '.join(wanted)}")
-    hints = _hints(kind)
+    hints = _hints(typing.cast(Hashable, kind))  # mypy sees no hash in type[Any]
     return kind(**{name: _read(hints[name], found[name], f"{where}.{name}") for name in wanted})
 
 
