@@ -37,6 +37,7 @@ setup(
     package_data={
         "labd_host": ["py.typed"],
         "labd_host.environments": ["*.txt", "*.sh"],
+        "labd_host.experiments": ["*.toml"],
         "labd_host.explore": ["*.json"],
         "labd_host.networks": ["*.toml", "trained/*"],
         "labd_host.remote": ["*.toml"],

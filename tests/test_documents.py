@@ -23,6 +23,7 @@ DOCUMENTS = [
     "docs/pains.md",
     "docs/hardware.md",
     "docs/simulation.md",
+    "docs/experiments.md",
 ]
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
         "evaluate",
         "The accuracy of a trained export, in floating point (onnxruntime).",
     ),
+    "experiments": ("experiments", "experiments", "A study of foldings: predicted, simulated, compared."),
     "explore": ("explore", "explore", "The best folding of a network within budgets."),
     "export": ("interchange", "export", "A bundle as the folder FINN's own driver expects."),
     "import": ("interchange", "import_", "A bundle from somebody else's FINN design."),

@@ -27,7 +27,10 @@ class Experiment:
         clock_mhz: Of the accelerator.
         part: The FPGA.
         frames: How many the simulator runs.
-        board: Number of the board that measures, "" for none.
+        board: Number of the board that measures, "" for none. What it measures is kept apart from the result,
+            so it is no part of the key.
+        basis: Digest of labd's code and the calibration: another labd does not show the numbers of this one.
+        fault: Why there is no such folding (no budget holds it, nothing is as fast); then it has no settings.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Experiment:
     part: str
     frames: int
     board: str = ""
+    basis: str = ""
+    fault: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -50,7 +55,7 @@ class Experiment:
                 self.clock_mhz,
                 self.part,
                 self.frames,
-                self.board,
+                self.basis,
             ]
         )
 
@@ -120,6 +125,8 @@ class Simulated:
         frames_per_s: At the experiment's clock.
         bottleneck: The node that is busy most of the time.
         fault: Why it shows nothing (a deadlock, too long); "" where it does.
+        free_interval_cycles: The interval if no FIFO were ever full: where it is less, the FIFOs as FINN sizes
+            them are too small.
     """
 
     latency_cycles: int
@@ -127,6 +134,7 @@ class Simulated:
     frames_per_s: float
     bottleneck: str
     fault: str = ""
+    free_interval_cycles: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""``labd experiments``: a study of foldings, predicted, simulated and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from labd_host.cli.clock import CLOCKS_MHZ
+from labd_shared.errors import LabdError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from labd_host.experiments.model import Accuracy, Outcome, Study
+    from labd_host.experiments.pool import Limits
+    from labd_host.experiments.request import Request
+    from labd_host.experiments.store import Store
+
+OUT = Path("build/experiments")
+TIMEOUT_S = 600.0
+
+
+@click.command()
+@click.argument("study", required=False, metavar="[STUDY.toml]",
+                type=click.Path(path_type=Path, dir_okay=False, exists=True))  # fmt: skip
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Where results and the page go.  [default: build/experiments/STUDY]")  # fmt: skip
+@click.option("--network", "networks", multiple=True, metavar="NETWORK",
+              help="Instead of the study's networks; may be given more than once.")  # fmt: skip
+@click.option("--folding", "foldings", multiple=True, metavar="NAME|FILE.json",
+              help="Instead of the study's experiments; may be given more than once.")  # fmt: skip
+@click.option("--clock-mhz", "clocks_mhz", multiple=True, type=click.FloatRange(*CLOCKS_MHZ), metavar="MHZ",
+              help="Instead of the study's clocks; may be given more than once.")  # fmt: skip
+@click.option("--part", metavar="PART", help="Instead of the study's FPGA.")
+@click.option("--frames", type=click.IntRange(2, 1000), help="Frames to simulate.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Workers at once.  [default: a core each]"
+)
+@click.option("--memory-gb", type=click.FloatRange(min=0.1), metavar="GB",
+              help="Memory for all workers together.  [default: what is available]")  # fmt: skip
+@click.option("--timeout-s", type=click.FloatRange(min=0.1), default=TIMEOUT_S, show_default=True,
+              help="Longest time for one experiment.")  # fmt: skip
+@click.option("--status", is_flag=True, help="Only tell what is done, running, waiting and failed.")
+@click.option("--again", is_flag=True, help="Try again what failed.")
+@click.option("--example", is_flag=True, help="Print labd's own study, to be copied and changed.")
+def experiments(
+    study: Path | None, out: Path | None, networks: tuple[str, ...], foldings: tuple[str, ...],
+    clocks_mhz: tuple[float, ...], part: str | None, frames: int | None, jobs: int | None,
+    memory_gb: float | None, timeout_s: float, status: bool, again: bool, example: bool,
+) -> None:  # fmt: skip
+    """Predict and simulate every experiment of a study, and compare them.
+
+    Without a file: Part 3 of the lab, on TFC and CNV. What is known is kept in DIR by content: nothing is done
+    twice, a study that was stopped goes on, and several may work on one.
+    """
+    from labd_host.experiments.outcomes import keys_of
+    from labd_host.experiments.plan import plan
+    from labd_host.experiments.pool import limits
+    from labd_host.experiments.request import PART3, check, read_request
+    from labd_host.experiments.store import Store
+
+    if example:
+        click.echo(PART3.read_text(encoding="utf-8"), nl=False)
+        return
+    request = read_request(study or PART3)
+    request = _changed(request, networks, foldings, clocks_mhz, part, frames)
+    check(request)
+    planned = plan(request)
+    store = Store(out or OUT / request.name)
+    keys = keys_of(planned)
+    if status:
+        _print_status(planned, store)
+        return
+    allowed = limits(jobs, memory_gb, timeout_s)
+    store.add(planned.experiments)
+    if again:
+        store.forget(keys)
+    for key in keys:
+        if store.is_damaged(key):
+            click.echo(f"{store.folder}: the result {key[:12]} is damaged and is made again", err=True)
+    accuracies = _accuracies(request)
+    abandoned = _run(planned, store, allowed)
+    _finish(planned, store, accuracies, abandoned)
+
+
+def _changed(
+    request: Request, networks: Sequence[str], foldings: Sequence[str], clocks_mhz: Sequence[float],
+    part: str | None, frames: int | None,
+) -> Request:  # fmt: skip
+    """*request* with what the options say instead."""
+    from labd_host.experiments.request import FOR_A_RATE, Asked
+
+    for wanted in set(foldings) & set(FOR_A_RATE):
+        raise UsageError(
+            f"the folding {wanted!r} is for a rate, and options give none",
+            fix=f"write a study file: {wanted} with target_fps or as_fast_as; or labd explore, then its file",
+        )
+    if networks:
+        request = replace(request, networks=tuple(dict.fromkeys(networks)))
+    if foldings:
+        asked = tuple(Asked(Path(wanted).stem, folding=wanted) for wanted in foldings)
+        request = replace(request, experiments=asked, baseline=asked[0].name, folder=Path())
+    if clocks_mhz:
+        request = replace(request, clocks_mhz=tuple(dict.fromkeys(clocks_mhz)))
+    return replace(request, part=part or request.part, frames=frames or request.frames)
+
+
+def _accuracies(request: Request) -> dict[str, Accuracy | None]:
+    from labd_host.experiments.accuracy import accuracy_of
+
+    return {name: accuracy_of(name, _say) for name in request.networks}
+
+
+def _run(study: Study, store: Store, allowed: Limits) -> dict[str, str]:
+    """Do what is missing; key -> why nobody waits for it any longer."""
+    from labd_host.experiments.outcomes import keys_of
+    from labd_host.experiments.pool import Pool
+
+    keys = keys_of(study)
+    with _progress(study, store, len(keys)) as done:
+        return Pool(store, allowed, done).run(keys)
+
+
+@contextmanager
+def _progress(study: Study, store: Store, total: int) -> Iterator[Callable[[str], None]]:
+    """Tells on stderr what is done: a bar on a terminal, a line each elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    names: dict[str, str] = {}
+    for experiment in study.experiments:
+        names.setdefault(experiment.key, f"{experiment.network} {experiment.name}")
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda key: _say(f"{names[key]}: {'failed' if store.failure(key) else 'done'}")
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("experiments", total=total)
+        yield lambda key: bar.update(task, advance=1, description=names[key])
+
+
+def _finish(
+    study: Study, store: Store, accuracies: dict[str, Accuracy | None], abandoned: dict[str, str]
+) -> None:
+    from labd_host.experiments.outcomes import outcomes, write_json
+
+    found = outcomes(study, store, accuracies, abandoned)
+    _print(found)
+    path = store.folder / f"{study.name}.json"
+    write_json(study, found, path)
+    click.echo(f"{path}: everything above, and each layer", err=True)
+    if failed := [outcome for outcome in found if outcome.result is None]:
+        names = ", ".join(f"{each.experiment.network} {each.experiment.name}" for each in failed)
+        raise LabdError(
+            f"{len(failed)} of {len(found)} experiments have no result: {names}",
+            fix="read why above; --again tries once more what failed",
+        )
+
+
+def _print(found: Sequence[Outcome]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "network", "experiment", "folding", "cycles", "frames/s", "simulated", "LUT", "slowest", box=None
+    )
+    for outcome in found:
+        experiment, result = outcome.experiment, outcome.result
+        if result is None:
+            table.add_row(experiment.network, experiment.name, outcome.fault or "waits")
+            continue
+        predicted, simulated = result.predicted, result.simulated
+        table.add_row(
+            experiment.network, experiment.name, experiment.folding, f"{predicted.interval_cycles:,}",
+            f"{predicted.frames_per_s:,.0f}", f"{simulated.frames_per_s:,.0f}" if simulated else "-",
+            f"{predicted.expected.lut:,.0f}", predicted.slowest[0],
+        )  # fmt: skip
+    Console(highlight=False).print(table)
+
+
+def _print_status(study: Study, store: Store) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from labd_host.experiments.outcomes import state_of
+
+    table = Table("network", "experiment", "MHz", "state", "", box=None, pad_edge=False)
+    for experiment in study.experiments:
+        state = state_of(experiment, store)
+        failure = None if experiment.fault else store.failure(experiment.key)
+        why = experiment.fault or (failure.what if failure and state == "failed" else "")
+        table.add_row(experiment.network, experiment.name, f"{experiment.clock_mhz:g}", state, why)
+    Console(highlight=False).print(table)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,57 @@
+"""How good a network is. No folding changes it, so it is found once a network, not once an experiment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from labd_host import datasets, networks, places
+from labd_host.experiments.model import Accuracy
+from labd_host.experiments.records import from_record, to_record
+from labd_shared.digest import file_sha256, json_sha256
+from labd_shared.errors import ArtifactError, DataMissing
+from labd_shared.files import read_bounded, replacing
+
+GOLDEN, RECORD = "golden model here", "record of the training"
+MAX_FILE_BYTES = 1 << 16
+
+
+def accuracy_of(name: str, say: Callable[[str], None]) -> Accuracy | None:
+    """Top-1 of the trained network *name* on its data set's test split; None where nobody trained it.
+
+    Where the data set is on this machine the golden model counts, and what it found is kept in the cache;
+    else the record that lies beside the trained network tells. Nothing is downloaded.
+
+    Raises:
+        UnknownName: no such network.
+        LabdError: as the golden model raises it.
+    """
+    entry = networks.network(name)
+    try:
+        record = networks.trained_record(entry.name, networks.find_trained(entry))
+    except DataMissing:
+        return None
+    if datasets.present(entry.dataset) is None:
+        return Accuracy(record.correct, record.samples, record.dataset, RECORD)
+    return _counted(name, say)
+
+
+def _counted(name: str, say: Callable[[str], None]) -> Accuracy:
+    from labd_host.classifiers import golden
+    from labd_host.flow.golden_cache import golden_file
+    from labd_host.flow.records import code_sha256
+    from labd_host.scoring import scored
+
+    digest = json_sha256([file_sha256(golden_file(name, say)), code_sha256()])
+    kept = places.cache() / "accuracy" / f"{digest}.json"
+    if kept.is_file():
+        try:
+            return from_record(Accuracy, json.loads(read_bounded(kept, MAX_FILE_BYTES, "")))
+        except (ArtifactError, ValueError):
+            say(f"{kept} is damaged and made again")
+    report = scored(golden(name, say)).report
+    found = Accuracy(report["correct"], report["samples"], report["dataset"], GOLDEN)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(kept) as making:
+        making.write_text(json.dumps(to_record(found)) + "\n", encoding="utf-8")
+    return found

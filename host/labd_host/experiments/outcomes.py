@@ -1,0 +1,65 @@
+"""What a study's folder knows: each experiment with its result, or why there is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from labd_host.experiments.model import Accuracy, Experiment, Outcome, Study
+from labd_host.experiments.records import to_record
+from labd_host.experiments.store import Store
+from labd_shared.files import replacing
+
+DONE, RUNNING, WAITING, FAILED = "done", "running", "waiting", "failed"
+
+
+def keys_of(study: Study) -> list[str]:
+    """What has to be found out, each thing once: two names for one folding have one key."""
+    return list(dict.fromkeys(experiment.key for experiment in study.experiments if not experiment.fault))
+
+
+def outcomes(
+    study: Study, store: Store, accuracies: Mapping[str, Accuracy | None], abandoned: Mapping[str, str]
+) -> list[Outcome]:
+    """The study's experiments, in its order.
+
+    Args:
+        accuracies: Of each network.
+        abandoned: Key -> why nobody waits for it any longer.
+    """
+    return [_outcome(experiment, store, accuracies, abandoned) for experiment in study.experiments]
+
+
+def _outcome(
+    experiment: Experiment,
+    store: Store,
+    accuracies: Mapping[str, Accuracy | None],
+    abandoned: Mapping[str, str],
+) -> Outcome:
+    if experiment.fault:
+        return Outcome(experiment, None, experiment.fault)
+    result = store.result(experiment.key)
+    if result is not None:
+        return Outcome(experiment, replace(result, accuracy=accuracies.get(experiment.network)))
+    failure = store.failure(experiment.key)
+    return Outcome(experiment, None, failure.what if failure else abandoned.get(experiment.key, ""))
+
+
+def state_of(experiment: Experiment, store: Store) -> str:
+    """Whether *experiment* is done, running, waiting or failed."""
+    if experiment.fault:
+        return FAILED
+    if store.result(experiment.key) is not None:
+        return DONE
+    if store.failure(experiment.key) is not None:
+        return FAILED
+    return WAITING if store.holder(experiment.key) is None else RUNNING
+
+
+def write_json(study: Study, found: Sequence[Outcome], path: Path) -> None:
+    """Everything that is known, for programs."""
+    record = {"study": to_record(study), "outcomes": [to_record(outcome) for outcome in found]}
+    with replacing(path) as making:
+        making.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")

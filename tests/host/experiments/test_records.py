@@ -1,0 +1,66 @@
+"""What is kept is read back as it was, and believed only where it is whole."""
+
+import json
+
+import pytest
+
+from labd_host.experiments.assess import assess
+from labd_host.experiments.model import Accuracy, Result
+from labd_host.experiments.plan import plan
+from labd_host.experiments.records import from_record, to_record
+from labd_host.experiments.request import PART3, read_request
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads(json.dumps(to_record(assess(plan(read_request(PART3)).experiments[0]))))
+
+
+def test_a_result_is_read_back_as_it_was(record):
+    found = from_record(Result, record)
+    assert to_record(found) == record
+    assert found.layers[0].name == "idma0"
+    assert found.measured is None
+
+
+def places(record, where=()):
+    """Every place in *record*, the innermost too."""
+    yield where
+    if isinstance(record, dict):
+        for key, value in record.items():
+            yield from places(value, (*where, key))
+    elif isinstance(record, list):
+        for index, value in enumerate(record):
+            yield from places(value, (*where, index))
+
+
+def test_a_result_with_any_value_of_another_kind_is_not_believed(record):
+    tried = 0
+    for where in places(record):
+        for strange in (["x"], {"x": 1}, "x", True, None, float("nan")):
+            broken = json.loads(json.dumps(record))
+            inner, last = {"": broken}, ""
+            for step in where:
+                inner, last = inner[last], step
+            allowed_none = strange is None and last in ("simulated", "measured", "accuracy", "built")
+            allowed_text = strange == "x" and isinstance(inner[last], str)
+            if allowed_none or allowed_text or (strange == ["x"] and last == "slowest"):
+                continue
+            inner[last] = strange
+            with pytest.raises(ValueError, match="Result"):
+                from_record(Result, inner[""] if where == () else broken)
+            tried += 1
+    assert tried > 1000
+
+
+@pytest.mark.parametrize(
+    "record", [{"correct": 1}, {"correct": 1, "images": 2, "dataset": "", "source": "", "x": 1}]
+)
+def test_fields_too_many_or_too_few_are_refused(record):
+    with pytest.raises(ValueError, match="Accuracy has the fields"):
+        from_record(Accuracy, record)
+
+
+def test_texts_without_end_are_refused():
+    with pytest.raises(ValueError, match=r"Accuracy\.source"):
+        from_record(Accuracy, {"correct": 1, "images": 2, "dataset": "", "source": "x" * 100_000})
