@@ -31,6 +31,7 @@ Whole = npt.NDArray[np.int64]
 NEVER = 1 << 60
 SCALE = 16  # parts of the objective's unit that prices are counted in
 PRICE_STEPS, STEP = 60, 0.1  # of several prices together; how far above the bound the first aims
+RAISED = 64  # times the prices of the best bound: what surely keeps the budgets, if anything does
 NARROWINGS = (0, 1, 2, 3)  # each limit lies four times as far above the lower bound; the last is none
 BLOCK = 256
 
@@ -74,6 +75,14 @@ def cheapest(stages: Sequence[Stage], budgets: Mapping[int, int], objective: int
     return search.run()
 
 
+def near(stages: Sequence[Stage], budgets: Mapping[int, int], objective: int = 0) -> Path | None:
+    """A path within *budgets* that spends little of column *objective*: the best that prices find (steps 1 and 2).
+
+    None says that they found none, not that there is none.
+    """
+    return _Search(stages, dict(budgets), objective).near()
+
+
 def least(stages: Sequence[Stage], column: int) -> Path | None:
     """The path that spends least of *column*; None where a stage has no choice."""
     return cheapest(stages, {}, column)
@@ -106,6 +115,22 @@ class _Search:
             found = answer
             broken = self._broken(found)
         return found
+
+    def near(self) -> Path | None:
+        """The shortest path, or of those at prices the one that keeps the budgets and spends least."""
+        if any(not len(stage.enters) for stage in self.stages):
+            return None
+        found = self._shortest(self.axes[self.objective])[0]
+        if not self._broken(found):
+            return found
+        tried = self._tried(list(self.budgets))
+        prices = {column: max(1, price) for column, price in tried.prices.items()}
+        low, high = 0, RAISED * SCALE  # by how much all prices together are raised
+        while high - low > 1:
+            middle = (low + high) // 2
+            path = tried.path({column: price * middle // SCALE for column, price in prices.items()})
+            low, high = (middle, high) if self._broken(path) else (low, middle)
+        return tried.best
 
     def _labelled(self, active: list[int], rests: Mapping[int, list[Whole]]) -> Path | None:
         """The best path within the budgets of *active* (steps 2 and 3), or one that keeps all budgets.
@@ -165,7 +190,12 @@ class _Search:
         return spent
 
     def _priced(self, active: Sequence[int]) -> tuple[Path | None, Whole, int]:
-        """The best path seen that keeps the budgets, the weights of the best lower bound, and that bound.
+        """The best path seen that keeps the budgets, the weights of the best lower bound, and that bound."""
+        tried = self._tried(active)
+        return tried.best, self._weights(tried.prices), tried.bound
+
+    def _tried(self, active: Sequence[int]) -> _Tried:
+        """What was seen at the prices that seemed best.
 
         One price is found by bisection, several by Polyak's steps along what each budget is broken by.
         Prices are whole numbers of 1/SCALE of the objective's unit, so bounds stay exact.
@@ -199,7 +229,7 @@ class _Search:
                 }
                 steps += 1
                 near *= 0.93
-        return tried.best, self._weights(tried.prices), tried.bound
+        return tried
 
     def _weights(self, prices: Mapping[int, int]) -> Whole:
         weights: Whole = self.axes[self.objective] * SCALE

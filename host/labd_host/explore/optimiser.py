@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from labd_host.explore import chain
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
@@ -24,6 +26,7 @@ Budgets = Mapping[str, int]
 CELLS = ("lut", "ff", "bram18", "dsp", "uram")
 # Columns of the chain: LUTs and what decides between equals, all layers' cycles and then LUTs, and each cell.
 BY_COST, BY_CYCLES, FIRST_CELL = 0, 1, 2
+FIRSTS = 200  # the most promising changes of a stage, each tried alone and with any other
 MOST = 1 << 20  # more LUTs or block RAMs than any part has
 
 
@@ -36,12 +39,14 @@ class Solution:
         cycles: Initiation interval in cycles a frame: the slowest layer's, or the DMA's where that is more.
         fill_cycles: The sum over all layers, FINN's estimate of the latency from above.
         cost: Of everything the model of cost counts.
+        choices: What was chosen of every stage.
     """
 
     design: Design
     cycles: int
     fill_cycles: int
     cost: Resources
+    choices: tuple[Choice, ...]
 
     @property
     def folding(self) -> dict[str, dict[str, Attribute]]:
@@ -112,6 +117,8 @@ class Explorer:
     def lowest_latency(self) -> Solution:
         """The folding with the fewest cycles over all layers that keeps the budgets, the cheapest of those.
 
+        A first frame takes no longer than this sum, and mostly less: `latency` asks the simulator.
+
         Raises:
             UsageError: none keeps them.
         """
@@ -120,6 +127,58 @@ class Explorer:
         if found is None:
             raise self._too_much(slowest)
         return found
+
+    def quick(self, cycles: int, weights: npt.NDArray[np.float64]) -> Solution | None:
+        """A folding of few cycles over all layers that keeps the budgets; None: not found.
+
+        Args:
+            cycles: The most that the slowest layer may take for a frame.
+            weights: By stage, 0 to 1: what its cycles count in the sum.
+        """
+        options = self._choices(cycles)
+        path = chain.near(self._chain(options, weights), self._left(), BY_CYCLES)
+        return None if path is None else self._taken(options, path)
+
+    def swaps(self, solution: Solution, weights: npt.NDArray[np.float64]) -> Iterator[Solution]:
+        """*solution* with another choice in one or two stages, within the budgets.
+
+        Those come first that lessen the weighted sum of cycles most.
+        """
+        changes = list(self._changes(solution.choices))
+        stages = np.array([at for at, _, _ in changes])
+        gains = np.array([weights[at] * (solution.choices[at].fill - new.fill) for at, new, _ in changes])
+        cells = np.array([_cells(delta) for _, _, delta in changes])
+        most = Resources(**{cell: self.budgets.get(cell, MOST) for cell in CELLS})
+        room = np.array(_cells(most)) - np.array(_cells(solution.cost))
+        possible = (cells + cells.min(axis=0) <= room).all(axis=1)  # with what any other change leaves
+        best = np.argsort(np.where(possible, -gains, np.inf), kind="stable")[: min(FIRSTS, possible.sum())]
+        pairs: list[tuple[int, ...]] = [(int(at),) for at in best if (cells[at] <= room).all()]
+        together = [float(gains[at]) for at in best if (cells[at] <= room).all()]
+        for first in best.tolist():
+            fits = (stages != stages[first]) & (cells[first] + cells <= room).all(axis=1)
+            pairs += [(first, int(second)) for second in np.flatnonzero(fits)]
+            together += (gains[first] + gains[fits]).tolist()
+        seen = set()
+        for each in np.argsort(-np.array(together), kind="stable").tolist():
+            chosen = list(solution.choices)
+            for change in pairs[each]:
+                chosen[changes[change][0]] = changes[change][1]
+            folded = tuple((choice.enters, choice.leaves, choice.cycles) for choice in chosen)
+            if folded in seen:  # in other memories
+                continue
+            cost = self._cost(chosen)  # of neighbours that both change it is not the sum of two changes
+            if all(getattr(cost, cell) <= most for cell, most in self.budgets.items()):
+                seen.add(folded)
+                yield self._solution(tuple(chosen), cost)
+
+    def _changes(self, chosen: Sequence[Choice]) -> Iterator[tuple[int, Choice, Resources]]:
+        """Every other choice of one stage: its place, it, and what it costs more."""
+        before = self._cost(chosen)
+        for at, options in enumerate(self._all_choices()):
+            for choice in options:
+                if choice is not chosen[at]:
+                    changed = (*chosen[:at], choice, *chosen[at + 1 :])
+                    yield at, choice, self._cost(changed) - before
 
     def frontier(self) -> Iterator[Solution]:
         """For every rate there is within the budgets its cheapest folding, slowest first; each costs more
@@ -163,42 +222,61 @@ class Explorer:
         options = self._choices(cycles)
         if not all(options):
             return None
-        budgets = {
-            FIRST_CELL + CELLS.index(cell): int(most - getattr(self.costs.fixed, cell))
-            for cell, most in self.budgets.items()
-            if cell != "lut" or objective != BY_COST
-        }
+        budgets = self._left()
+        if objective == BY_COST:
+            budgets.pop(FIRST_CELL + CELLS.index("lut"), None)
         path = chain.cheapest(self._chain(options), budgets, objective)
         if path is None:
             return None
-        chosen = [stage[at] for stage, at in zip(options, path.choices, strict=True)]
+        found = self._taken(options, path)
+        return None if found.cost.lut > self.budgets.get("lut", found.cost.lut) else found
+
+    def _left(self) -> dict[int, int]:
+        """Column of the chain -> what shell and output leave of its budget."""
+        return {
+            FIRST_CELL + CELLS.index(cell): int(most - getattr(self.costs.fixed, cell))
+            for cell, most in self.budgets.items()
+        }
+
+    def _taken(self, options: Sequence[Sequence[Choice]], path: chain.Path) -> Solution:
         cells = dict(zip(CELLS, (int(many) for many in path.spent[FIRST_CELL:]), strict=True))
-        cost = self.costs.fixed + Resources(**cells)
-        if cost.lut > self.budgets.get("lut", cost.lut):
-            return None
+        chosen = tuple(stage[at] for stage, at in zip(options, path.choices, strict=True))
+        return self._solution(chosen, self.costs.fixed + Resources(**cells))
+
+    def _solution(self, chosen: tuple[Choice, ...], cost: Resources) -> Solution:
         settings = {node: each for choice in chosen for node, each in choice.settings.items()}
         return Solution(
             self.design.folded(Folding("optimised", settings, {})),
             max(self.least_cycles, *(choice.cycles for choice in chosen)),
             sum(choice.fill for choice in chosen),
             cost,
+            chosen,
         )
 
-    def _chain(self, options: Sequence[Sequence[Choice]]) -> list[chain.Stage]:
+    def _cost(self, chosen: Sequence[Choice]) -> Resources:
+        """Of everything, where these are chosen."""
+        spent = self.costs.fixed + self.costs.entry(chosen[0].enters) + self.costs.exit(chosen[-1].leaves)
+        for choice in chosen:
+            spent += choice.cost
+        for before, after in pairwise(chosen):
+            spent += self.costs.between(before.leaves, after.enters)
+        return spent
+
+    def _chain(
+        self, options: Sequence[Sequence[Choice]], weights: npt.NDArray[np.float64] | None = None
+    ) -> list[chain.Stage]:
         stages = []
         before: list[int] | None = None
-        for stage in options:
+        counted = np.ones(len(options), np.int64) if weights is None else _whole(weights)
+        for stage, weight in zip(options, counted.tolist(), strict=True):
             entering = sorted({choice.enters for choice in stage})
             leaving = sorted({choice.leaves for choice in stage})
-            last = stage is options[-1]
-            rows = [
-                _columns(choice.cost, choice.second, choice.fill)
-                if not last
-                else _sum(
-                    _columns(choice.cost, choice.second, choice.fill), self._standing("exit", choice.leaves)
-                )
-                for choice in stage
-            ]
+            rows = [_columns(choice.cost, choice.second, weight * choice.fill) for choice in stage]
+            if stage is options[-1]:
+                rows = [
+                    _sum(row, self._standing("exit", choice.leaves))
+                    for row, choice in zip(rows, stage, strict=True)
+                ]
             between = [
                 [
                     self._standing("entry", after)
@@ -265,6 +343,15 @@ class Explorer:
             f"no folding of {cycles:,} cycles a frame keeps all budgets together: {kept}",
             fix="raise one of them, or ask for a lower rate",
         )
+
+
+def _whole(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """*weights* in thousandths: the chain counts in whole numbers."""
+    return np.rint(weights * 1000).astype(np.int64)
+
+
+def _cells(cost: Resources) -> list[float]:
+    return [getattr(cost, cell) for cell in CELLS]
 
 
 def _columns(cost: Resources, second: int, fill: int = 0) -> list[int]:

@@ -66,6 +66,9 @@ class Resources:
             self.uram + other.uram,
         )
 
+    def __sub__(self, other: Resources) -> Resources:
+        return self + Resources(-other.lut, -other.ff, -other.bram18, -other.dsp, -other.uram)
+
 
 def finn_estimate(layer: Layer, settings: Settings) -> Resources:
     """FINN's own figures for *layer*; flip-flops are not among them.
