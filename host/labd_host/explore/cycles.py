@@ -3,7 +3,7 @@
 FINN's own estimate leaves three things out. The DMA, although on small networks it is what limits the
 rate: the input DMA moves gcd(bits of a frame, 64) bits a cycle and no folding changes that. The restart of
 HLS units, which empty their pipeline before they begin the next frame: 14 cycles become 20. And the width
-converters between layers, which are never slower than the narrower of their two neighbours.
+converters between layers, which are slower than both neighbours where neither width is a multiple of the other.
 
 Source: finn-plus 1.6.1, get_exp_cycles of each node (tests/host/test_cycles.py compares with
 finn.analysis.fpgadataflow.exp_cycles_per_layer); the DMA: labd_shared.timing.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
-from labd_host.explore.programs import restart_cycles, words_of
+from labd_host.explore.programs import gear_cycles, restart_cycles, words_of
 from labd_shared.tensors import Tensor
 from labd_shared.timing import dma_cycles as dma_cycles
 
@@ -142,6 +142,6 @@ def _layers_and_converters(layers: Sequence[Layer]) -> Iterator[NodeCycles]:
         if before is not None:
             given, taken = words_of(before)[1], words_of(layer)[0]
             if given != taken:
-                words = layer.in_values // min(given, taken)
-                yield NodeCycles(f"{CONVERTER}_rtl_{next(converters)}", CONVERTER, words)
+                cycles = gear_cycles(given, taken, layer.in_values)
+                yield NodeCycles(f"{CONVERTER}_rtl_{next(converters)}", CONVERTER, cycles)
         yield NodeCycles(layer.name, layer.op, layer_cycles(layer), restart_cycles(layer))

@@ -2,7 +2,8 @@
 
 A rate fixes how many cycles the slowest layer may take; every layer then has the choices that are fast
 enough, and `chain` finds the cheapest combination exactly. "Fastest" searches the rates there are, which
-is enough because a folding that is fast enough for a rate is so for every lower one.
+is enough because a folding that is fast enough for a rate is so for every lower one. Width converters that
+are too slow for a rate are a resource of which there is none.
 """
 
 from __future__ import annotations
@@ -14,18 +15,23 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from labd_host.emulation.golden_layers import Layer
 from labd_host.explore import chain
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
 from labd_host.explore.cycles import Estimate, dma_cycles, estimate
 from labd_host.explore.design import Design
+from labd_host.explore.programs import gear_cycles
 from labd_host.explore.resources import Resources
 from labd_host.flow.folding import Attribute, Folding
+from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import UsageError
 
 Budgets = Mapping[str, int]
 CELLS = ("lut", "ff", "bram18", "dsp", "uram")
-# Columns of the chain: LUTs and what decides between equals, all layers' cycles and then LUTs, and each cell.
+# Columns of the chain: LUTs and what decides between equals, all layers' cycles and then LUTs, each cell, and
+# the width converters that are too slow.
 BY_COST, BY_CYCLES, FIRST_CELL = 0, 1, 2
+TOO_SLOW = FIRST_CELL + len(CELLS)
 FIRSTS = 200  # the most promising changes of a stage, each tried alone and with any other
 MOST = 1 << 20  # more LUTs or block RAMs than any part has
 
@@ -36,7 +42,7 @@ class Solution:
 
     Attributes:
         design: The network, folded.
-        cycles: Initiation interval in cycles a frame: the slowest layer's, or the DMA's where that is more.
+        cycles: Initiation interval in cycles a frame: the slowest layer's, converter's or DMA's.
         fill_cycles: The sum over all layers, FINN's estimate of the latency from above.
         cost: Of everything the model of cost counts.
         choices: What was chosen of every stage.
@@ -73,6 +79,7 @@ class Explorer:
             max(dma_cycles(tensor) for tensor in (*design.inputs, *design.outputs)) if dma else 1
         )
         self._stages = stages_of(design)
+        self._entering_bits = [_bits(stage[0]) for stage in self._stages]  # of a frame
         self._options: list[list[Choice]] = []
         for cell, most in self.budgets.items():
             if (fixed := getattr(costs.fixed, cell)) > most:
@@ -136,7 +143,7 @@ class Explorer:
             weights: By stage, 0 to 1: what its cycles count in the sum.
         """
         options = self._choices(cycles)
-        path = chain.near(self._chain(options, weights), self._left(), BY_CYCLES)
+        path = chain.near(self._chain(options, cycles, weights), self._left(), BY_CYCLES)
         return None if path is None else self._taken(options, path)
 
     def swaps(self, solution: Solution, weights: npt.NDArray[np.float64]) -> Iterator[Solution]:
@@ -205,8 +212,16 @@ class Explorer:
         """Every number of cycles a frame that some folding takes, ascending."""
         options = self._all_choices()
         least = max(self.least_cycles, *(min(choice.cycles for choice in stage) for stage in options))
-        taken = {choice.cycles for stage in options for choice in stage if choice.cycles > least}
-        return [least, *sorted(taken)]
+        taken = {choice.cycles for stage in options for choice in stage}
+        for at, (before, after) in enumerate(pairwise(options), 1):
+            entering = {choice.enters for choice in after}
+            for leaving in {choice.leaves for choice in before}:
+                taken.update(self._converter_cycles(at, leaving, each) for each in entering)
+        return [least, *sorted(cycles for cycles in taken if cycles > least)]
+
+    def _converter_cycles(self, at: int, before: int, after: int) -> int:
+        """What stands before stage *at* takes for a frame, from words of *before* to words of *after* bits."""
+        return gear_cycles(before, after, self._entering_bits[at])
 
     def _all_choices(self) -> list[list[Choice]]:
         if not self._options:
@@ -225,7 +240,7 @@ class Explorer:
         budgets = self._left()
         if objective == BY_COST:
             budgets.pop(FIRST_CELL + CELLS.index("lut"), None)
-        path = chain.cheapest(self._chain(options), budgets, objective)
+        path = chain.cheapest(self._chain(options, cycles), budgets, objective)
         if path is None:
             return None
         found = self._taken(options, path)
@@ -233,13 +248,13 @@ class Explorer:
 
     def _left(self) -> dict[int, int]:
         """Column of the chain -> what shell and output leave of its budget."""
-        return {
+        return {TOO_SLOW: 0} | {
             FIRST_CELL + CELLS.index(cell): int(most - getattr(self.costs.fixed, cell))
             for cell, most in self.budgets.items()
         }
 
     def _taken(self, options: Sequence[Sequence[Choice]], path: chain.Path) -> Solution:
-        cells = dict(zip(CELLS, (int(many) for many in path.spent[FIRST_CELL:]), strict=True))
+        cells = dict(zip(CELLS, (int(many) for many in path.spent[FIRST_CELL:TOO_SLOW]), strict=True))
         chosen = tuple(stage[at] for stage, at in zip(options, path.choices, strict=True))
         return self._solution(chosen, self.costs.fixed + Resources(**cells))
 
@@ -247,7 +262,14 @@ class Explorer:
         settings = {node: each for choice in chosen for node, each in choice.settings.items()}
         return Solution(
             self.design.folded(Folding("optimised", settings, {})),
-            max(self.least_cycles, *(choice.cycles for choice in chosen)),
+            max(
+                self.least_cycles,
+                *(choice.cycles for choice in chosen),
+                *(
+                    self._converter_cycles(at, before.leaves, after.enters)
+                    for at, (before, after) in enumerate(pairwise(chosen), 1)
+                ),
+            ),
             sum(choice.fill for choice in chosen),
             cost,
             chosen,
@@ -263,12 +285,12 @@ class Explorer:
         return spent
 
     def _chain(
-        self, options: Sequence[Sequence[Choice]], weights: npt.NDArray[np.float64] | None = None
+        self, options: Sequence[Sequence[Choice]], cycles: int, weights: npt.NDArray[np.float64] | None = None
     ) -> list[chain.Stage]:
         stages = []
         before: list[int] | None = None
         counted = np.ones(len(options), np.int64) if weights is None else _whole(weights)
-        for stage, weight in zip(options, counted.tolist(), strict=True):
+        for at, (stage, weight) in enumerate(zip(options, counted.tolist(), strict=True)):
             entering = sorted({choice.enters for choice in stage})
             leaving = sorted({choice.leaves for choice in stage})
             rows = [_columns(choice.cost, choice.second, weight * choice.fill) for choice in stage]
@@ -281,7 +303,7 @@ class Explorer:
                 [
                     self._standing("entry", after)
                     if before is None
-                    else self._standing("between", width, after)
+                    else self._between(at, width, after, cycles)
                     for after in entering
                 ]
                 for width in (before or [0])
@@ -296,6 +318,12 @@ class Explorer:
             )
             before = leaving
         return stages
+
+    def _between(self, at: int, before: int, after: int, cycles: int) -> list[int]:
+        """What stands before stage *at*, and whether it takes more than *cycles* cycles for a frame."""
+        columns = self._standing("between", before, after)
+        columns[TOO_SLOW] = int(self._converter_cycles(at, before, after) > cycles)
+        return columns
 
     def _standing(self, where: str, *bits: int) -> list[int]:
         """What stands at the input, between two layers, or at the output."""
@@ -326,7 +354,13 @@ class Explorer:
 
     def _too_much(self, cycles: int) -> UsageError:
         """What is in the way of *cycles* cycles a frame."""
-        stages = self._chain(self._choices(cycles))
+        stages = self._chain(self._choices(cycles), cycles)
+        path = chain.least(stages, TOO_SLOW)
+        if path is not None and path.spent[TOO_SLOW]:
+            return UsageError(
+                f"every folding of {cycles:,} cycles a frame needs a width converter that takes more",
+                fix="ask for a lower rate",
+            )
         for cell, most in self.budgets.items():
             path = chain.least(stages, FIRST_CELL + CELLS.index(cell))
             fixed = int(getattr(self.costs.fixed, cell))
@@ -345,6 +379,11 @@ class Explorer:
         )
 
 
+def _bits(layer: Layer) -> int:
+    """What *layer* reads of one frame."""
+    return layer.in_values * parse_datatype(layer.input).bits
+
+
 def _whole(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """*weights* in thousandths: the chain counts in whole numbers."""
     return np.rint(weights * 1000).astype(np.int64)
@@ -356,7 +395,7 @@ def _cells(cost: Resources) -> list[float]:
 
 def _columns(cost: Resources, second: int, fill: int = 0) -> list[int]:
     cells = [int(getattr(cost, cell)) for cell in CELLS]
-    return [cells[0] * MOST + second, fill * MOST + cells[0], *cells]
+    return [cells[0] * MOST + second, fill * MOST + cells[0], *cells, 0]
 
 
 def _sum(ours: list[int], theirs: list[int]) -> list[int]:
