@@ -100,21 +100,21 @@ class _LanesInWords(Fields):
         self._padded = np.zeros((rows, self._row_words * self._lanes), self.lane)
         self._words = np.empty((rows, self._row_words), self._word)
 
-    def _in_padded_words(self, values: np.ndarray) -> np.ndarray:
-        """*values* as words, ``(rows, words)``, zeros behind each row."""
-        if self.inner % self._lanes:
-            padded = self._padded[: len(values)]
-            _move_rows(values, padded, self._row_item)
-            values = padded
-        return values.view(self._word)
+    def _in_whole_words(self, values: np.ndarray) -> np.ndarray:
+        """*values* as lanes of whole words, zeros behind each row."""
+        if self.inner % self._lanes == 0:
+            return values
+        padded = self._padded[: len(values)]
+        _move_rows(values, padded, self._row_item)
+        return padded
 
     def _in_words(self, values: np.ndarray) -> np.ndarray:
-        """The same, but the lanes behind a row that is shorter than one word hold anything.
+        """*values* as words. In those of rows that are shorter than one, the lanes behind hold anything.
 
-        Such rows are short and many: here each is read as a whole word, and the beginning of the next with it.
+        Such rows are short and many: each is read as a whole word, and the beginning of the next with it.
         """
         if self._row_words > 1 or self.inner == self._lanes:
-            return self._in_padded_words(values)
+            return self._in_whole_words(values).view(self._word)
         words = self._words[: len(values)]
         reaching_over = np.ndarray((len(values) - 1,), self._word, values, 0, (self._row_item.itemsize,))
         np.copyto(words[:-1, 0], reaching_over)
@@ -147,7 +147,7 @@ class ByteFields(_LanesInWords):
     def pack(self, values: np.ndarray, out: np.ndarray) -> None:
         self._need(len(values))
         if self.datatype.bits == 1:
-            lanes = self._in_padded_words(values).view(self.lane).reshape(-1)
+            lanes = self._in_whole_words(values).reshape(-1)
             out.reshape(-1)[...] = _pack_bits(lanes > 0 if self.datatype.low < 0 else lanes)
             return
         words = self._words[: len(values)]

@@ -20,9 +20,7 @@ from labd_shared.tensors import Tensor
 
 _BYTES = np.dtype(np.uint8)
 EXACT_BITS = 24  # integers of so many bits are exact in float32
-BLOCK_BYTES = (
-    1 << 20
-)  # of values, packed before the next are looked at: it bounds what scratch memory a plan takes
+BLOCK_BYTES = 1 << 20  # of values that are packed before the next are looked at: scratch memory is for those
 
 
 def check_values(values: np.ndarray, datatype: Datatype) -> np.ndarray:
@@ -57,10 +55,12 @@ def check_values(values: np.ndarray, datatype: Datatype) -> np.ndarray:
 
 
 def _whole(values: np.ndarray, datatype: Datatype) -> np.ndarray:
-    """Floats as integers, refused where that changes a value: then it was not whole, or the integer too small
-    for it. What a float becomes that no integer can hold differs between processors; it never comes back."""
+    """Floats as integers, refused where that changes a value: it was not whole, or the integer too small.
+
+    What becomes of a float that fits no integer differs between processors, but it is never the float again.
+    """
     kind: Any = container(datatype) if datatype.bits <= EXACT_BITS else np.int64
-    if values.dtype == np.float16:  # in which the largest integers would come back as infinity
+    if values.dtype == np.float16:  # in which the largest integers become infinite
         values = values.astype(np.float32)
     with np.errstate(invalid="ignore"):  # numpy warns of NaN
         whole = values.astype(kind)
