@@ -27,7 +27,7 @@ from labd_shared.errors import (
 )
 from labd_shared.packing import PackingPlan, pack_tensor, unpack_tensor
 from labd_shared.tensors import Tensor, count
-from labd_shared.timing import batch_cycles
+from labd_shared.timing import batch_cycles, cycles_s
 
 DEFAULT_BATCH = 1000
 CLOCK_TOLERANCE = 0.01  # over the built clock: dividers round, timing was met for the built clock only
@@ -303,7 +303,7 @@ class Accelerator(object):
 
     def expected_s(self, frames: int) -> float:
         """What the cycle model expects a run of *frames* to take at the achieved clock, s."""
-        return batch_cycles(self.manifest.expected, self._sources, frames) / (self.clock_mhz * 1e6)
+        return cycles_s(batch_cycles(self.manifest.expected, self._sources, frames), self.clock_mhz)
 
     def _prepare(self) -> None:
         self.device.open()

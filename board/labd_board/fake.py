@@ -16,7 +16,7 @@ from labd_shared.manifest import Expected
 from labd_shared.packing import pack_tensor, unpack_tensor
 from labd_shared.registers import Control, Iodma
 from labd_shared.tensors import Tensor, count
-from labd_shared.timing import batch_cycles
+from labd_shared.timing import batch_cycles, cycles_s
 
 Model = Callable[..., Any]
 
@@ -264,7 +264,7 @@ class FakeDevice(Device):
         frames = min(source.frames for source in sources)
         expected = Expected(self._cycles_per_frame, self._latency_cycles, 0.0, "made up")
         cycles = batch_cycles(expected, self._inputs, frames)
-        finish_s = self._time_s + cycles / (self._clock_mhz * 1e6)
+        finish_s = self._time_s + cycles_s(cycles, self._clock_mhz)
         for name in self._weight_dmas:
             self.weights_read[name] = self._behind(self._dmas[name].address)
             self._dmas[name].finish_at(finish_s)

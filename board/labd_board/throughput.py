@@ -15,6 +15,7 @@ from labd_shared.manifest import Manifest
 from labd_shared.packing import container
 from labd_shared.statistics import percentile, spread
 from labd_shared.tensors import Tensor
+from labd_shared.timing import frames_per_s
 
 SWEEP = (1, 10, 100, 1000, 10000)
 NEAR = 0.95  # of the expectation is what the cycle model promises
@@ -56,7 +57,7 @@ def throughput(
         "clock_requested_mhz": manifest.clock_mhz,
         "clock_mhz": accelerator.clock_mhz,
         "timing": accelerator.device.timing,
-        "ceiling_frames_per_s": accelerator.clock_mhz * 1e6 / manifest.expected.cycles_per_frame,
+        "ceiling_frames_per_s": frames_per_s(accelerator.clock_mhz, manifest.expected.cycles_per_frame),
         "bottleneck": manifest.expected.bottleneck,
         "input_bytes_per_frame": sum(tensor.frame_bytes for tensor in manifest.inputs),
         "output_bytes_per_frame": sum(tensor.frame_bytes for tensor in manifest.outputs),

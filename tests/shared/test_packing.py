@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from labd_shared import packing
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import DatatypeError, ShapeError
 from labd_shared.packing import PackingPlan, container, pack, pack_tensor, unpack, unpack_tensor
@@ -72,6 +73,26 @@ def test_every_width_and_row_length_is_one_little_endian_word_a_row(name, rng):
 
 
 @pytest.mark.parametrize("name", EVERY_DATATYPE)
+def test_many_rows_pack_block_by_block_like_one(name, rng, monkeypatch):
+    monkeypatch.setattr(packing, "BLOCK_BYTES", 600)
+    datatype = parse_datatype(name)
+    for inner in (3, 8, 10, 33):
+        values = some_values(datatype, (83, inner), rng).astype(container(datatype))
+        packed = pack(values, datatype)
+        assert packed.tobytes() == one_word_a_row(values, datatype), inner
+        assert np.array_equal(unpack(packed, datatype, inner), values), inner
+
+
+def test_a_value_of_a_later_block_is_refused_with_both_values(monkeypatch):
+    monkeypatch.setattr(packing, "BLOCK_BYTES", 64)
+    for kind, wrong in ((np.int8, 9), (np.float32, 6.5)):
+        values = np.zeros((100, 4), kind)
+        values[77, 2] = wrong
+        with pytest.raises(DatatypeError, match=r"value {} does not fit INT4 \(-8 to 7\)".format(wrong)):
+            pack(values, parse_datatype("INT4"))
+
+
+@pytest.mark.parametrize("name", EVERY_DATATYPE)
 @pytest.mark.parametrize("kind", [np.int64, np.float64])
 def test_values_just_outside_are_refused_on_every_path(name, kind, rng):
     datatype = parse_datatype(name)
@@ -92,6 +113,29 @@ def test_zero_is_refused_for_bipolar():
 def test_floats_that_are_not_whole_are_refused(wrong):
     with pytest.raises(DatatypeError, match="does not fit UINT8"):
         pack(np.array([1.0, wrong], np.float64), parse_datatype("UINT8"))
+
+
+@pytest.mark.parametrize(
+    "name", ["UINT16", "INT16", "INT24", "UINT24", "INT32", "UINT32", "BIPOLAR", "FIXED<8,4>"]
+)
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_floats_that_no_integer_holds_are_refused(name, kind):
+    # What they become when they are cast depends on the processor: some saturate, some wrap.
+    for wrong in (float("inf"), -float("inf"), float("nan"), 2.0**31, 2.0**32, -(2.0**33), 2.0**63, 2.0**64):
+        with np.errstate(over="ignore"):
+            value = kind(wrong)
+        if name == "UINT32" and wrong == 2.0**31 and np.isfinite(value):
+            continue  # it fits
+        with pytest.raises(DatatypeError, match="does not fit {} ".format(name)):
+            pack(np.array([1, value], kind), parse_datatype(name))
+
+
+def test_values_that_lie_at_odd_addresses_pack_like_others(rng):
+    datatype = parse_datatype("INT3")
+    memory = np.zeros(16 * 8 + 1, np.int8)
+    values = memory[1:].reshape(16, 8)
+    values[...] = some_values(datatype, values.shape, rng)
+    assert pack(values, datatype).tobytes() == one_word_a_row(values, datatype)
 
 
 def test_whole_floats_and_booleans_pack_like_integers():

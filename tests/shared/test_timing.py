@@ -8,7 +8,9 @@ from labd_shared.timing import (
     GAP_CYCLES,
     batch_cycles,
     behind_the_dma,
+    cycles_s,
     dma_cycles,
+    frames_per_s,
     leaving_cycles,
     requests,
 )
@@ -75,6 +77,12 @@ def test_nothing_takes_no_time_and_one_frame_the_latency_and_one_request():
 def test_a_latency_below_the_dma_s_own_is_not_believed():
     assert behind_the_dma(expected(98, 5), [source(98)]) == 0
     assert batch_cycles(expected(98, 5), [source(98)], 1) == 98 + GAP_CYCLES
+
+
+def test_a_rate_and_the_time_of_a_frame_are_two_sides_of_one():
+    assert frames_per_s(100.0, 98) == pytest.approx(1020408.16, abs=0.01)
+    assert cycles_s(98, 100.0) == pytest.approx(0.98e-6)
+    assert frames_per_s(142.857, 32768) * cycles_s(32768, 142.857) == pytest.approx(1.0)
 
 
 def test_an_odd_frame_goes_byte_by_byte():
