@@ -28,6 +28,7 @@ def deploy(c: Any, board: Sequence[str], bundle: str = "", json: bool = False) -
         "passes": "go through the images so often; what changes its answer exits with 7",
         "resume": "go on with a killed run of the same bundle and images",
         "recover": "after a deadline program again and repeat the batch, once",
+        "predictions": "FILE.npz here: what was said of each image, for labd compare",
         "deadline": "seconds the board may take",
     },
 )
@@ -42,6 +43,7 @@ def validate(
     passes: str = "",
     resume: bool = False,
     recover: bool = False,
+    predictions: str = "",
     deadline: str = "900",
     json: bool = False,
 ) -> None:
@@ -63,6 +65,7 @@ def validate(
             options,
             as_data=json,
             dataset=dataset,
+            predictions=predictions,
             deadline=deadline,
             talk=console.talk(as_json=json),
         ),
@@ -112,6 +115,31 @@ def selftest(
             deadline=deadline,
             talk=console.talk(as_json=json),
         ),
+        as_json=json,
+    )
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["board", "picture"],
+    help={
+        "picture": "a file or a folder of this machine; may be given several times",
+        "invert": "dark for light, for digits drawn dark on light",
+        "deadline": "seconds the board may take",
+    },
+)
+def classify(
+    c: Any,
+    board: Sequence[str],
+    picture: Sequence[str],
+    invert: bool = False,
+    deadline: str = "900",
+    json: bool = False,
+) -> None:
+    """What the deployed accelerator sees in pictures."""
+    talk = console.talk(as_json=json)
+    console.show(
+        lambda: tasks.classify(board, picture, invert=invert, as_data=json, deadline=deadline, talk=talk),
         as_json=json,
     )
 

@@ -11,8 +11,9 @@ from labd_board import session
 from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
-from labd_board.pictures import image_shape, pictures_in, read_picture
-from labd_shared.answers import best_classes, gives_scores
+from labd_board.pictures import image_shape, read_picture
+from labd_shared.answers import best_classes, class_lines, gives_scores
+from labd_shared.picture_files import pictures_in
 from labd_shared.tensors import count
 
 BATCH = 100
@@ -64,21 +65,6 @@ def _name(names: Sequence[str], label: int) -> str:
     return names[label] if 0 <= label < len(names) else "no class"
 
 
-def lines(told: Sequence[Dict[str, Any]]) -> List[str]:
-    """The answers for people."""
-    width = max([len(each["file"]) for each in told] or [0])
-    return ["{:{}}  {}{}".format(each["file"], width, each["class"], _others(each["best"])) for each in told]
-
-
-def _others(best: Sequence[Dict[str, Any]]) -> str:
-    if len(best) < 2:
-        return ""
-    shown = [
-        "{}{}".format(one["class"], "" if one["score"] is None else " " + str(one["score"])) for one in best
-    ]
-    return "  ({})".format(", ".join(shown))
-
-
 def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
     """The command."""
     bundle = session.find_bundle(wanted.bundle)
@@ -90,7 +76,7 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
         bundle, device, min(BATCH, len(files)), say=output.progress
     ) as open_one:
         told = classify(open_one, files, wanted.invert)
-    for line in lines(told):
+    for line in class_lines(told):
         output.line(line)
     output.result({"network": bundle.manifest.network, "images": told})
 

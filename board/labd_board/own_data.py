@@ -9,12 +9,13 @@ from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
-from labd_board.pictures import ENDINGS, ImageShape, image_shape, read_picture
+from labd_board.pictures import ImageShape, image_shape, read_picture
 from labd_shared.arrays import load_npz
 from labd_shared.dataset_table import DatasetSpec
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import DataDamaged, DataMissing, unknown_name
 from labd_shared.manifest import Manifest
+from labd_shared.picture_files import ENDINGS
 from labd_shared.tensors import count
 
 ARRAYS, FOLDER = "npz:", "dir:"

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Tuple
 
 import numpy as np
 
@@ -10,10 +10,9 @@ from labd_shared.dataset_table import DATASETS
 from labd_shared.errors import ArtifactError, ShapeError, ToolNotFound
 from labd_shared.files import read_bounded
 from labd_shared.manifest import Manifest
+from labd_shared.picture_files import ENDINGS, MAX_PICTURE_BYTES
 from labd_shared.tensors import count
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".npy")
-MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 100 << 20
 
 ImageShape = Tuple[int, int, int]
@@ -54,7 +53,7 @@ def read_picture(path: Path, shape: ImageShape, invert: bool = False) -> np.ndar
         ArtifactError: no such file, too large, or no picture.
         ToolNotFound: it needs Pillow and there is none.
     """
-    content = read_bounded(path, MAX_FILE_BYTES, "name a picture: " + ", ".join(ENDINGS))
+    content = read_bounded(path, MAX_PICTURE_BYTES, "name a picture: " + ", ".join(ENDINGS))
     if path.suffix.lower() == ".npy":
         pixels = _from_npy(path, content)
         if pixels.shape != shape:
@@ -62,26 +61,6 @@ def read_picture(path: Path, shape: ImageShape, invert: bool = False) -> np.ndar
     else:
         pixels = _resized(_opened(path, content), shape, path)
     return 255 - pixels if invert else pixels
-
-
-def pictures_in(names: Sequence[str]) -> List[Path]:
-    """The files *names*, and of folders among them every picture below, in order of their names.
-
-    Raises:
-        ArtifactError: there is nothing of that name, or no picture in a folder.
-    """
-    found: List[Path] = []
-    for name in names:
-        path = Path(name)
-        inside = [path]
-        if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in ENDINGS)
-        if not inside or not inside[0].is_file():
-            raise ArtifactError(
-                "there is no picture at {}".format(name), fix="name files or folders of " + ", ".join(ENDINGS)
-            )
-        found += inside
-    return found
 
 
 def _from_npy(path: Path, content: bytes) -> np.ndarray:

@@ -1,10 +1,8 @@
 """``python3 -m labd_board.validate``: the accuracy of the deployed accelerator on a data set."""
 
 import argparse
-import os
 import sys
 import time
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
@@ -28,7 +26,7 @@ from labd_shared.errors import (
     GoldenMismatch,
     UsageError,
 )
-from labd_shared.files import replacing
+from labd_shared.files import check_writable, replacing
 from labd_shared.predictions import Predictions, save_predictions
 from labd_shared.score import score, score_lines
 from labd_shared.tensors import count
@@ -428,21 +426,6 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
         output.line(line)
     output.result(report)
     judge(report, wanted.min_accuracy)
-
-
-def check_writable(path: Optional[str]) -> None:
-    """See to it, before anything runs, that a result can be written to *path*.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if path is None:
-        return
-    folder = Path(path).resolve().parent
-    if not folder.is_dir() or not os.access(str(folder), os.W_OK) or Path(path).is_dir():
-        raise UsageError(
-            "{} cannot be written".format(path), fix="name a file in a folder that is there and yours"
-        )
 
 
 def _take_up(keeper: Keeper, tally: Tally, resume: bool, progress: Say) -> None:

@@ -1,5 +1,7 @@
 """What a network says, as a class."""
 
+from typing import Any, Dict, List, Sequence
+
 import numpy as np
 
 from labd_shared.tensors import count
@@ -41,3 +43,22 @@ def best_classes(answers: np.ndarray, classes: int, most: int = 5) -> np.ndarray
 def gives_scores(values: int, classes: int = 0) -> bool:
     """Whether *values* values a frame are scores, not labels."""
     return values > 1 and values >= classes
+
+
+def class_lines(told: Sequence[Dict[str, Any]]) -> List[str]:
+    """What `labd_board.classify` told of each picture, for people: its file and class, and the next best.
+
+    >>> class_lines([{"file": "a.png", "class": "cat", "best": [{"class": "cat", "score": None}]}])
+    ['a.png  cat']
+    """
+    width = max([len(each["file"]) for each in told] or [0])
+    return ["{:{}}  {}{}".format(each["file"], width, each["class"], _others(each["best"])) for each in told]
+
+
+def _others(best: Sequence[Dict[str, Any]]) -> str:
+    if len(best) < 2:
+        return ""
+    shown = [
+        "{}{}".format(one["class"], "" if one["score"] is None else " " + str(one["score"])) for one in best
+    ]
+    return "  ({})".format(", ".join(shown))

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Iterator, Union
 
-from labd_shared.errors import ArtifactError
+from labd_shared.errors import ArtifactError, UsageError
 
 
 def read_bounded(path: Union[str, Path], max_bytes: int, fix: str) -> bytes:
@@ -22,6 +22,22 @@ def read_bounded(path: Union[str, Path], max_bytes: int, fix: str) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ArtifactError("{} cannot be read: {}".format(file, error.strerror or error), fix=fix) from error
+
+
+def check_writable(path: Union[str, Path, None]) -> None:
+    """See to it, before anything runs, that a result can be written to *path*, where one is wanted.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if path is None:
+        return
+    target = Path(str(path))
+    folder = target.resolve().parent
+    if not folder.is_dir() or not os.access(str(folder), os.W_OK) or target.is_dir():
+        raise UsageError(
+            "{} cannot be written".format(path), fix="name a file in a folder that is there and yours"
+        )
 
 
 @contextlib.contextmanager

@@ -3,9 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from labd_host.emulation import state
+from labd_host.emulation.golden import GoldenModel
+from labd_host.hardware.golden_samples import draw_strokes
+from labd_shared.dataset_table import dataset_spec
+from labd_shared.predictions import load_predictions
 from support.paths import SHIPPED_BUNDLE
 from support.shell import BOARD, Shell
 
@@ -28,6 +33,34 @@ def test_any_batch_size_counts_every_image_once(deployed, batchsize):
     said = deployed.fab("validate", "--board", BOARD, "--batchsize", batchsize, "--json")
     report = json.loads(said.out)["boards"][0]["result"]["report"]
     assert (report["samples"], report["correct"]) == (DRAWN, DRAWN * 9 // 10)
+
+
+def test_what_the_board_said_of_each_image_lies_here_and_compares_with_the_host(deployed, tmp_path):
+    said = deployed.fab("validate", "--board", BOARD, "--predictions", str(tmp_path / "board.npz"))
+    assert said.code == 0, said.err
+    predictions = load_predictions(tmp_path / "board.npz")
+    assert (predictions.predicted == predictions.label).sum() == DRAWN * 9 // 10
+    compared = deployed.labd(
+        "compare", str(tmp_path / "board.npz"), str(SHIPPED_BUNDLE), "-o", str(tmp_path / "c.html")
+    )
+    assert compared.code == 0, compared.err
+    assert f"of {DRAWN} images differ" in compared.out.replace("no image", f"0 of {DRAWN} images"), (
+        compared.out
+    )
+
+
+def test_pictures_of_this_machine_are_classified_on_the_board(deployed, tmp_path):
+    rng = np.random.RandomState(3)
+    drawn = np.array([draw_strokes(rng, 28, 28, 1) for _ in range(3)])
+    wanted = GoldenModel.load(SHIPPED_BUNDLE / "network.npz").run(drawn.reshape(3, 784)).outputs[0][:, 0]
+    for number, image in enumerate(drawn):
+        np.save(tmp_path / f"digit {number}.npy", image)
+    said = deployed.fab("classify", "--board", BOARD, "--picture", str(tmp_path))
+    assert said.code == 0, said.err
+    names = dataset_spec("mnist").class_names
+    assert said.out.splitlines()[:3] == [
+        f"{tmp_path}/digit {number}.npy  {names[label]}" for number, label in enumerate(wanted)
+    ]
 
 
 def test_throughput_is_near_the_cycle_model_and_says_where_each_figure_comes_from(deployed):

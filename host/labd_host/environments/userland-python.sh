@@ -1,6 +1,6 @@
 #!/bin/sh
 # Python in the root file system beside this file (userland.py puts it there). It sees the working directory
-# and LABD_DATASETS under their own paths, read-only, and has a /tmp of its own. Every mount is in a
+# and LABD_DATASETS under their own paths, read-only, and has a /tmp, its home, of its own. Every mount is in a
 # namespace of these processes and ends with them.
 set -eu
 exec unshare --mount --pid --fork --kill-child sh -eu -c '
@@ -17,5 +17,5 @@ exec unshare --mount --pid --fork --kill-child sh -eu -c '
     fi
   done
   # No exec: the shell stays process 1 of the namespace and reaps what tests leave behind.
-  chroot "$root" env --chdir="$here" HOME=/root PATH=/usr/bin:/bin LANG=C.UTF-8 python3 "$@"
+  chroot "$root" env --chdir="$here" HOME=/tmp PATH=/usr/bin:/bin LANG=C.UTF-8 python3 "$@"
 ' sh "$(cd "$(dirname "$0")/../root" && pwd -P)" "$@"

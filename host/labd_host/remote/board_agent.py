@@ -8,7 +8,7 @@ ends. A power cut in the middle is repaired by the next one that takes the lock.
 
 Layout under ROOT (the home's labd/):
     store/SHA256  store/part/SHA256  releases/ID/{bundle,site,release.json}  current -> releases/ID
-    history  pending  .lock  .owner  datasets/NAME/SPLIT/
+    history  pending  .lock  .owner  datasets/NAME/SPLIT/  scratch/
 """
 
 import compileall
@@ -262,6 +262,7 @@ class Agent(object):
     def _clean_up(self) -> str:
         """Undo what an agent that was killed left half done; the release it went back to, or ""."""
         back = self._roll_back() if os.path.exists(at("pending")) else ""
+        remove_tree(at("scratch"))
         for name in os.listdir(at("releases")):
             if name.endswith(".tmp"):
                 remove_tree(at("releases", name))
@@ -279,6 +280,7 @@ class Agent(object):
             return
         if os.path.exists(at("pending")):
             self._roll_back()
+        remove_tree(at("scratch"))
         if os.path.exists(at(".owner")):
             os.unlink(at(".owner"))
         os.close(self.lock)
@@ -436,6 +438,16 @@ class Agent(object):
         for sha256 in {sha256 for sha256, _ in wanted.values()}:
             os.unlink(at("store", sha256))
         return {"folder": folder}
+
+    def do_scratch(self) -> Dict[str, Any]:
+        """An empty folder for the files of one command; it goes when the lock does."""
+        if self.lock is None:
+            raise Refused(
+                "BoardBusy", "the board was not locked before files came", "update labd on the host"
+            )
+        remove_tree(at("scratch"))
+        os.mkdir(at("scratch"))
+        return {"folder": at("scratch"), "free_bytes": free_bytes()}
 
     def do_pth(self, root: str) -> Dict[str, Any]:
         """Make this Python find the current release, from any directory and under sudo."""

@@ -324,7 +324,7 @@ def upload_missing(
         copied = copies * sum(content.size_bytes for content in by_digest.values())
         need = to_send + copied + reserve_bytes
         if answer["free_bytes"] < need:
-            raise _no_room(board, answer["free_bytes"], need)
+            raise no_room(board, answer["free_bytes"], need)
         say(f"sending {to_send / 1e6:.1f} MB in {len(missing)} files ...")
         progress = _Progress(to_send, say)
         for digest, have in missing.items():
@@ -353,10 +353,11 @@ def _send(session: Session, content: Content, part: str, have: int, progress: "_
         if left > content.size_bytes - have and not isinstance(error, BoardDiskFull):
             raise
         session.ask("drop", sha256=content.sha256)  # the board needs the room more than we the torso
-        raise _no_room(board, left, content.size_bytes) from error
+        raise no_room(board, left, content.size_bytes) from error
 
 
-def _no_room(board: Board, free: int, need: int) -> BoardDiskFull:
+def no_room(board: Board, free: int, need: int) -> BoardDiskFull:
+    """The error for a board with *free* bytes where *need* are needed."""
     return BoardDiskFull(
         f"board {board.number} has {free / 1e6:.1f} MB free, {need / 1e6:.1f} MB are needed",
         fix=f"make room there: ssh -p {board.port} {board.user}@{board.host} du -xh --max-depth=2",

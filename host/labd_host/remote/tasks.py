@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from labd_host.remote import data as board_data
-from labd_host.remote import inventory, releases
+from labd_host.remote import inventory, releases, scratch
 from labd_host.remote.agent import Session, session
 from labd_host.remote.fleet import Report, Talk, on_each
 from labd_host.remote.inventory import Board
 from labd_host.remote.transport import Connection
 from labd_host.remote.wheel import board_wheel
+from labd_shared.answers import class_lines
 from labd_shared.bundle import open_bundle
-from labd_shared.errors import ArtifactError, UsageError
+from labd_shared.errors import ArtifactError, BoardError, UsageError
+from labd_shared.files import check_writable
+from labd_shared.picture_files import pictures_in
 
 BUNDLE_VARIABLE = "LABD_BUNDLE"
 DEFAULT_BUNDLE = Path("bitfiles/tfc-w1a1-emu")
@@ -91,6 +94,7 @@ def run_command(
     *,
     as_data: bool,
     dataset: str | None = None,
+    predictions: str = "",
     deadline: str = COMMAND_S,
     talk: Talk,
 ) -> Report:
@@ -102,13 +106,16 @@ def run_command(
         options: For it, without the dashes; those that are "" or False are left out, True is a bare flag.
         as_data: Its report as data; its lines are said. Otherwise its lines are shown as it prints them.
         dataset: Sent first where the board lacks it: a name, "" for the bundle's own, None for none.
+        predictions: A file here for what was said of each image ("validate" only), "" for none; of several
+            boards each has its own, the number before the ending.
         deadline: Longest time it may take, in seconds, as it was typed.
         talk: Told what happens.
 
     Raises:
-        UsageError: *deadline* is no number of seconds.
+        UsageError: *deadline* is no number of seconds, or *predictions* cannot be written.
     """
     deadline_s = _seconds(deadline)
+    check_writable(predictions or None)
     arguments = [
         f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value
     ]
@@ -123,18 +130,92 @@ def run_command(
             if dataset is not None and ":" not in dataset:  # npz:PATH and its kin lie on the board
                 name = dataset or str(agent.ask("hello")["manifest"]["dataset"] or "")
                 board_data.bring_dataset(agent, name, say=talk.say)
-            ended = releases.run_labd(
-                agent,
-                command,
-                arguments,
-                deadline_s=deadline_s,
-                on_stdout_line=None if as_data else talk.line,
-                on_stderr_line=talk.say,
-            )
+            with scratch.predictions(agent, _own_file(predictions, board, boards), say=talk.say) as asked:
+                ended = releases.run_labd(
+                    agent,
+                    command,
+                    arguments + asked,
+                    deadline_s=deadline_s,
+                    on_stdout_line=None if as_data else talk.line,
+                    on_stderr_line=talk.say,
+                )
             report = releases.parse_report(board, command, ended.stdout) if as_data else None
             return Ran(board.number, command, report, ended.seconds)
 
     return on_each(command, boards, work, talk, root=True)
+
+
+def _own_file(path: str, board: Board, boards: Sequence[str]) -> Path | None:
+    """The file of one board, None for none; with the board's number in its name where there are several."""
+    if not path:
+        return None
+    file = Path(path)
+    return file if len(set(boards)) == 1 else file.with_name(f"{file.stem}-{board.number}{file.suffix}")
+
+
+def classify(
+    boards: Sequence[str],
+    pictures: Sequence[str],
+    *,
+    invert: bool = False,
+    as_data: bool,
+    deadline: str = COMMAND_S,
+    talk: Talk,
+) -> Report:
+    """Send pictures to each board, and have its current release say what is in them.
+
+    Args:
+        boards: Numbers.
+        pictures: Files of this machine, or folders of such.
+        invert: Dark for light.
+        as_data: Its report as data. Otherwise a line a picture is shown.
+        deadline: Longest time the command may take there, in seconds, as it was typed.
+        talk: Told what happens.
+
+    Raises:
+        UsageError: no picture was named, or *deadline* is no number of seconds.
+        ArtifactError: a picture is not there or cannot be read.
+    """
+    deadline_s = _seconds(deadline)
+    if not pictures:
+        raise UsageError("no picture was named", fix="fab classify --board 03 --picture FILE")
+    files = pictures_in(pictures)
+    scratch.check_pictures(files)
+
+    def work(board: Board, talk: Talk) -> Ran:
+        with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
+            agent.lock("classify")
+            _require_release(agent)
+            with scratch.pictures(agent, files, say=talk.say) as brought:
+
+                def say(line: str) -> None:  # its lines of pictures are shown below, once
+                    if as_data or not line.startswith(brought.folder):
+                        talk.say(brought.named_as_here(line))
+
+                options = ["--json", *(["--invert"] if invert else [])]
+                ended = releases.run_labd(
+                    agent,
+                    "classify",
+                    [*options, brought.folder],
+                    deadline_s=deadline_s,
+                    on_stderr_line=say,
+                )
+            report = releases.parse_report(board, "classify", ended.stdout)
+            try:
+                for told in report["images"]:
+                    told["file"] = brought.named_as_here(told["file"])
+                lines = class_lines(report["images"])
+            except (KeyError, TypeError) as error:
+                raise BoardError(
+                    f"labd_board.classify on board {board.number} told nothing of the pictures",
+                    fix=f"deploy again: fab deploy --board {board.number} --bundle DIR",
+                    board=board.number,
+                ) from error
+            for line in [] if as_data else lines:
+                talk.line(line)
+            return Ran(board.number, "classify", report if as_data else None, ended.seconds)
+
+    return on_each("classify", boards, work, talk, root=True)
 
 
 def _seconds(text: str) -> float:

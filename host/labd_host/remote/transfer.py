@@ -1,10 +1,12 @@
-"""Sending a file over SFTP, fast on a quick link and without starving the rest on a slow one."""
+"""Files over SFTP: sent fast on a quick link and without starving the rest on a slow one, or fetched."""
 
 import io
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from labd_shared.errors import ArtifactError
 
 SMALLEST_BURST_BYTES, LARGEST_BURST_BYTES = 32 << 10, 1 << 20
 QUICK_BURST_S, SLOW_BURST_S = 0.2, 1.0  # a burst grows and shrinks to take about so long
@@ -55,3 +57,25 @@ def _write_burst(target: Any, chunk: bytes) -> None:
         target.write(head)
     target.set_pipelined(False)
     target.write(tail)
+
+
+def receive(client: Any, remote: str, *, max_bytes: int) -> bytes:
+    """The content of *remote*.
+
+    Args:
+        client: A paramiko SFTP client with a deadline on its channel.
+        remote: Path there.
+        max_bytes: More is not read, whatever the other end says.
+
+    Raises:
+        ArtifactError: it has more.
+    """
+    with client.open(remote, "rb") as source:
+        size = int(source.stat().st_size or 0)
+        source.prefetch(min(size, max_bytes))  # otherwise each piece waits for the one before
+        content: bytes = source.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ArtifactError(
+            f"{remote} has {size} bytes, more than {max_bytes}", fix="look at it there; it is none of labd's"
+        )
+    return content

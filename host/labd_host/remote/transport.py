@@ -21,7 +21,7 @@ from labd_host.remote import hostkeys
 from labd_host.remote.inventory import Board
 from labd_host.remote.passwords import Password, sudo_password
 from labd_host.remote.process import SUDO, Finished, LineHandler, Process, guarded
-from labd_host.remote.transfer import send
+from labd_host.remote.transfer import receive, send
 from labd_shared.errors import (
     BoardDiskFull,
     BoardError,
@@ -266,28 +266,44 @@ class Connection:
             BoardDiskFull: no room is left there.
             BoardError: the board refuses to write.
         """
-        with self._on_the_link(f"the transfer of {Path(remote).name[:12]}"), self._writing(remote):
-            client = self._fabric.sftp()
-            client.get_channel().settimeout(self.deadlines.transfer_s)
+        with self._transfer("write", remote) as client:
             return send(client, local, remote, offset=offset, on_bytes=on_bytes)
 
+    def download(self, remote: str, *, max_bytes: int) -> bytes:
+        """The content of the file *remote*, which nothing but its size was checked of.
+
+        Raises:
+            BoardLost: the link broke or stalled.
+            BoardError: the board has no such file, or refuses to read it.
+            ArtifactError: it has more than *max_bytes*.
+        """
+        with self._transfer("read", remote) as client:
+            return receive(client, remote, max_bytes=max_bytes)
+
     @contextlib.contextmanager
-    def _writing(self, remote: str) -> Iterator[None]:
-        """SFTP says no more than "Failure" of most faults; the ones of the link pass through."""
-        try:
-            yield
-        except (TimeoutError, EOFError, ConnectionError, LabdError):
-            raise
-        except OSError as error:
-            if self.lost() or "closed" in str(error).lower():
+    def _transfer(self, do: str, remote: str) -> Iterator[Any]:
+        """An SFTP client with a deadline. SFTP says no more than "Failure" of most faults of the board; those of
+        the link are told apart."""
+        with self._on_the_link(f"the transfer of {Path(remote).name[:12]}"):
+            client = self._fabric.sftp()
+            client.get_channel().settimeout(self.deadlines.transfer_s)
+            try:
+                yield client
+            except (TimeoutError, EOFError, ConnectionError, LabdError):
                 raise
-            text = str(error) or type(error).__name__
-            full = "no space" in text.lower() or "quota" in text.lower()
-            raise (BoardDiskFull if full else BoardError)(
-                f"board {self.board.number} could not write {remote}: {text}",
-                fix=f"log in and look: ssh -p {self.board.port} {self.board.user}@{self.board.host} df -h",
-                board=self.board.number,
-            ) from error
+            except OSError as error:
+                if self.lost() or "closed" in str(error).lower():
+                    raise
+                raise self._refused(do, remote, error) from error
+
+    def _refused(self, do: str, remote: str, error: OSError) -> BoardError:
+        text = str(error) or type(error).__name__
+        full = "no space" in text.lower() or "quota" in text.lower()
+        return (BoardDiskFull if full else BoardError)(
+            f"board {self.board.number} could not {do} {remote}: {text}",
+            fix=f"log in and look: ssh -p {self.board.port} {self.board.user}@{self.board.host} df -h",
+            board=self.board.number,
+        )
 
     @contextlib.contextmanager
     def _on_the_link(self, what: str) -> Iterator[None]:

@@ -50,13 +50,33 @@ if verdict != b"good":
 print(json.dumps({"samples": 16, "different": 0}))
 """
 VALIDATE = """
-import json, os, sys
+import json, os, shutil, sys
 print("batch 1 / 1 : total OK 3 NOK 1", file=sys.stderr if "--json" in sys.argv else sys.stdout)
 print("euid", os.geteuid(), os.environ.get("XILINX_XRT"), os.environ.get("BOARD"), file=sys.stderr)
 if "--json" in sys.argv:
     print(json.dumps({"accuracy_percent": 75.0, "arguments": sys.argv[1:]}))
 if "--batchsize=666" in sys.argv:
     sys.exit("the accelerator fell over")
+for argument in sys.argv:
+    if argument.startswith("--predictions="):
+        shutil.copyfile(os.path.expanduser("~/said.npz"), argument.split("=", 1)[1])
+if "--min-accuracy=90" in sys.argv:
+    error = {"error": "AccuracyTooLow", "what": "75 % is below 90 %", "fix": "train on", "facts": {}}
+    print(json.dumps({"labd_error": error}), file=sys.stderr)
+    sys.exit(7)
+"""
+CLASSIFY = """
+import json, sys
+from pathlib import Path
+told = []
+for path in sorted(Path(sys.argv[-1]).iterdir()):
+    if path.read_bytes() == b"torn":
+        error = {"error": "ArtifactError", "what": "%s cannot be read: torn" % path, "fix": "again", "facts": {}}
+        print(json.dumps({"labd_error": error}), file=sys.stderr)
+        sys.exit(5)
+    print(path, path.read_text(), file=sys.stderr)
+    told.append({"file": str(path), "label": 0, "class": path.read_text(), "best": []})
+print(json.dumps({"network": "tfc-w1a1", "images": told, "arguments": sys.argv[1:-1]}))
 """
 
 
@@ -355,6 +375,7 @@ def make_wheel(tmp_path: Path) -> Callable[[str], Path]:
             archive.writestr("labd_board/__init__.py", f"MARK = {mark!r}\n")
             archive.writestr("labd_board/selftest.py", SELFTEST)
             archive.writestr("labd_board/validate.py", VALIDATE)
+            archive.writestr("labd_board/classify.py", CLASSIFY)
             archive.writestr("labd_shared/__init__.py", "")
             archive.writestr("labd_board-0.1.0.dist-info/METADATA", "Name: labd-board\n")
         return wheel

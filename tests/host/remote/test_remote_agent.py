@@ -73,6 +73,27 @@ def test_the_lock_is_free_once_its_holders_link_is_gone(lab, proxy):
             assert opened.ask("hello")["owner"]["what"] == "validate"
 
 
+def test_files_of_a_command_need_the_lock_and_go_with_it(lab):
+    scratch = lab.servers["03"].labd / "scratch"
+    with lab.connect() as connection, session(connection) as opened:
+        with pytest.raises(BoardBusy, match="the board was not locked before files came"):
+            opened.ask("scratch")
+        opened.lock("test")
+        assert opened.ask("scratch")["folder"] == str(scratch)
+        connection.upload(b"a picture", f"{scratch}/000000.png")
+        assert connection.download(f"{scratch}/000000.png", max_bytes=9) == b"a picture"
+    assert not scratch.exists()
+
+
+def test_files_that_a_killed_agent_left_go_with_the_next_lock(lab):
+    scratch = lab.servers["03"].labd / "scratch"
+    scratch.mkdir(parents=True)
+    (scratch / "000000.png").write_bytes(b"a picture")
+    with lab.connect() as connection, session(connection) as opened:
+        opened.lock("test")
+        assert not scratch.exists()
+
+
 @pytest.mark.parametrize("path", ["../out", "/etc/passwd", "bundle/../../out", "a//b", ".ssh/key", "a\nb"])
 def test_no_path_leads_out_of_a_release(lab, path):
     digest = "0" * 64

@@ -171,6 +171,7 @@ def test_each_task_of_the_fabfile_is_listed_with_its_help(fab):
     done = fab("--list")
     names = (
         "boards",
+        "classify",
         "data",
         "deploy",
         "enroll",

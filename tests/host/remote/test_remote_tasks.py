@@ -1,6 +1,7 @@
 """The tasks on one and on several boards: results, errors side by side, data sets, enrolment, sudo."""
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labd_host.remote import data, enrolment, hostkeys, look, passwords, tasks
+from labd_host.remote import data, enrolment, hostkeys, look, passwords, scratch, tasks
 from labd_host.remote.agent import session
 from labd_host.remote.transport import Deadlines
 from labd_shared.datasets import write_packed
@@ -16,6 +17,7 @@ from labd_shared.errors import (
     AccuracyTooLow,
     ArtifactError,
     BoardBusy,
+    BoardDiskFull,
     BoardUnreachable,
     CommandFailed,
     GoldenMismatch,
@@ -25,6 +27,7 @@ from labd_shared.errors import (
     UnknownName,
     UsageError,
 )
+from labd_shared.predictions import ABOUT_KEYS, Predictions, save_predictions
 from support.cifar_files import split_of, write_official
 
 CANARY = "canary-7f3a-password"
@@ -223,6 +226,116 @@ def test_validate_brings_the_data_set_the_board_lacks(deployed, mnist_folder, mo
     deployed.said.clear()
     tasks.run_command("validate", ["03"], {}, as_data=False, dataset="mnist", talk=deployed.talk)
     assert not any("sending" in line for line in deployed.said)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two pictures in a folder and one beside it; the class the board's stand-in says is what is in them."""
+    (tmp_path / "some" / "deep").mkdir(parents=True)
+    for name, said in (("some/b.png", "seven"), ("some/deep/a.PNG", "one"), ('it\'s a "b".npy', "two")):
+        (tmp_path / name).write_text(said)
+    return tmp_path
+
+
+def test_pictures_are_sent_and_told_by_their_names_here(deployed, pictures):
+    odd, folder = str(pictures / 'it\'s a "b".npy'), pictures / "some"
+    report = tasks.classify(["03"], [odd, str(folder)], as_data=False, talk=deployed.talk)
+    assert report.exit_code == 0, report
+    assert [tuple(re.split("  +", line)) for line in deployed.lines] == [
+        (odd, "two"), (f"{folder}/b.png", "seven"), (f"{folder}/deep/a.PNG", "one")
+    ]  # fmt: skip
+    assert not (deployed.servers["03"].labd / "scratch").exists()
+    assert not any("seven" in line for line in deployed.said), "each picture is told once"
+    deployed.lines.clear()
+    report = tasks.classify(["03"], [odd], invert=True, as_data=True, talk=deployed.talk)
+    told = report.outcomes[0].result.report
+    assert [(each["file"], each["class"]) for each in told["images"]] == [(odd, "two")]
+    assert told["arguments"] == ["--json", "--invert"] and deployed.lines == []
+    assert f"{odd} two" in deployed.said
+
+
+def test_a_picture_the_board_cannot_read_is_named_as_it_is_called_here(deployed, pictures):
+    (pictures / "some" / "b.png").write_text("torn")
+    report = tasks.classify(["03"], [str(pictures / "some")], as_data=True, talk=deployed.talk)
+    error = report.outcomes[0].error
+    assert isinstance(error, ArtifactError) and error.what == f"{pictures}/some/b.png cannot be read: torn"
+
+
+def test_what_is_no_picture_is_refused_before_a_board_is_asked(lab, pictures):
+    def classify(*names):
+        tasks.classify(["03"], names, as_data=True, talk=lab.talk)
+
+    with pytest.raises(UsageError, match="no picture was named"):
+        classify()
+    with pytest.raises(ArtifactError, match="there is no picture at nowhere"):
+        classify("nowhere")
+    with (pictures / "large.png").open("wb") as handle:
+        handle.truncate((64 << 20) + 1)
+    with pytest.raises(ArtifactError, match="large.png has 67108865 bytes, more than 67108864"):
+        classify(str(pictures / "large.png"))
+    assert lab.said == []
+
+
+def test_pictures_for_which_there_is_no_room_are_not_sent(deployed, pictures, monkeypatch):
+    monkeypatch.setattr(scratch, "RESERVE_BYTES", 1 << 60)
+    report = tasks.classify(["03"], [str(pictures / "some")], as_data=True, talk=deployed.talk)
+    assert isinstance(report.outcomes[0].error, BoardDiskFull)
+    assert not any("sending" in line for line in deployed.said)
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    """A file of predictions, as `validate` writes it on a board."""
+    rows = np.arange(4)
+    said = Predictions(
+        dict.fromkeys(ABOUT_KEYS, "x"), rows, rows.astype(np.uint64), rows, np.minimum(rows, 2)
+    )
+    save_predictions(tmp_path / "said.npz", said)
+    return (tmp_path / "said.npz").read_bytes()
+
+
+def validate_into(lab, path, boards=("03",), **options):
+    return tasks.run_command("validate", boards, options, as_data=True, predictions=str(path), talk=lab.talk)
+
+
+def test_predictions_come_back_and_nothing_of_them_stays_on_the_board(deployed, predictions, tmp_path):
+    (deployed.servers["03"].home / "said.npz").write_bytes(predictions)
+    assert validate_into(deployed, tmp_path / "here.npz").exit_code == 0
+    assert (tmp_path / "here.npz").read_bytes() == predictions
+    assert f"what was said of 4 images: {tmp_path / 'here.npz'}" in deployed.said
+    assert not (deployed.servers["03"].labd / "scratch").exists()
+
+
+def test_predictions_come_back_of_a_run_that_was_not_good_enough_too(deployed, predictions, tmp_path):
+    (deployed.servers["03"].home / "said.npz").write_bytes(predictions)
+    report = validate_into(deployed, tmp_path / "here.npz", **{"min-accuracy": "90"})
+    assert isinstance(report.outcomes[0].error, AccuracyTooLow) and report.exit_code == 7
+    assert (tmp_path / "here.npz").read_bytes() == predictions
+
+
+def test_of_several_boards_each_has_a_file_of_its_own(
+    two_boards, predictions, tmp_path, make_bundle, make_wheel
+):
+    tasks.deploy(["03", "04"], bundle=str(make_bundle("a")), wheel=make_wheel(), talk=two_boards.talk)
+    for server in two_boards.servers.values():
+        (server.home / "said.npz").write_bytes(predictions)
+    assert validate_into(two_boards, tmp_path / "here.npz", ["03", "04"]).exit_code == 0
+    assert sorted(path.name for path in tmp_path.glob("here*")) == ["here-03.npz", "here-04.npz"]
+
+
+def test_a_board_that_sends_something_else_spoils_no_file(deployed, tmp_path):
+    (deployed.servers["03"].home / "said.npz").write_bytes(b"no predictions")
+    (tmp_path / "here.npz").write_bytes(b"of another run")
+    error = validate_into(deployed, tmp_path / "here.npz").outcomes[0].error
+    assert isinstance(error, ArtifactError) and "here.npz" in error.what and "cannot be read" in error.what
+    assert (tmp_path / "here.npz").read_bytes() == b"of another run"
+    assert [path.name for path in tmp_path.glob("here*")] == ["here.npz"]
+
+
+def test_predictions_that_cannot_be_written_here_are_refused_before_a_board_is_asked(lab, tmp_path):
+    with pytest.raises(UsageError, match="none/here.npz cannot be written"):
+        validate_into(lab, tmp_path / "none" / "here.npz")
+    assert lab.said == []
 
 
 def test_boards_are_looked_at_all_at_once_and_a_silent_one_delays_nobody(lab, make_board):

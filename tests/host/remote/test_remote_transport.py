@@ -11,6 +11,8 @@ import pytest
 
 from labd_host.remote import hostkeys, transport
 from labd_shared.errors import (
+    ArtifactError,
+    BoardError,
     BoardLost,
     BoardUnreachable,
     CommandFailed,
@@ -202,3 +204,34 @@ def test_a_stalled_upload_ends_within_its_deadline(lab, proxy):
         with pytest.raises(BoardLost, match="broke during the transfer of file"):
             connection.upload(bytes(4_000_000), str(lab.servers["03"].home / "file"))
     assert time.monotonic() - started_s < 8
+
+
+def test_a_file_comes_whole_however_large_its_pieces(lab):
+    content = bytes(range(256)) * 12_345
+    home = lab.servers["03"].home
+    (home / "large").write_bytes(content)
+    (home / "none").write_bytes(b"")
+    with lab.connect() as connection:
+        assert connection.download(f"{home}/large", max_bytes=len(content)) == content
+        assert connection.download(f"{home}/none", max_bytes=0) == b""
+
+
+def test_a_file_that_is_not_there_or_too_large_is_not_taken(lab):
+    home = lab.servers["03"].home
+    (home / "large").write_bytes(bytes(1000))
+    with lab.connect() as connection:
+        with pytest.raises(ArtifactError, match="large has 1000 bytes, more than 999"):
+            connection.download(f"{home}/large", max_bytes=999)
+        with pytest.raises(BoardError, match="board 03 could not read .*/nowhere: "):
+            connection.download(f"{home}/nowhere", max_bytes=999)
+
+
+def test_a_stalled_download_ends_within_its_deadline(lab, proxy):
+    home = lab.servers["03"].home
+    (home / "large").write_bytes(bytes(5_000_000))
+    with lab.connect(port=proxy.port, silence_s=1.5) as connection:
+        proxy.stall_after = proxy.passed
+        started_s = time.monotonic()
+        with pytest.raises(BoardLost):
+            connection.download(f"{home}/large", max_bytes=5_000_000)
+    assert time.monotonic() - started_s < 5
