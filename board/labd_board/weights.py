@@ -19,10 +19,9 @@ from labd_board.device import Buffer, Device
 from labd_shared.bundle import Bundle
 from labd_shared.errors import ArtifactError, WeightsNotWritten
 from labd_shared.files import read_bounded
+from labd_shared.weight_files import FOLDER, parse_layer_file
 
-FOLDER = "runtime_weights/"
 MAX_BYTES = 64 << 20
-_DAT = re.compile(r"^([0-9]{1,4})_([0-9]{1,4})_([A-Za-z0-9_]+)\.dat$")
 _NPY = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)\.npy$")
 _AGAIN = "build the bundle again, or copy FINN's runtime_weights folder whole"
 
@@ -63,16 +62,16 @@ def runtime_weights(bundle: Bundle) -> List[RuntimeWeights]:
     """
     found: Dict[str, RuntimeWeights] = {}
     for name in sorted(_files(bundle, ".dat")):
-        match = _DAT.match(name)
-        if match is None:
+        layer = parse_layer_file(FOLDER + name)
+        if layer is None:
             raise ArtifactError("{}{} is not named PARTITION_LAYER_NODE.dat".format(FOLDER, name), fix=_AGAIN)
-        block = "StreamingDataflowPartition_" + match.group(1)
+        block = layer.block
         if block in found:
             raise ArtifactError(
-                "{} and {} would both be written to {}".format(found[block].node, match.group(3), block),
+                "{} and {} would both be written to {}".format(found[block].node, layer.node, block),
                 fix="FINN puts one layer with writable weights into a partition: build the design again",
             )
-        found[block] = RuntimeWeights(block, match.group(3), _words(bundle, name))
+        found[block] = RuntimeWeights(block, layer.node, _words(bundle, name))
     return [found[block] for block in sorted(found)]
 
 
