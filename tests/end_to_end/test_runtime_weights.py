@@ -13,7 +13,7 @@ from labd_host.emulation.golden import GoldenModel
 from labd_host.emulation.logic import ProgrammableLogic
 from labd_host.flow.finn_door import Finn
 from labd_host.flow.presets import PRESETS
-from labd_host.hardware.bundle import write_bundle
+from labd_host.hardware.bundle import golden_model, write_bundle
 from labd_host.hardware.golden_samples import golden_arrays
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import load_golden, open_bundle
@@ -21,6 +21,7 @@ from labd_shared.datasets import read_official
 from labd_shared.digest import image_digest
 from labd_shared.errors import ArtifactError, DmaBusy
 from labd_shared.hwh import read_hwh
+from labd_shared.predictions import load_predictions
 from labd_shared.registers import Control, Iodma
 from support.shell import BOARD
 
@@ -109,6 +110,14 @@ def test_other_weights_are_written_over_axi_lite_and_the_network_computes_with_t
         assert same == DRAWN and correct < DRAWN // 2
 
 
+def test_the_host_says_what_a_board_will_say_with_them(others, shell, home):
+    said = shell.labd("validate", str(others.folder), "--predictions", str(home / "host.npz"))
+    assert said.code == 0, said.err
+    golden, told = load_golden(others), load_predictions(home / "host.npz")
+    wanted = dict(zip(golden.digests.tolist(), golden.predictions.tolist(), strict=True))
+    assert told.predicted.tolist() == [wanted[digest] for digest in told.digest.tolist()]
+
+
 @pytest.fixture
 def logic():
     made = ProgrammableLogic(ContiguousMemory())
@@ -132,6 +141,18 @@ def test_weights_are_not_written_under_running_frames(built, logic):
     assert logic.peek(block.base, len(words)) == words
 
 
+def test_weights_of_another_network_are_refused_on_the_host(built, tmp_path):
+    bundle = open_bundle(built.folder)
+    files = {**built.manifest.files, "runtime_weights/3_0_MVAU_hls_3.dat": built.manifest.files[FILE]}
+    bundle.manifest = built.manifest._replace(files=files)
+    bundle.folder = shutil.copytree(built.folder, tmp_path / "copy")
+    shutil.copyfile(built.path(FILE), bundle.folder / "runtime_weights" / "3_0_MVAU_hls_3.dat")
+    with pytest.raises(
+        ArtifactError, match="3_0_MVAU_hls_3.dat holds 128 words, MVAU_hls_3 of tfc-w1a1 takes 32"
+    ):
+        golden_model(bundle)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -140,6 +161,7 @@ def test_weights_are_not_written_under_running_frames(built, logic):
             "runtime_weights/7_0_MVAU_hls_0.dat",
             "the .hwh has no StreamingDataflowPartition_7 with room for 2048 words",
         ),
+        ("runtime_weights/idma1.npy", "is read from memory by a DMA of its own, a virtual board has no such"),
     ],
 )
 def test_weights_for_a_layer_that_is_not_there_are_refused(built, logic, tmp_path, name, message):

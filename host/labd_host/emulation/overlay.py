@@ -24,7 +24,7 @@ from labd_shared.hwh import Block, Hwh, read_hwh
 from labd_shared.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Expected, Manifest, parse_manifest
 from labd_shared.packing import pack_tensor, unpack_tensor
 from labd_shared.tensors import Tensor
-from labd_shared.weight_files import parse_layer_file
+from labd_shared.weight_files import FOLDER, parse_layer_file
 
 NETWORK_NAME = "network.npz"
 CHUNK_FRAMES = 4096  # computed at once: bounds the memory of the unpacked values
@@ -193,7 +193,13 @@ def _with_block(tensor: Tensor, hwh: Hwh) -> Tensor:
 def _writable(manifest: Manifest, hwh: Hwh, model: Network) -> dict[str, Mvau]:
     """The layers that the manifest has weights to write for, by their block."""
     found: dict[str, Mvau] = {}
-    for file in filter(None, map(parse_layer_file, sorted(manifest.files))):
+    for name in sorted(each for each in manifest.files if each.startswith(FOLDER)):
+        file = parse_layer_file(name)
+        if file is None:
+            raise ArtifactError(
+                f"{name} is read from memory by a DMA of its own, a virtual board has no such DMA",
+                fix="run it on a real board, or build the design with these weights inside",
+            )
         layers = {layer.name: layer for layer in model.network.layers if isinstance(layer, Mvau)}
         layer, block = layers.get(file.node), hwh.blocks.get(file.block)
         if layer is None or block is None or block.size < WORD_BYTES * lines(layer) * line_words(layer):
