@@ -113,7 +113,7 @@ def golden(text: str, say: Say) -> Classifier:
         from labd_shared.bundle import open_bundle
 
         bundle = open_bundle(path)
-        model, dataset = golden_model(bundle), bundle.manifest.dataset
+        model, dataset = golden_model(bundle.folder, bundle.manifest.files), bundle.manifest.dataset
     else:
         dataset = networks.network(text).dataset
         from labd_host.flow.golden_cache import golden_file

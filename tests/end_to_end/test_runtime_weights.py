@@ -15,6 +15,8 @@ from labd_host.flow.finn_door import Finn
 from labd_host.flow.presets import PRESETS
 from labd_host.hardware.bundle import golden_model, write_bundle
 from labd_host.hardware.golden_samples import golden_arrays
+from labd_host.hardware.interchange.exporting import export_bundle
+from labd_host.hardware.interchange.importing import Given, import_design
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.datasets import read_official
@@ -23,6 +25,8 @@ from labd_shared.errors import ArtifactError, DmaBusy
 from labd_shared.hwh import read_hwh
 from labd_shared.predictions import load_predictions
 from labd_shared.registers import Control, Iodma
+from support.board_programs import board_without_ssh
+from support.peer import PEER, peer_python
 from support.shell import BOARD
 
 from .conftest import DRAWN
@@ -118,6 +122,39 @@ def test_the_host_says_what_a_board_will_say_with_them(others, shell, home):
     assert told.predicted.tolist() == [wanted[digest] for digest in told.digest.tolist()]
 
 
+@pytest.mark.parametrize("form", ["finn", "finn-plus"])
+def test_an_export_carries_the_weights_and_imports_as_the_same_accelerator(others, tmp_path, form):
+    exported = export_bundle(others, tmp_path / "out", form)
+    assert f"driver/{FILE}" in exported.files
+    back = import_design(
+        exported.folder, tmp_path / "back", Given(network="tfc-w1a1", dataset="mnist")
+    ).bundle
+    assert back.path(FILE).read_bytes() == others.path(FILE).read_bytes()
+    ours, theirs = load_golden(others), load_golden(back)
+    known = {image.tobytes(): answer for image, answer in zip(ours.images, ours.outputs, strict=True)}
+    both = [(known[image.tobytes()], answer) for image, answer in zip(theirs.images, theirs.outputs, strict=True)
+            if image.tobytes() in known]  # fmt: skip
+    assert len(both) >= 2 and all(np.array_equal(one, other) for one, other in both)
+
+
+def test_finn_s_own_driver_writes_them_and_computes_the_same_answers(others, tmp_path):
+    python = peer_python()
+    exported = export_bundle(others, tmp_path / "out", "finn-plus").folder
+    golden = load_golden(others)
+    np.save(tmp_path / "images.npy", golden.images)
+    with board_without_ssh(tmp_path / "board", python) as board:
+        process = board.start(
+            ["-c", PEER],
+            exported / "bitfile" / "finn-accel.bit",
+            exported / "driver" / "settings.json",
+            tmp_path / "images.npy",
+        )
+        output, errors = process.communicate(timeout=60)
+    assert "Wrote runtime weights of 1 layer" in output, errors
+    answers = json.loads(output.splitlines()[-1])["answers"]
+    assert np.array_equal(np.array(answers[0]).astype(int), golden.outputs)
+
+
 @pytest.fixture
 def logic():
     made = ProgrammableLogic(ContiguousMemory())
@@ -142,15 +179,13 @@ def test_weights_are_not_written_under_running_frames(built, logic):
 
 
 def test_weights_of_another_network_are_refused_on_the_host(built, tmp_path):
-    bundle = open_bundle(built.folder)
-    files = {**built.manifest.files, "runtime_weights/3_0_MVAU_hls_3.dat": built.manifest.files[FILE]}
-    bundle.manifest = built.manifest._replace(files=files)
-    bundle.folder = shutil.copytree(built.folder, tmp_path / "copy")
-    shutil.copyfile(built.path(FILE), bundle.folder / "runtime_weights" / "3_0_MVAU_hls_3.dat")
+    folder = shutil.copytree(built.folder, tmp_path / "copy")
+    other = "runtime_weights/3_0_MVAU_hls_3.dat"
+    shutil.copyfile(built.path(FILE), folder / other)
     with pytest.raises(
         ArtifactError, match="3_0_MVAU_hls_3.dat holds 128 words, MVAU_hls_3 of tfc-w1a1 takes 32"
     ):
-        golden_model(bundle)
+        golden_model(folder, [other])
 
 
 @pytest.mark.parametrize(

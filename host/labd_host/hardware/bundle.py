@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +94,7 @@ def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
     from labd_host.hardware.golden_samples import draw_golden
     from labd_shared.bundle import load_golden
 
-    model = golden_model(bundle, network)
+    model = golden_model(bundle.folder, bundle.manifest.files, network)
     manifest = bundle.manifest
     check_same_tensors(network.name, model, manifest.inputs, manifest.outputs)
     golden = load_golden(bundle)
@@ -123,11 +123,12 @@ def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
     return write_bundle(folder, fill)
 
 
-def golden_model(bundle: Bundle, network: Path | None = None) -> GoldenModel:
+def golden_model(folder: Path, files: Iterable[str], network: Path | None = None) -> GoldenModel:
     """The golden model of a bundle, with the weights that its driver writes.
 
     Args:
-        bundle: What to compute.
+        folder: The bundle's.
+        files: The names of its files.
         network: A network.npz beside it; the bundle's own when None.
 
     Raises:
@@ -137,11 +138,11 @@ def golden_model(bundle: Bundle, network: Path | None = None) -> GoldenModel:
     from labd_host.emulation.golden_layers import Mvau
     from labd_host.emulation.weight_memory import line_words, lines, weights_of
 
-    model = GoldenModel.load(network or bundle.path(NETWORK_NAME))
+    model = GoldenModel.load(network or folder / NETWORK_NAME)
     layers = {layer.name: layer for layer in model.network.layers if isinstance(layer, Mvau)}
     written = {}
-    for file in filter(None, map(parse_layer_file, bundle.manifest.files)):
-        words = read_words(bundle.path(file.name), file.name)
+    for file in filter(None, map(parse_layer_file, files)):
+        words = read_words(folder / file.name, file.name)
         layer = layers.get(file.node)
         if layer is None or len(words) != lines(layer) * line_words(layer):
             raise ArtifactError(
