@@ -38,6 +38,9 @@ WALL_CEILING_S = 300.0  # whatever the device's clock says
 PAUSE_S = 0.0002
 PATIENT_POLLS = 2.0  # spin this many times the expected time...
 PATIENT_FLOOR_S = 0.002  # ...and never less than this: a pause would be longer than a small batch
+FLUSH_FRAMES = (
+    16  # streamers fetch 8 lines of weights ahead (FINN's memstream.sv); a small layer takes one a frame
+)
 OVERLAP_PAYS = 0.05  # double buffering costs memory: it must save this share of a batch's time
 
 
@@ -356,11 +359,18 @@ class Accelerator(object):
         return DmaEngine(name, self.device.registers(name))
 
     def _flush_pipeline(self) -> None:
-        """Run one frame: weights that streamers had fetched before they were written leave with it."""
-        self._batch(
-            [np.full(tensor.normal, tensor.datatype.low * tensor.datatype.step) for tensor in self._sources],
-            raw=True,
-        )
+        """Run frames until no weight is left that a streamer had fetched before it was written."""
+        left = FLUSH_FRAMES
+        while left:
+            frames = min(left, self.batch_size)
+            self._batch(
+                [
+                    np.full(tensor.batched(tensor.normal, frames), tensor.datatype.low * tensor.datatype.step)
+                    for tensor in self._sources
+                ],
+                raw=True,
+            )
+            left -= frames
 
     def _quiet(self, opened: _Opened) -> None:
         """See to it that no DMA runs."""

@@ -19,12 +19,9 @@ from labd_board.device import Buffer, Device
 from labd_shared.bundle import Bundle
 from labd_shared.errors import ArtifactError, WeightsNotWritten
 from labd_shared.files import read_bounded
+from labd_shared.weight_files import COPY_AGAIN, FOLDER, MAX_BYTES, parse_layer_file, read_words
 
-FOLDER = "runtime_weights/"
-MAX_BYTES = 64 << 20
-_DAT = re.compile(r"^([0-9]{1,4})_([0-9]{1,4})_([A-Za-z0-9_]+)\.dat$")
 _NPY = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)\.npy$")
-_AGAIN = "build the bundle again, or copy FINN's runtime_weights folder whole"
 
 
 class RuntimeWeights(NamedTuple):
@@ -63,16 +60,20 @@ def runtime_weights(bundle: Bundle) -> List[RuntimeWeights]:
     """
     found: Dict[str, RuntimeWeights] = {}
     for name in sorted(_files(bundle, ".dat")):
-        match = _DAT.match(name)
-        if match is None:
-            raise ArtifactError("{}{} is not named PARTITION_LAYER_NODE.dat".format(FOLDER, name), fix=_AGAIN)
-        block = "StreamingDataflowPartition_" + match.group(1)
+        layer = parse_layer_file(FOLDER + name)
+        if layer is None:
+            raise ArtifactError(
+                "{}{} is not named PARTITION_LAYER_NODE.dat".format(FOLDER, name), fix=COPY_AGAIN
+            )
+        block = layer.block
         if block in found:
             raise ArtifactError(
-                "{} and {} would both be written to {}".format(found[block].node, match.group(3), block),
+                "{} and {} would both be written to {}".format(found[block].node, layer.node, block),
                 fix="FINN puts one layer with writable weights into a partition: build the design again",
             )
-        found[block] = RuntimeWeights(block, match.group(3), _words(bundle, name))
+        found[block] = RuntimeWeights(
+            block, layer.node, read_words(bundle.path(FOLDER + name), FOLDER + name)
+        )
     return [found[block] for block in sorted(found)]
 
 
@@ -87,21 +88,23 @@ def external_weights(bundle: Bundle) -> List[ExternalWeights]:
     for name in sorted(_files(bundle, ".npy")):
         match = _NPY.match(name)
         if match is None:
-            raise ArtifactError("{}{} is not named DMA.npy".format(FOLDER, name), fix=_AGAIN)
-        content = read_bounded(bundle.path(FOLDER + name), MAX_BYTES, _AGAIN)
+            raise ArtifactError("{}{} is not named DMA.npy".format(FOLDER, name), fix=COPY_AGAIN)
+        content = read_bounded(bundle.path(FOLDER + name), MAX_BYTES, COPY_AGAIN)
         try:
             data = np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise ArtifactError("{}{} cannot be read: {}".format(FOLDER, name, error), fix=_AGAIN) from error
+            raise ArtifactError(
+                "{}{} cannot be read: {}".format(FOLDER, name, error), fix=COPY_AGAIN
+            ) from error
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or not data.size:
-            raise ArtifactError("{}{} does not hold bytes (uint8)".format(FOLDER, name), fix=_AGAIN)
+            raise ArtifactError("{}{} does not hold bytes (uint8)".format(FOLDER, name), fix=COPY_AGAIN)
         found.append(ExternalWeights(match.group(1), repeats.pop(match.group(1), 1), data.reshape(-1)))
     if repeats:
         raise ArtifactError(
             "the manifest speaks of external weights for {}, there is no {}{}.npy".format(
                 ", ".join(sorted(repeats)), FOLDER, sorted(repeats)[0]
             ),
-            fix=_AGAIN,
+            fix=COPY_AGAIN,
         )
     return found
 
@@ -154,22 +157,3 @@ def _files(bundle: Bundle, suffix: str) -> List[str]:
         for name in bundle.manifest.files
         if name.startswith(FOLDER) and name.endswith(suffix)
     ]
-
-
-def _words(bundle: Bundle, name: str) -> np.ndarray:
-    """The words of a .dat file, which may have empty lines at its end only."""
-    content = read_bounded(bundle.path(FOLDER + name), MAX_BYTES, _AGAIN)
-    lines = content.decode("ascii", "replace").split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    for number, line in enumerate(lines):
-        if not re.match(r"^[0-9A-Fa-f]{8}$", line.strip()):
-            raise ArtifactError(
-                "line {} of {}{} is {!r}, not eight hexadecimal digits".format(
-                    number + 1, FOLDER, name, line[:20]
-                ),
-                fix=_AGAIN,
-            )
-    if not lines:
-        raise ArtifactError("{}{} is empty".format(FOLDER, name), fix=_AGAIN)
-    return np.array([int(line, 16) for line in lines], np.uint32)

@@ -105,20 +105,20 @@ def golden(text: str, say: Say) -> Classifier:
             f"there is no {text}", fix="name a network, a bundle, or the network.npz of labd compile"
         )
     if path.suffix == ".npz":
-        file = path
+        model = GoldenModel.load(path)
     elif path.is_dir() and (path / NETWORK_NAME).is_file() and not (path / MANIFEST_NAME).is_file():
-        file = path / NETWORK_NAME
+        model = GoldenModel.load(path / NETWORK_NAME)
     elif path.is_dir() or path.suffix == ".zip":
+        from labd_host.hardware.bundle import golden_model
         from labd_shared.bundle import open_bundle
 
         bundle = open_bundle(path)
-        file, dataset = bundle.path(NETWORK_NAME), bundle.manifest.dataset
+        model, dataset = golden_model(bundle.folder, bundle.manifest.files), bundle.manifest.dataset
     else:
         dataset = networks.network(text).dataset
         from labd_host.flow.golden_cache import golden_file
 
-        file = golden_file(text, say)
-    model = GoldenModel.load(file)
+        model = GoldenModel.load(golden_file(text, say))
     name = model.network.name
     if dataset is None and name in networks.NETWORKS:
         dataset = networks.NETWORKS[name].dataset

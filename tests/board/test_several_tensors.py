@@ -108,10 +108,18 @@ def test_runtime_weights_are_written_read_back_and_flushed_through(tmp_path):
     with Accelerator(bundle, board) as accelerator:
         assert board.memories["StreamingDataflowPartition_1"].words.tolist() == WORDS + [0xDEADBEEF]
         repetitions = [value for _, register, value in board.history if register == "REPETITIONS"]
-        assert repetitions == [1, 1], "one frame takes the old weights out of the FIFOs"
+        assert repetitions == [16, 16], "frames take the old weights out of the streamers"
         board.memories["StreamingDataflowPartition_1"].words[:] = 0
         accelerator.recover()
         assert board.memories["StreamingDataflowPartition_1"].words.tolist()[:3] == WORDS
+
+
+def test_the_old_weights_leave_in_batches_as_they_fit(tmp_path):
+    bundle = with_weights(tmp_path, {"runtime_weights/1_0_MVAU_hls_0.dat": DAT})
+    board = fake_board(memories={"StreamingDataflowPartition_1": 4})
+    with Accelerator(bundle, board, 6):
+        repetitions = [value for _, register, value in board.history if register == "REPETITIONS"]
+    assert repetitions == [6, 6, 6, 6, 4, 4]
 
 
 def test_weights_that_are_read_back_as_something_else_are_an_error(tmp_path):

@@ -7,10 +7,12 @@ import zipfile
 import pytest
 
 from labd_host.cli.main import run
+from labd_host.hardware.hwh_writer import write_hwh
 from labd_host.hardware.interchange.driver_file import parse_driver
 from labd_host.hardware.interchange.importing import Given, import_design
 from labd_host.hardware.interchange.settings_file import parse_settings
 from labd_shared.errors import ArtifactError, UsageError, WrongPart
+from support.emulated import INPUT, OUTPUT
 from support.packages import LISTS, SCALARS_2021, settings, write_deploy, write_design, write_settings_deploy
 
 
@@ -133,7 +135,6 @@ def test_a_frame_of_absurd_size_is_refused(tmp_path, refused):
         ("[]", "has no driver_information"),
         ('{"driver_information": {}}', "has no driver_information with an io_shape_dict"),
         (settings(driver_type="FINNInstrumentationOverlay"), "is for a 'FINNInstrumentationOverlay'"),
-        (settings(runtime_weights=True), "says runtime_weights: labd's driver does not load weights yet"),
         (settings(external_weights=True), "says external_weights"),
         (settings(fclk_mhz="fast"), "fclk_mhz 'fast', no number"),
     ],
@@ -201,14 +202,36 @@ def test_damaged_bitfiles_and_hwhs_are_refused(tmp_path, refused):
 
 
 @pytest.mark.parametrize(
-    "folder, name", [("driver/runtime_weights", "1_0_MVAU_hls_0.dat"), ("driver/mlo_weights", "loop_memblock.dat"),
-                     ("driver/runtime_weights", "idma1.npy"), ("bitfile/finn-accel_runtime_weights", "0_0_MVAU.dat")]
-)  # fmt: skip
-def test_weights_that_would_have_to_be_loaded_are_named(tmp_path, refused, folder, name):
+    "folder, name, pattern",
+    [
+        ("driver/mlo_weights", "loop_memblock.dat", "holds weights for a DMA of their own"),
+        ("driver/runtime_weights", "idma1.npy", "holds weights for a DMA of their own"),
+        (
+            "driver/runtime_weights",
+            "1_0_MVAU_hls_0.dat",
+            "belongs to StreamingDataflowPartition_1, .* has idma0",
+        ),
+        ("bitfile/finn-accel_runtime_weights", "0_0_MVAU.dat", "belongs to StreamingDataflowPartition_0"),
+    ],
+)
+def test_weights_that_cannot_be_written_are_named(tmp_path, refused, folder, name, pattern):
     design = write_deploy(tmp_path / "a")
     (design / folder).mkdir(parents=True, exist_ok=True)
     (design / folder / name).write_text("00000000\n")
-    refused(design, rf"weights that must be loaded before it runs: {folder}/{name}")
+    refused(design, rf"{folder}/{name} {pattern}")
+
+
+def test_weights_that_are_not_there_or_damaged_are_named(tmp_path, refused):
+    design = write_settings_deploy(tmp_path / "a", settings(runtime_weights=True))
+    refused(design, "settings.json says runtime_weights, and there is no runtime_weights/ beside it")
+    memories = {"StreamingDataflowPartition_1": 4096}
+    write_hwh(
+        design / "bitfile" / "finn-accel.hwh", clock_mhz=100.0, inputs=(INPUT,), outputs=(OUTPUT,),
+        memories=memories,
+    )  # fmt: skip
+    (design / "driver" / "runtime_weights").mkdir()
+    (design / "driver" / "runtime_weights" / "1_0_MVAU_hls_0.dat").write_text("0x000001\n")
+    refused(design, "line 1 of runtime_weights/1_0_MVAU_hls_0.dat is '0x000001', not eight hexadecimal")
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "driver/../../evil", "..\\evil", "C:evil"])

@@ -1,50 +1,23 @@
 """finn-plus-driver 1.6.1, unchanged, runs what labd exports on a virtual board and answers as labd does."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from labd_host import environments
 from labd_host.emulation.golden import GoldenModel
 from labd_host.hardware.golden_samples import draw_strokes
 from labd_host.hardware.interchange.exporting import export_bundle
 from labd_shared.bundle import load_golden, open_bundle
 from support.board_programs import board_without_ssh
 from support.paths import SHIPPED_BUNDLE
+from support.peer import PEER, peer_python
 
-# As its own command line does it: cli.py, driver_cli.
-PEER = """
-import json, sys
-import numpy as np
-from finn_plus_driver import get_driver_class
-from importlib.metadata import version
-
-bitfile, settings, images = sys.argv[1], sys.argv[2], np.load(sys.argv[3])
-told = json.load(open(settings))["driver_information"]
-driver = get_driver_class(told["driver_type"])(bitfile, batch_size=len(images), **told)
-answers = [driver.execute(images).tolist() for _ in range(2)]
-print(json.dumps({"version": version("finn-plus-driver"), "answers": answers, "clock": driver.fclk_mhz_actual}))
-"""
 THROUGHPUT = """
 import sys
 from finn_plus_driver.cli import driver_cli
 driver_cli(sys.argv[1:], standalone_mode=False)
 """
-
-
-@pytest.fixture(scope="module")
-def peer_python():
-    """The Python of the peer environment, or a skip."""
-    named = os.environ.get("LABD_PEER_PYTHON")
-    if named:
-        return Path(named)
-    peer = environments.environment("peer")
-    if not environments.is_ready(peer, environments.folder(peer)):
-        pytest.skip("needs the environment with finn-plus-driver: make peer-env, or set LABD_PEER_PYTHON")
-    return environments.folder(peer) / "bin" / "python"
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +28,9 @@ def exported(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def board(peer_python, tmp_path_factory):
-    with board_without_ssh(tmp_path_factory.mktemp("board"), peer_python) as made:
+def board(tmp_path_factory):
+    python = peer_python()
+    with board_without_ssh(tmp_path_factory.mktemp("board"), python) as made:
         yield made
 
 

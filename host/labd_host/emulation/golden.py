@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -93,6 +93,15 @@ class GoldenModel:
     def save(self, path: str | Path) -> None:
         """Write the model as ``network.npz``; the same model gives the same bytes."""
         write_network(self.network, Path(path))
+
+    def with_weights(self, weights: Mapping[str, Array], /) -> "GoldenModel":
+        """The same network with other weights: layer -> (mw, mh).
+
+        Raises:
+            UsageError: as when it is made.
+        """
+        arrays = {f"{layer}.weights": values for layer, values in weights.items()}
+        return GoldenModel(replace(self.network, arrays={**self.network.arrays, **arrays}), form=self._form)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

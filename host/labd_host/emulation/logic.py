@@ -27,8 +27,16 @@ from labd_host.emulation.blocks import DmaBlock, RegisterFile, Slcr
 from labd_host.emulation.contiguous_memory import ContiguousMemory
 from labd_host.emulation.device_clock import DeviceClock
 from labd_host.emulation.logic_faults import check_faults, without_class
-from labd_host.emulation.overlay import Frames, LoadNetwork, Overlay, load_golden_model, load_overlay
+from labd_host.emulation.overlay import (
+    Frames,
+    LoadNetwork,
+    Network,
+    Overlay,
+    load_golden_model,
+    load_overlay,
+)
 from labd_host.emulation.stream import Stream
+from labd_host.emulation.weight_memory import Rewriting, WeightMemory
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import BoardError, BusFault, DmaBusy, OutOfMemory
 from labd_shared.registers import Iodma
@@ -51,6 +59,18 @@ class _Output:
     missing: int
     start_s: float
     frames: list[Frames] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Computation:
+    """Frames that an input DMA brought, and the networks that compute so many of them in turn."""
+
+    overlay: Overlay
+    dma: DmaBlock
+    packed: Frames
+    parts: list[tuple[int, Network]]
+    start_s: float
+    cycle_s: float
 
 
 class ProgrammableLogic:
@@ -93,7 +113,8 @@ class ProgrammableLogic:
         self._blocks: list[RegisterFile] = [self._slcr]
         self._dmas: dict[str, DmaBlock] = {}
         self._streams: dict[str, Stream] = {}
-        self._computations: deque[tuple[Overlay, DmaBlock, Frames, float, float]] = deque()
+        self._network: Rewriting[Network] | None = None
+        self._computations: deque[_Computation] = deque()
         self._inputs: list[tuple[DmaBlock, float]] = []  # fed, and when the last frame was taken in
         self._outputs: list[_Output] = []  # waiting for frames
         self._events: list[tuple[float, Callable[[], None]]] = []
@@ -124,11 +145,13 @@ class ProgrammableLogic:
                     block = overlay.blocks[tensor.dma]
                     self._dmas[tensor.dma] = DmaBlock(tensor.dma, block.base, block.size)
                 self._streams = {tensor.dma: Stream() for tensor in overlay.outputs}
-                self._blocks += self._dmas.values()
+                memories = overlay.memories()
+                self._network = Rewriting(overlay.network, memories)
+                self._blocks += [*self._dmas.values(), *memories]
                 self._blocks += [
                     RegisterFile(name, block.base, block.size)
                     for name, block in overlay.blocks.items()
-                    if name not in self._dmas
+                    if name not in self._dmas and name not in overlay.writable
                 ]
                 self._event(f"configured with {bitfile}: {', '.join(sorted(overlay.blocks))}")
         finally:
@@ -188,7 +211,7 @@ class ProgrammableLogic:
 
         Raises:
             BusFault: nothing answers at *address*.
-            DmaBusy: a running DMA was started.
+            DmaBusy: a running DMA was started, or weights were written while one was running.
         """
         with self._changed:
             block, offset = self._at(address)
@@ -198,6 +221,8 @@ class ProgrammableLogic:
                 self._event(f"clock register {offset:#x} keeps its value: a fault that is switched on")
                 return
             try:
+                if isinstance(block, WeightMemory):
+                    self._check_idle(block)
                 started = block.write(offset, value)
             except DmaBusy as error:
                 self._event(error.what)
@@ -272,9 +297,19 @@ class ProgrammableLogic:
             address=address,
         )
 
+    def _check_idle(self, memory: WeightMemory) -> None:
+        """See to it that no frame meets weights of which a part is written."""
+        for dma in self._dmas.values():
+            if dma.running:
+                raise DmaBusy(
+                    f"{memory.name} was written while {dma.name} was running: its frames meet old and new weights",
+                    fix="wait for the done bit of every DMA before weights are written",
+                    block=memory.name,
+                )
+
     def _start(self, dma: DmaBlock) -> None:
-        overlay = self._overlay
-        if overlay is None:
+        overlay, network = self._overlay, self._network
+        if overlay is None or network is None:
             raise BoardError(f"{dma.name} was started without an accelerator", fix="load a bitfile first")
         is_input = dma.name == overlay.input.dma
         tensor = overlay.input if is_input else next(t for t in overlay.outputs if t.dma == dma.name)
@@ -295,7 +330,9 @@ class ProgrammableLogic:
             else:
                 self._clock.freeze()
                 self._computing += 1
-                self._computations.append((overlay, dma, packed, now_s, cycle_s))
+                self._computations.append(
+                    _Computation(overlay, dma, packed, network.next_frames(frames), now_s, cycle_s)
+                )
         else:
             self._outputs.append(_Output(dma, address, frames, now_s))
             self._move()
@@ -365,7 +402,7 @@ class ProgrammableLogic:
         with self._changed:
             while not self._closed:
                 if self._computations:
-                    self._compute(*self._computations.popleft())
+                    self._compute(self._computations.popleft())
                     continue
                 self._settle()
                 wait_s = None
@@ -373,24 +410,22 @@ class ProgrammableLogic:
                     wait_s = max(min(event[0] for event in self._events) - self._clock.now_s(), 0.0)
                 self._changed.wait(wait_s)
 
-    def _compute(
-        self, overlay: Overlay, dma: DmaBlock, packed: Frames, start_s: float, cycle_s: float
-    ) -> None:
+    def _compute(self, work: _Computation) -> None:
         self._changed.release()
         outputs: list[Frames] | None = None
         failure: Exception | None = None
         try:
-            outputs = overlay.compute(packed)
+            outputs = work.overlay.compute(work.packed, work.parts)
         except Exception as error:  # noqa: BLE001 - it is handed to the board's program, see `read`
-            LOG.exception("computing a batch of %d frames failed", len(packed))
+            LOG.exception("computing a batch of %d frames failed", len(work.packed))
             failure = error
         finally:
             self._changed.acquire()
         self._clock.thaw()
         self._computing -= 1
-        if overlay is self._overlay:
+        if work.overlay is self._overlay:
             if outputs is not None:
-                self._fed(dma, outputs, start_s, cycle_s)
+                self._fed(work.dma, outputs, work.start_s, work.cycle_s)
             else:
                 self._broken = BoardError(
                     f"the virtual board could not compute a batch: {failure!r}",

@@ -6,7 +6,7 @@ network it would have to compute.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from labd_host.emulation import golden_layers
+from labd_host.emulation.golden_layers import Mvau
+from labd_host.emulation.weight_memory import WORD_BYTES, Rewritable, WeightMemory, line_words, lines
 from labd_shared.bitfile import PYNQ_Z2_PART, check_part, read_bit
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, WrongPart, WrongTarget
@@ -21,6 +24,7 @@ from labd_shared.hwh import Block, Hwh, read_hwh
 from labd_shared.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Expected, Manifest, parse_manifest
 from labd_shared.packing import pack_tensor, unpack_tensor
 from labd_shared.tensors import Tensor
+from labd_shared.weight_files import FOLDER, parse_layer_file
 
 NETWORK_NAME = "network.npz"
 CHUNK_FRAMES = 4096  # computed at once: bounds the memory of the unpacked values
@@ -29,11 +33,10 @@ Array = npt.NDArray[Any]
 Frames = npt.NDArray[np.uint8]
 
 
-class Network(Protocol):
+class Network(Rewritable, Protocol):
     """What computes: `labd_host.emulation.golden.GoldenModel`, or a stand-in of a test."""
 
-    def run(self, images: Array, /) -> Any:
-        """An object whose ``outputs`` are the arrays (N, *normal[1:]) of the accelerator's outputs."""
+    network: golden_layers.Network  # its layers, where the weights of some can be written
 
 
 LoadNetwork = Callable[[Path], Network]
@@ -55,7 +58,8 @@ class Overlay:
         blocks: What the processor can address, by name.
         input, outputs: What the DMAs move.
         expected: The cycle model's numbers.
-        network: What computes.
+        network: What computes, with the weights of the bitfile.
+        writable: The layers whose weights can be written, by the block that takes them.
     """
 
     bitfile: Path
@@ -64,24 +68,45 @@ class Overlay:
     outputs: tuple[Tensor, ...]
     expected: Expected
     network: Network
+    writable: dict[str, Mvau]
 
     @property
     def depth_frames(self) -> int:
         """Frames that fit into the accelerator before its input stalls."""
         return max(1, -(-self.expected.latency_cycles // self.expected.cycles_per_frame))
 
-    def compute(self, packed: Frames) -> list[Frames]:
-        """Run frames: packed bytes (n, frame bytes) in, the same of every output out."""
+    def memories(self) -> list[WeightMemory]:
+        """The weight memories, as the bitfile leaves them."""
+        return [
+            WeightMemory(
+                name,
+                self.blocks[name].base,
+                self.blocks[name].size,
+                layer,
+                self.network.network.weights(layer),
+            )
+            for name, layer in self.writable.items()
+        ]
+
+    def compute(self, packed: Frames, parts: Sequence[tuple[int, Network]]) -> list[Frames]:
+        """Run frames: packed bytes (n, frame bytes) in, the same of every output out.
+
+        Args:
+            packed: The frames.
+            parts: So many of them in turn are computed by this network.
+        """
         results = [np.empty((len(packed), tensor.frame_bytes), np.uint8) for tensor in self.outputs]
-        for start in range(0, len(packed), CHUNK_FRAMES):
-            chunk = packed[start : start + CHUNK_FRAMES]
-            shape = self.input.batched(self.input.packed, len(chunk))
-            values = unpack_tensor(chunk.reshape(shape), self.input)
-            for tensor, output, result in zip(
-                self.outputs, self.network.run(values).outputs, results, strict=True
-            ):
-                packed_output = pack_tensor(np.asarray(output), tensor)
-                result[start : start + len(chunk)] = packed_output.reshape(len(chunk), -1)
+        start = 0
+        for frames, network in parts:
+            for first in range(start, start + frames, CHUNK_FRAMES):
+                part = slice(first, min(first + CHUNK_FRAMES, start + frames))
+                shape = self.input.batched(self.input.packed, part.stop - part.start)
+                values = unpack_tensor(packed[part].reshape(shape), self.input)
+                for tensor, output, result in zip(
+                    self.outputs, network.run(values).outputs, results, strict=True
+                ):
+                    result[part] = pack_tensor(np.asarray(output), tensor).reshape(len(values), -1)
+            start += frames
         return results
 
 
@@ -122,13 +147,15 @@ def load_overlay(
                 f"{NETWORK_NAME} has sha256 {digest[:12]}, {source} names {wanted[:12]}",
                 fix="build or deploy the bundle again: its files do not belong together",
             )
+    model = load_network(network)
     return Overlay(
         bitfile,
         hwh.blocks,
         _only_input(manifest, hwh),
         tuple(_with_block(tensor, hwh) for tensor in manifest.outputs),
         manifest.expected,
-        load_network(network),
+        model,
+        _writable(manifest, hwh, model),
     )
 
 
@@ -161,3 +188,29 @@ def _with_block(tensor: Tensor, hwh: Hwh) -> Tensor:
             fix="build or deploy the bundle again: its files do not belong together",
         )
     return tensor
+
+
+def _writable(manifest: Manifest, hwh: Hwh, model: Network) -> dict[str, Mvau]:
+    """The layers that the manifest has weights to write for, by their block."""
+    found: dict[str, Mvau] = {}
+    for name in sorted(each for each in manifest.files if each.startswith(FOLDER)):
+        file = parse_layer_file(name)
+        if file is None:
+            raise ArtifactError(
+                f"{name} is read from memory by a DMA of its own, a virtual board has no such DMA",
+                fix="run it on a real board, or build the design with these weights inside",
+            )
+        layers = {layer.name: layer for layer in model.network.layers if isinstance(layer, Mvau)}
+        layer, block = layers.get(file.node), hwh.blocks.get(file.block)
+        if layer is None or block is None or block.size < WORD_BYTES * lines(layer) * line_words(layer):
+            raise ArtifactError(
+                f"{file.name} has no place: "
+                + (
+                    f"the network has no MVAU {file.node}"
+                    if layer is None
+                    else f"the .hwh has no {file.block} with room for {lines(layer) * line_words(layer)} words"
+                ),
+                fix="build or deploy the bundle again: its files do not belong together",
+            )
+        found[file.block] = layer
+    return found

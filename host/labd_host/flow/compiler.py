@@ -23,7 +23,7 @@ from labd_host.flow.auto_folding import AutoFolding, Wanted
 from labd_host.flow.describe import describe
 from labd_host.flow.estimate import ESTIMATE_FILE, RESOURCES, Cost, amounts, cost_of
 from labd_host.flow.finn_door import Finn, Model, tool_versions
-from labd_host.flow.folding import Attribute, Folding, check_folding, folding_of, to_json
+from labd_host.flow.folding import Attribute, Folding, check_folding, folding_of, read_folding, to_json
 from labd_host.flow.graph import Graph, Values
 from labd_host.flow.observe import Observation, Point, observe, observe_golden
 from labd_host.flow.proof import Proof, compare, first_proof, observe_answers
@@ -126,6 +126,11 @@ class Compiled:
     def estimate(self) -> Estimate:
         """The cycle model, DMA counted."""
         return self.cost.cycles
+
+    @property
+    def settings(self) -> Mapping[str, Mapping[str, Attribute]]:
+        """What the folding sets of each layer: node name -> attribute -> value, PE and SIMD among them."""
+        return read_folding(self.folder / FOLDING_FILE).nodes
 
     @property
     def network_file(self) -> Path:

@@ -11,6 +11,7 @@ from labd_host.hardware.bitfile_writer import write_bit
 from labd_host.hardware.bundle import NETWORK_NAME, write_bundle
 from labd_host.hardware.hwh_writer import write_hwh
 from labd_host.hardware.preparation import Prepared, Say, prepare
+from labd_host.hardware.writable_layers import writable_layers
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import Bundle
 from labd_shared.digest import file_sha256
@@ -59,16 +60,27 @@ def write_emulation(prepared: Prepared, folder: Path, clock_mhz: float) -> Bundl
     """Write the bundle for virtual boards of a network that is prepared.
 
     Raises:
-        UsageError: *folder* holds something else than a bundle, or no divider reaches the clock.
+        UsageError: *folder* holds something else than a bundle, no divider reaches the clock, or the
+            folding makes a layer writable that labd cannot write to.
     """
     compiled = prepared.compiled
+    network = compiled.golden.network
+    writable = writable_layers(network.layers, compiled.settings)
 
     def fill(making: Path) -> Manifest:
         shutil.copyfile(compiled.network_file, making / NETWORK_NAME)
         write_bit(making / "accel.bit", network_sha256=file_sha256(making / NETWORK_NAME))
         achieved_mhz = write_hwh(
-            making / "accel.hwh", clock_mhz=clock_mhz, inputs=compiled.inputs, outputs=compiled.outputs
+            making / "accel.hwh",
+            clock_mhz=clock_mhz,
+            inputs=compiled.inputs,
+            outputs=compiled.outputs,
+            memories={each.file.block: each.range_bytes for each in writable},
         )
+        for each in writable:
+            path = making / each.file.name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(each.content(network.weights(each.layer)))
         save_npz(making / "golden.npz", prepared.golden)
         return prepared.manifest(
             "emu",

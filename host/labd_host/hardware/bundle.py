@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,10 @@ from labd_shared.archive import add_member
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.digest import file_sha256
-from labd_shared.errors import UsageError, WrongTarget
+from labd_shared.errors import ArtifactError, UsageError, WrongTarget
 from labd_shared.manifest import MANIFEST_NAME, Expected, FileEntry, Manifest
 from labd_shared.tensors import Tensor
+from labd_shared.weight_files import COPY_AGAIN, parse_layer_file, read_words
 
 if TYPE_CHECKING:
     from labd_host.emulation.golden import GoldenModel
@@ -90,11 +91,10 @@ def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
         WrongTarget: the network has other tensors, or answers the golden samples differently.
         UsageError: *folder* holds something else than a bundle.
     """
-    from labd_host.emulation.golden import GoldenModel
     from labd_host.hardware.golden_samples import draw_golden
     from labd_shared.bundle import load_golden
 
-    model = GoldenModel.load(network)
+    model = golden_model(bundle.folder, bundle.manifest.files, network)
     manifest = bundle.manifest
     check_same_tensors(network.name, model, manifest.inputs, manifest.outputs)
     golden = load_golden(bundle)
@@ -121,6 +121,41 @@ def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
         return manifest._replace(files={})
 
     return write_bundle(folder, fill)
+
+
+def golden_model(folder: Path, files: Iterable[str], network: Path | None = None) -> GoldenModel:
+    """The golden model of a bundle, with the weights that its driver writes.
+
+    Args:
+        folder: The bundle's.
+        files: The names of its files.
+        network: A network.npz beside it; the bundle's own when None.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or holds weights of another network.
+    """
+    from labd_host.emulation.golden import GoldenModel
+    from labd_host.emulation.golden_layers import Mvau
+    from labd_host.emulation.weight_memory import line_words, lines, weights_of
+
+    model = GoldenModel.load(network or folder / NETWORK_NAME)
+    layers = {layer.name: layer for layer in model.network.layers if isinstance(layer, Mvau)}
+    written = {}
+    for file in filter(None, map(parse_layer_file, files)):
+        words = read_words(folder / file.name, file.name)
+        layer = layers.get(file.node)
+        if layer is None or len(words) != lines(layer) * line_words(layer):
+            raise ArtifactError(
+                f"{file.name} holds {len(words)} words, "
+                + (
+                    f"{model.network.name} has no MVAU {file.node}"
+                    if layer is None
+                    else f"{file.node} of {model.network.name} takes {lines(layer) * line_words(layer)}"
+                ),
+                fix=COPY_AGAIN,
+            )
+        written[file.node] = weights_of(layer, words)
+    return model.with_weights(written) if written else model
 
 
 def check_same_tensors(

@@ -1,7 +1,8 @@
 """Write the .hwh of a bundle for virtual boards: FINN's shell, as far as pynq looks at it.
 
-The shell is a processing system and one IODMA a tensor. What else Vivado would list (interconnects,
-reset, the accelerator itself) has no address and may be absent. The same arguments give the same bytes.
+The shell is a processing system, one IODMA a tensor, and the parts of the accelerator whose weights can
+be written. What else Vivado would list (interconnects, reset, the rest of the accelerator) has no address
+and may be absent. The same arguments give the same bytes.
 
 Source: .hwh files of FINN-built designs (Vivado 2022.2, 2023.2); what pynq 3.0.1 and 3.1.2 demand of
 one, found by leaving things out; Xilinx UG585 chapter 25 (FPGA clock dividers).
@@ -12,6 +13,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from labd_shared.errors import UsageError
 from labd_shared.hwh import PLL_MHZ
@@ -24,6 +26,7 @@ ROUNDING = 2e-3  # 33.3 MHz means the 33.333 MHz that can be had
 FIRST_ADDRESS, BLOCK_BYTES = 0x4000_0000, 0x1000  # where Vivado 2023.2 puts the IODMAs
 
 AXI, STREAM = "xilinx.com:interface:aximm:1.0", "xilinx.com:interface:axis:1.0"
+WEIGHTS_PORT = "s_axilite_0"
 CONTROL_FIELDS = (("AP_START", 0), ("AP_DONE", 1), ("AP_IDLE", 2), ("AP_READY", 3), ("AUTO_RESTART", 7))
 
 
@@ -48,13 +51,21 @@ def fclk_divisors(clock_mhz: float) -> tuple[int, int]:
     return min(allowed, key=lambda pair: (pair[0] * pair[1], pair[0]))
 
 
-def write_hwh(path: Path, *, clock_mhz: float, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> float:
+def write_hwh(
+    path: Path,
+    *,
+    clock_mhz: float,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    memories: Mapping[str, int] = MappingProxyType({}),
+) -> float:
     """Write a .hwh that pynq loads.
 
     Args:
         path: The file, overwritten.
         clock_mhz: The clock of the design, MHz.
         inputs, outputs: Their DMAs become the design's blocks.
+        memories: Blocks with weights that can be written -> bytes of their addresses, a power of two.
 
     Returns:
         The clock achieved, MHz: the fastest not above *clock_mhz*.
@@ -66,7 +77,7 @@ def write_hwh(path: Path, *, clock_mhz: float, inputs: Sequence[Tensor], outputs
     names = [name for name, _ in blocks]
     if len(set(names)) != len(names):
         raise UsageError(f"the tensors share a DMA: {', '.join(names)}", fix="give each tensor its own DMA")
-    addresses = {name: FIRST_ADDRESS + index * BLOCK_BYTES for index, name in enumerate(names)}
+    ranges = _ranges({**dict.fromkeys(names, BLOCK_BYTES), **memories})
     divisors = fclk_divisors(clock_mhz)
 
     root = ElementTree.Element(
@@ -80,12 +91,25 @@ def write_hwh(path: Path, *, clock_mhz: float, inputs: Sequence[Tensor], outputs
     ElementTree.SubElement(root, "EXTERNALINTERFACES")
     modules = ElementTree.SubElement(root, "MODULES")
     for index, (name, is_input) in enumerate(blocks):
-        _iodma(modules, name, is_input, f"StreamingDataflowPartition_{index}", addresses[name])
-    _processor(modules, divisors, addresses)
+        _iodma(modules, name, is_input, f"StreamingDataflowPartition_{index}", ranges[name].start)
+    for name in memories:
+        _memory(modules, name, ranges[name])
+    _processor(modules, divisors, ranges, memories)
     ElementTree.indent(root, " ")
     text = ElementTree.tostring(root, encoding="unicode")
     path.write_text(f'<?xml version="1.0" encoding="UTF-8" standalone="no" ?>\n{text}\n', encoding="utf-8")
     return PLL_MHZ["IO PLL"] / (divisors[0] * divisors[1])
+
+
+def _ranges(sizes: Mapping[str, int]) -> dict[str, range]:
+    """The addresses of each block, one after the other, each at a multiple of its size."""
+    found = {}
+    free = FIRST_ADDRESS
+    for name, size in sizes.items():
+        start = -(-free // size) * size
+        free = start + size
+        found[name] = range(start, free)
+    return found
 
 
 def _module(parent: ElementTree.Element, name: str, kind: str, vlnv: str) -> ElementTree.Element:
@@ -140,6 +164,21 @@ def _iodma(modules: ElementTree.Element, name: str, is_input: bool, kind: str, a
     )  # fmt: skip
 
 
+def _memory(modules: ElementTree.Element, name: str, addresses: range) -> None:
+    """A part of the design whose weights can be written: it has an AXI-lite port beside its streams."""
+    module = _module(modules, name, name, f"xilinx_finn:finn:{name}:1.0")
+    ElementTree.SubElement(module, "DOCUMENTS")
+    blocks = ElementTree.SubElement(module, "ADDRESSBLOCKS")
+    ElementTree.SubElement(
+        blocks, "ADDRESSBLOCK", ACCESS="read-write", INTERFACE=WEIGHTS_PORT, NAME="reg0", RANGE=str(len(addresses)),
+        USAGE="register",
+    )  # fmt: skip
+    _parameters(module, {"Component_Name": f"top_{name}_0"})
+    ElementTree.SubElement(module, "PORTS")
+    interfaces = ElementTree.SubElement(module, "BUSINTERFACES")
+    _interface(interfaces, WEIGHTS_PORT, "SLAVE", AXI, f"axi_interconnect_0_{name}", 32)
+
+
 def _registers(block: ElementTree.Element, pointer: str) -> None:
     registers = ElementTree.SubElement(block, "REGISTERS")
     for name, offset, access in (
@@ -173,7 +212,12 @@ def _properties(parent: ElementTree.Element, **values: object) -> None:
         ElementTree.SubElement(parent, "PROPERTY", NAME=name, VALUE=str(value))
 
 
-def _processor(modules: ElementTree.Element, divisors: tuple[int, int], addresses: Mapping[str, int]) -> None:
+def _processor(
+    modules: ElementTree.Element,
+    divisors: tuple[int, int],
+    ranges: Mapping[str, range],
+    memories: Mapping[str, int],
+) -> None:
     module = _module(modules, "zynq_ps", "processing_system7", "xilinx.com:ip:processing_system7:5.5")
     ElementTree.SubElement(module, "DOCUMENTS")
     settings: dict[str, object] = {}
@@ -193,10 +237,11 @@ def _processor(modules: ElementTree.Element, divisors: tuple[int, int], addresse
     _interface(interfaces, "M_AXI_GP0", "MASTER", AXI, "zynq_ps_M_AXI_GP0", 32)
     _interface(interfaces, "S_AXI_HP0", "SLAVE", AXI, "smartconnect_0_M00_AXI", 64)
     memory = ElementTree.SubElement(module, "MEMORYMAP")
-    for name, address in addresses.items():
+    for name, addresses in ranges.items():
+        is_memory = name in memories
         ElementTree.SubElement(
-            memory, "MEMRANGE", ADDRESSBLOCK="Reg0", BASENAME="C_BASEADDR", BASEVALUE=f"0x{address:08X}",
-            HIGHNAME="C_HIGHADDR", HIGHVALUE=f"0x{address + BLOCK_BYTES - 1:08X}", INSTANCE=name, IS_DATA="TRUE",
-            IS_INSTRUCTION="TRUE", MASTERBUSINTERFACE="M_AXI_GP0", MEMTYPE="REGISTER",
-            SLAVEBUSINTERFACE="s_axi_control_0",
+            memory, "MEMRANGE", ADDRESSBLOCK="reg0" if is_memory else "Reg0", BASENAME="C_BASEADDR",
+            BASEVALUE=f"0x{addresses[0]:08X}", HIGHNAME="C_HIGHADDR", HIGHVALUE=f"0x{addresses[-1]:08X}",
+            INSTANCE=name, IS_DATA="TRUE", IS_INSTRUCTION="TRUE", MASTERBUSINTERFACE="M_AXI_GP0", MEMTYPE="REGISTER",
+            SLAVEBUSINTERFACE=WEIGHTS_PORT if is_memory else "s_axi_control_0",
         )  # fmt: skip

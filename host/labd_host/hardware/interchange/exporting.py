@@ -21,6 +21,7 @@ from labd_shared.bundle import Bundle
 from labd_shared.errors import UsageError, unknown_name
 from labd_shared.manifest import MANIFEST_NAME, Manifest
 from labd_shared.tensors import Shape, Tensor
+from labd_shared.weight_files import FOLDER, parse_layer_file
 
 FORMATS = ("finn", "finn-plus")
 PLATFORM = "zynq-iodma"
@@ -76,7 +77,8 @@ def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
 
     Raises:
         UnknownName: another format.
-        UsageError: the folder holds something, or the format's driver would run the design too fast.
+        UsageError: the folder holds something, the format's driver would run the design too fast, or a DMA
+            reads weights.
     """
     if form not in FORMATS:
         raise unknown_name("format", form, FORMATS)
@@ -95,6 +97,10 @@ def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
         if NETWORK_NAME in manifest.files:
             for name in (NETWORK_NAME, MANIFEST_NAME):
                 shutil.copyfile(bundle.path(name), making / "bitfile" / name)
+        for name in _weights(manifest):
+            path = making / "driver" / name
+            path.parent.mkdir(exist_ok=True)
+            shutil.copyfile(bundle.path(name), path)
         if form == "finn":
             (making / "driver" / "driver.py").write_text(driver_text(manifest))
         else:
@@ -109,7 +115,18 @@ def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
     return Exported(folder, tuple(files), findings)
 
 
+def _weights(manifest: Manifest) -> list[str]:
+    """The files with weights that the driver writes at run time."""
+    return [name for name in manifest.files if name.startswith(FOLDER)]
+
+
 def _look_at(manifest: Manifest, form: str, findings: Findings) -> None:
+    for name in _weights(manifest):
+        if parse_layer_file(name) is None:
+            raise UsageError(
+                f"{name} is read by a DMA of its own, which labd cannot describe to FINN's drivers",
+                fix="use the folder that FINN made with the design",
+            )
     if form == "finn-plus":
         if manifest.clock_mhz < PEER_MHZ * (1 - CLOCK_TOLERANCE):
             raise UsageError(
@@ -151,7 +168,7 @@ def settings_text(manifest: Manifest) -> str:
         "fclk_mhz": manifest.clock_mhz,
         "io_shape_dict": io_shape_dict(manifest, ("idma_names", "odma_names"), list),
         "external_weights": False,
-        "runtime_weights": False,
+        "runtime_weights": bool(_weights(manifest)),
     }
     if manifest.dataset in PEER_DATASETS:
         told["validation_dataset"] = PEER_DATASETS[manifest.dataset]

@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labd_host.emulation.golden import GoldenModel
 from labd_host.explore.cycles import dma_cycles
 from labd_host.hardware.bundle import (
     NETWORK_NAME,
     check_same_tensors,
     expected_of,
+    golden_model,
     write_bundle,
 )
 from labd_host.hardware.golden_samples import draw_golden, no_golden_samples
@@ -33,6 +33,8 @@ from labd_shared.files import read_bounded
 from labd_shared.hwh import MAX_HWH_BYTES, Hwh, parse_hwh
 from labd_shared.manifest import UNKNOWN, Accuracy, Expected, InputContract, Manifest
 from labd_shared.tensors import Tensor, count
+from labd_shared.weight_files import FOLDER, parse_layer_file, read_words
+from labd_shared.weight_files import MAX_BYTES as MAX_WEIGHTS_BYTES
 
 REPORT_NAME = "import.json"
 BOARD = "Pynq-Z2"
@@ -87,6 +89,7 @@ class Design:
     clock: Clock
     dataset: str
     network: bytes | None
+    weights: dict[str, bytes]
     findings: Findings = field(default_factory=Findings)
 
 
@@ -101,7 +104,7 @@ def import_design(path: Path, folder: Path, given: Given) -> Imported:
     Raises:
         UsageError: options that do not go together, or no such path.
         ArtifactError: a part is missing, damaged, for something else, or contradicts another; weights
-            have to be loaded.
+            are read by a DMA.
         WrongPart: .bit and .hwh are for two devices.
         WrongTarget: the network file computes something else.
     """
@@ -112,6 +115,10 @@ def import_design(path: Path, folder: Path, given: Given) -> Imported:
     def fill(making: Path) -> Manifest:
         (making / "accel.bit").write_bytes(design.bit_bytes)
         (making / "accel.hwh").write_bytes(design.hwh_bytes)
+        for name, content in design.weights.items():
+            (making / name).parent.mkdir(exist_ok=True)
+            (making / name).write_bytes(content)
+            read_words(making / name, name)
         made = manifest
         if design.network is None:
             findings.doubt(
@@ -120,7 +127,7 @@ def import_design(path: Path, folder: Path, given: Given) -> Imported:
             golden = no_golden_samples(manifest.inputs[0], manifest.outputs[0])
         else:
             (making / NETWORK_NAME).write_bytes(design.network)
-            model = GoldenModel.load(making / NETWORK_NAME)
+            model = golden_model(making, design.weights)
             check_same_tensors(NETWORK_NAME, model, manifest.inputs, manifest.outputs)
             golden = draw_golden(model, manifest.dataset, manifest.input_contract)
             findings.checked("network", "its tensors are the design's")
@@ -153,12 +160,6 @@ def read_design(path: Path, given: Given) -> Design:
     """Read and check everything at *path*; nothing is written. Arguments and errors are `import_design`'s."""
     package = find_package(path, given.hwh)
     findings = Findings()
-    if weights := package.weights():
-        raise ArtifactError(
-            f"{path} has weights that must be loaded before it runs: {', '.join(weights[:5])}"
-            + (f" and {len(weights) - 5} more" if len(weights) > 5 else ""),
-            fix="labd's driver does not load weights yet: build again with the weights in the bitfile",
-        )
     bit_bytes = package.files.read(package.bit, MAX_BIT_BYTES)
     hwh_bytes = package.files.read(package.hwh, MAX_HWH_BYTES)
     bit, hwh = parse_bit(bit_bytes, package.bit), parse_hwh(hwh_bytes, package.hwh)
@@ -167,7 +168,29 @@ def read_design(path: Path, given: Given) -> Design:
     _check_dmas(shapes, hwh, package, findings)
     clock = accelerator_clock(hwh, wizard_mhz(hwh_bytes), driver_mhz, given.clock_mhz, findings)
     network = _network(package, bit, given, findings)
-    return Design(package, bit, bit_bytes, hwh, hwh_bytes, shapes, clock, dataset, network, findings)
+    weights = _weights(package, hwh, findings)
+    return Design(package, bit, bit_bytes, hwh, hwh_bytes, shapes, clock, dataset, network, weights, findings)
+
+
+def _weights(package: Package, hwh: Hwh, findings: Findings) -> dict[str, bytes]:
+    """The files of weights that the driver writes over AXI-lite, by their names in a bundle."""
+    found = {}
+    for name in package.weights():
+        file = parse_layer_file(FOLDER + name.rpartition("/")[2])
+        if file is None:
+            raise ArtifactError(
+                f"{name} holds weights for a DMA of their own: how often a frame it reads them is not in it",
+                fix="build again with the weights in the bitfile, or with runtime_writeable_weights",
+            )
+        if file.block not in hwh.blocks:
+            raise ArtifactError(
+                f"{name} belongs to {file.block}, {package.hwh} has {', '.join(sorted(hwh.blocks))}",
+                fix="copy the .hwh and the weights that were made together with the bitfile",
+            )
+        found[file.name] = package.files.read(name, MAX_WEIGHTS_BYTES)
+    if found:
+        findings.checked("weights", f"{', '.join(sorted(found))}: written before the first run")
+    return found
 
 
 def _check_parts(package: Package, bit: Bit, hwh: Hwh, findings: Findings) -> None:
@@ -210,6 +233,11 @@ def _described(package: Package, given: Given, findings: Findings) -> tuple[IoSh
         platform, fclk_mhz, dataset, record = (
             settings.platform, settings.fclk_mhz, settings.dataset, settings.io_shapes,
         )  # fmt: skip
+        if settings.runtime_weights and not package.weights():
+            raise ArtifactError(
+                f"{name} says runtime_weights, and there is no {FOLDER} beside it",
+                fix="copy the whole folder that finn-plus made",
+            )
     else:
         driver = parse_driver(content, name)
         platform, fclk_mhz, dataset, record = driver.platform, driver.fclk_mhz, "", driver.io_shapes

@@ -49,7 +49,7 @@ class Package:
         return self.bit.rpartition("/")[0] + "/" + name if "/" in self.bit else name
 
     def weights(self) -> list[str]:
-        """Files of weights that the accelerator would want loaded before it runs."""
+        """Files of weights that have to be loaded before the accelerator runs."""
         folder = self.description.rpartition("/")[0]
         roots = {f"{folder}/{name}" if folder else name for name in WEIGHT_FOLDERS}
         roots.add(self.bit.removesuffix(".bit") + "_runtime_weights")  # as finn-examples has them

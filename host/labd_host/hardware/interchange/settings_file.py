@@ -30,13 +30,14 @@ class SettingsFile:
     fclk_mhz: float | None
     platform: str
     dataset: str
+    runtime_weights: bool
 
 
 def parse_settings(content: bytes, name: str = "settings.json") -> SettingsFile:
     """Read a settings.json.
 
     Raises:
-        ArtifactError: no JSON, a part is missing, another kind of driver, or weights that have to be loaded.
+        ArtifactError: no JSON, a part is missing, another kind of driver, or weights that a DMA reads.
     """
     try:
         record = json.loads(content)
@@ -51,12 +52,11 @@ def parse_settings(content: bytes, name: str = "settings.json") -> SettingsFile:
             f"{name} is for a {kind!r}, labd runs accelerators of the {DRIVER_TYPE} kind",
             fix=f"build again with driver type {DRIVER_TYPE}",
         )
-    for flag in ("external_weights", "runtime_weights"):
-        if told.get(flag):
-            raise ArtifactError(
-                f"{name} says {flag}: labd's driver does not load weights yet",
-                fix="build again with the weights in the bitfile",
-            )
+    if told.get("external_weights"):
+        raise ArtifactError(
+            f"{name} says external_weights: how often a frame reads them is not in it",
+            fix="build again with the weights in the bitfile",
+        )
     clock = told.get("fclk_mhz")
     if clock is not None and (isinstance(clock, bool) or not isinstance(clock, int | float)):
         raise ArtifactError(f"{name} has fclk_mhz {clock!r}, no number", fix=_COPY)
@@ -65,4 +65,5 @@ def parse_settings(content: bytes, name: str = "settings.json") -> SettingsFile:
         None if clock is None else float(clock),
         str(told.get("platform") or ""),
         str(told.get("validation_dataset") or ""),
+        bool(told.get("runtime_weights")),
     )
