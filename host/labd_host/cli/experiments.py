@@ -70,6 +70,7 @@ def experiments(
     from labd_host.experiments.request import PART3, check, read_request
     from labd_host.experiments.store import Store
     from labd_host.explore.parts import part_of
+    from labd_host.remote import inventory
 
     if example:
         click.echo(PART3.read_text(encoding="utf-8"), nl=False)
@@ -77,6 +78,8 @@ def experiments(
     request = read_request(study or PART3)
     request = _changed(request, networks, foldings, clocks_mhz, part, frames, board)
     check(request)
+    if request.board:
+        inventory.load().board(request.board)  # now, not when everything else is done
     built = read_builds(builds, part_of(request.part))
     planned = plan(request)
     store = Store(out or OUT / request.name)
