@@ -344,6 +344,24 @@ def test_a_run_in_parts_is_the_same_run(monkeypatch):
     assert np.array_equal(parts.busy, whole.busy)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_quiet_cycles_counted_at_once_are_those_counted_one_by_one(seed, monkeypatch):
+    """One cycle a call leaves nothing to be counted at once."""
+    layers = design_of(NETWORKS["tfc-w1a1"]).folded(load_folding("lab", "tfc-w1a1")).layers
+    draw = random.Random(seed)
+    slow = replace(layers[2], pe=draw.choice([1, 4]), simd=draw.choice([1, 2, 8]))
+    machine = alone(program_of(slow), draw.choice([1, 2, 9])) if seed % 2 else assemble(random_design(draw))
+    frames = 2
+    at_once = simulate(machine, frames, trace_rows=50)
+    monkeypatch.setattr("labd_host.explore.simulator.UNIT_CYCLES_AT_ONCE", len(machine.units))
+    one_by_one = simulate(machine, frames, trace_rows=50)
+    assert list(at_once.finished) == list(one_by_one.finished)
+    assert np.array_equal(at_once.busy, one_by_one.busy)
+    assert np.array_equal(at_once.high_water, one_by_one.high_water)
+    assert np.array_equal(at_once.trace.units, one_by_one.trace.units)
+    assert np.array_equal(at_once.trace.fifos, one_by_one.trace.fifos)
+
+
 def test_frames_and_cycles_have_bounds():
     machine = alone(program_of(window(3, 9, 2, 2, 1)))
     with pytest.raises(UsageError, match="0 frames"):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from labd_host.cli.clock import CLOCKS_MHZ
-from labd_shared.errors import LabdError, UsageError
+from labd_shared.errors import BoardError, LabdError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from labd_host.experiments.builds import Builds
     from labd_host.experiments.model import Accuracy, Outcome, Study
     from labd_host.experiments.pool import Limits
     from labd_host.experiments.request import Request
@@ -38,6 +39,9 @@ TIMEOUT_S = 600.0
               help="Instead of the study's clocks; may be given more than once.")  # fmt: skip
 @click.option("--part", metavar="PART", help="Instead of the study's FPGA.")
 @click.option("--frames", type=click.IntRange(2, 1000), help="Frames to simulate.")
+@click.option("--board", metavar="NN", help="Also measure on this board; a virtual one is started for it.")
+@click.option("--builds", multiple=True, type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR",
+              help="Finished builds and bundles, for cells and boards; may be given more than once.")  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Workers at once.  [default: a core each]"
 )
@@ -50,26 +54,33 @@ TIMEOUT_S = 600.0
 @click.option("--example", is_flag=True, help="Print labd's own study, to be copied and changed.")
 def experiments(
     study: Path | None, out: Path | None, networks: tuple[str, ...], foldings: tuple[str, ...],
-    clocks_mhz: tuple[float, ...], part: str | None, frames: int | None, jobs: int | None,
-    memory_gb: float | None, timeout_s: float, status: bool, again: bool, example: bool,
+    clocks_mhz: tuple[float, ...], part: str | None, frames: int | None, board: str | None,
+    builds: tuple[Path, ...], jobs: int | None, memory_gb: float | None, timeout_s: float, status: bool,
+    again: bool, example: bool,
 ) -> None:  # fmt: skip
     """Predict and simulate every experiment of a study, and compare them.
 
     Without a file: Part 3 of the lab, on TFC and CNV. What is known is kept in DIR by content: nothing is done
     twice, a study that was stopped goes on, and several may work on one.
     """
-    from labd_host.experiments.outcomes import keys_of
+    from labd_host.experiments.builds import read_builds
+    from labd_host.experiments.outcomes import keys_of, outcomes
     from labd_host.experiments.plan import plan
     from labd_host.experiments.pool import limits
     from labd_host.experiments.request import PART3, check, read_request
     from labd_host.experiments.store import Store
+    from labd_host.explore.parts import part_of
+    from labd_host.remote import inventory
 
     if example:
         click.echo(PART3.read_text(encoding="utf-8"), nl=False)
         return
     request = read_request(study or PART3)
-    request = _changed(request, networks, foldings, clocks_mhz, part, frames)
+    request = _changed(request, networks, foldings, clocks_mhz, part, frames, board)
     check(request)
+    if request.board:
+        inventory.load().board(request.board)  # now, not when everything else is done
+    built = read_builds(builds, part_of(request.part))
     planned = plan(request)
     store = Store(out or OUT / request.name)
     keys = keys_of(planned)
@@ -85,12 +96,17 @@ def experiments(
             click.echo(f"{store.folder}: the result {key[:12]} is damaged and is made again", err=True)
     accuracies = _accuracies(request)
     abandoned = _run(planned, store, allowed)
-    _finish(planned, store, accuracies, abandoned)
+    unmeasured = _measure(planned, store, built, again=again)
+    _finish(planned, outcomes(planned, store, accuracies, built, abandoned), store.folder)
+    if unmeasured:
+        raise BoardError(
+            f"board {request.board} gave no figure for {', '.join(unmeasured)}", fix="read why above"
+        )
 
 
 def _changed(
     request: Request, networks: Sequence[str], foldings: Sequence[str], clocks_mhz: Sequence[float],
-    part: str | None, frames: int | None,
+    part: str | None, frames: int | None, board: str | None,
 ) -> Request:  # fmt: skip
     """*request* with what the options say instead."""
     from labd_host.experiments.request import FOR_A_RATE, Asked
@@ -107,7 +123,9 @@ def _changed(
         request = replace(request, experiments=asked, baseline=asked[0].name, folder=Path())
     if clocks_mhz:
         request = replace(request, clocks_mhz=tuple(dict.fromkeys(clocks_mhz)))
-    return replace(request, part=part or request.part, frames=frames or request.frames)
+    return replace(
+        request, part=part or request.part, frames=frames or request.frames, board=board or request.board
+    )
 
 
 def _accuracies(request: Request) -> dict[str, Accuracy | None]:
@@ -145,14 +163,41 @@ def _progress(study: Study, store: Store, total: int) -> Iterator[Callable[[str]
         yield lambda key: bar.update(task, advance=1, description=names[key])
 
 
-def _finish(
-    study: Study, store: Store, accuracies: dict[str, Accuracy | None], abandoned: dict[str, str]
-) -> None:
-    from labd_host.experiments.outcomes import outcomes, write_json
+def _measure(study: Study, store: Store, builds: Builds, *, again: bool) -> list[str]:
+    """Ask the board for what it did not tell yet; the experiments it told nothing of."""
+    from labd_host.experiments.measure import board_at_hand, measure
 
-    found = outcomes(study, store, accuracies, abandoned)
+    asked = {
+        experiment.key: experiment
+        for experiment in study.experiments
+        if experiment.board and store.result(experiment.key) is not None
+        if again or store.measured(experiment) is None
+    }
+    if not asked:
+        return []
+    failed = []
+    with board_at_hand(study.experiments[0].board):
+        for experiment in asked.values():
+            name = f"{experiment.network} {experiment.name}"
+            with store.claim(experiment.key) as claim:
+                if claim is None:
+                    _say(f"{name}: another process is at work on it")
+                    failed.append(name)
+                    continue
+                _say(f"{name}: measured on board {experiment.board}")
+                try:
+                    store.keep_measured(experiment, measure(experiment, store.folder, builds))
+                except LabdError as error:
+                    _say(f"{name}: {error}")
+                    failed.append(name)
+    return failed
+
+
+def _finish(study: Study, found: Sequence[Outcome], folder: Path) -> None:
+    from labd_host.experiments.outcomes import write_json
+
     _print(found)
-    path = store.folder / f"{study.name}.json"
+    path = folder / f"{study.name}.json"
     write_json(study, found, path)
     click.echo(f"{path}: everything above, and each layer", err=True)
     if failed := [outcome for outcome in found if outcome.result is None]:

@@ -22,7 +22,6 @@ from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.timing import dma_cycles
 
 NAMED = 3  # the bottleneck and the next two
-MAX_CYCLES = 10_000_000_000  # simulated; whoever runs an experiment has a deadline of its own
 
 
 def assess(experiment: Experiment) -> Result:
@@ -109,7 +108,8 @@ def _simulated(
 ) -> tuple[Simulation | None, Simulated]:
     machine = assemble(design).with_named_depths(depths)
     try:
-        run = simulate(machine, experiment.frames, max_cycles=MAX_CYCLES)
+        run = simulate(machine, experiment.frames)
+        free = unbounded(machine, experiment.frames)
     except (Deadlock, UsageError) as error:
         return None, Simulated(0, 0.0, 0.0, "", error.what)
     interval = run.interval_cycles
@@ -118,7 +118,7 @@ def _simulated(
         interval_cycles=interval,
         frames_per_s=experiment.clock_mhz * 1e6 / interval,
         bottleneck=run.bottleneck.name,
-        free_interval_cycles=unbounded(machine, experiment.frames).interval_cycles,
+        free_interval_cycles=free.interval_cycles,
     )
 
 

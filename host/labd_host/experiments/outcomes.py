@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from labd_host.experiments.builds import Builds
 from labd_host.experiments.model import Accuracy, Experiment, Outcome, Study
 from labd_host.experiments.records import to_record
 from labd_host.experiments.store import Store
@@ -21,28 +22,40 @@ def keys_of(study: Study) -> list[str]:
 
 
 def outcomes(
-    study: Study, store: Store, accuracies: Mapping[str, Accuracy | None], abandoned: Mapping[str, str]
+    study: Study,
+    store: Store,
+    accuracies: Mapping[str, Accuracy | None],
+    builds: Builds,
+    abandoned: Mapping[str, str],
 ) -> list[Outcome]:
     """The study's experiments, in its order.
 
     Args:
         accuracies: Of each network.
+        builds: What was built of them.
         abandoned: Key -> why nobody waits for it any longer.
     """
-    return [_outcome(experiment, store, accuracies, abandoned) for experiment in study.experiments]
+    return [_outcome(experiment, store, accuracies, builds, abandoned) for experiment in study.experiments]
 
 
 def _outcome(
     experiment: Experiment,
     store: Store,
     accuracies: Mapping[str, Accuracy | None],
+    builds: Builds,
     abandoned: Mapping[str, str],
 ) -> Outcome:
     if experiment.fault:
         return Outcome(experiment, None, experiment.fault)
     result = store.result(experiment.key)
     if result is not None:
-        return Outcome(experiment, replace(result, accuracy=accuracies.get(experiment.network)))
+        known = replace(
+            result,
+            accuracy=accuracies.get(experiment.network),
+            built=builds.cells(experiment),
+            measured=store.measured(experiment),
+        )
+        return Outcome(experiment, known)
     failure = store.failure(experiment.key)
     return Outcome(experiment, None, failure.what if failure else abandoned.get(experiment.key, ""))
 

@@ -5,6 +5,7 @@
     experiments/KEY.json   what a worker does
     results/KEY.json       what came of it; written whole or not at all
     failures/KEY.json      why there is none
+    measured/KEY.NN.json   what board NN showed
     claims/KEY             locked by the process that is at work on it
     events.jsonl           who began and ended what, a line each
 
@@ -26,7 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from labd_host.experiments.model import Experiment, Result
+from labd_host.experiments.model import Experiment, Measured, Result
 from labd_host.experiments.records import from_record, to_record
 from labd_shared.errors import ArtifactError, SetupError
 from labd_shared.files import read_bounded, replacing
@@ -35,13 +36,8 @@ T = TypeVar("T")
 MAX_FILE_BYTES = 4 << 20
 MAX_ATTEMPTS = 3  # of an experiment whose worker dies
 KEY_DIGITS = 64
-EXPERIMENTS, RESULTS, FAILURES, CLAIMS, EVENTS = (
-    "experiments",
-    "results",
-    "failures",
-    "claims",
-    "events.jsonl",
-)
+EXPERIMENTS, RESULTS, FAILURES, MEASURED, CLAIMS = "experiments", "results", "failures", "measured", "claims"
+EVENTS = "events.jsonl"
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            for name in (EXPERIMENTS, RESULTS, FAILURES, CLAIMS):
+            for name in (EXPERIMENTS, RESULTS, FAILURES, MEASURED, CLAIMS):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SetupError(
@@ -118,6 +114,17 @@ class Store:
         """*result* is known from now on."""
         self._write(RESULTS, result.key, result)
         self._path(FAILURES, result.key).unlink(missing_ok=True)
+
+    def measured(self, experiment: Experiment) -> Measured | None:
+        """What its board showed; None where it was not asked, or its file cannot be believed."""
+        return _read(self._measured(experiment), Measured) if experiment.board else None
+
+    def keep_measured(self, experiment: Experiment, measured: Measured) -> None:
+        """The board need not be asked again."""
+        _write(self._measured(experiment), measured)
+
+    def _measured(self, experiment: Experiment) -> Path:
+        return self._path(MEASURED, experiment.key).with_suffix(f".{experiment.board}.json")
 
     def is_damaged(self, key: str) -> bool:
         """Whether there is a file of a result that says nothing."""
@@ -203,25 +210,31 @@ class Store:
         return self.folder / kind / (key if kind == CLAIMS else f"{key}.json")
 
     def _read(self, folder: str, key: str, kind: type[T]) -> T | None:
-        path = self._path(folder, key)
-        if not path.is_file():
-            return None
-        try:
-            return from_record(kind, json.loads(read_bounded(path, MAX_FILE_BYTES, "")))
-        except (ArtifactError, ValueError, RecursionError):
-            return None
+        return _read(self._path(folder, key), kind)
 
     def _write(self, folder: str, key: str, value: Any) -> None:
-        path = self._path(folder, key)
-        text = json.dumps(to_record(value), indent=1, allow_nan=False) + "\n"
-        try:
-            with replacing(path) as making:
-                making.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise SetupError(
-                f"{path} cannot be written: {error.strerror or error}",
-                fix="make room there and type the same command again: what is known is kept",
-            ) from error
+        _write(self._path(folder, key), value)
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    if not path.is_file():
+        return None
+    try:
+        return from_record(kind, json.loads(read_bounded(path, MAX_FILE_BYTES, "")))
+    except (ArtifactError, ValueError, RecursionError):
+        return None
+
+
+def _write(path: Path, value: Any) -> None:
+    text = json.dumps(to_record(value), indent=1, allow_nan=False) + "\n"
+    try:
+        with replacing(path) as making:
+            making.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SetupError(
+            f"{path} cannot be written: {error.strerror or error}",
+            fix="make room there and type the same command again: what is known is kept",
+        ) from error
 
 
 # Locks of open file descriptions: gone with the process like flock's, but whoever asks does not disturb.

@@ -18,7 +18,9 @@ from labd_shared.errors import BuildError, UsageError
 
 STATES = ("idle", "working", "starved", "blocked")
 IDLE, WORKING, STARVED, BLOCKED = range(4)
-MOST_UNIT_CYCLES = 10_000_000_000  # a run of one or two minutes
+MOST_UNIT_CYCLES = (
+    40_000_000_000  # minutes where words move in every cycle, seconds where most cycles are quiet
+)
 UNIT_CYCLES_AT_ONCE = 100_000_000  # below a second: an interrupt is heard between two such parts
 
 Counts = npt.NDArray[np.int64]
@@ -102,7 +104,7 @@ def simulate(
     Args:
         frames: At least 1; the interval needs two, and more where it takes long to become steady.
         trace_rows: Sum the run up in at most so many rows over time; 0: no trace.
-        max_cycles: Give up after so many; by default after what takes a minute or two.
+        max_cycles: Give up after so many; by default after what takes minutes.
 
     Raises:
         Deadlock: nothing moves; says who waits for which FIFO.
@@ -152,6 +154,13 @@ def _run(machine: Machine, frames: int, max_cycles: int, *, rows: int, bucket_cy
     return Simulation(machine, finished, cycles, high, busy, trace if rows else None)
 
 
+def _silent(steps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """For each step, how many from it on neither read nor write; the last one, behind which a round ends, is none."""
+    places = np.arange(len(steps))
+    loud = np.where((steps != 0) | (places == len(steps) - 1), places, len(steps))
+    return np.minimum.accumulate(loud[::-1])[::-1] - places
+
+
 def _kernel() -> ModuleType:
     """The compiled loop, imported when it is first used."""
     from labd_host.explore import simulator_kernel
@@ -166,6 +175,7 @@ def _pack(machine: Machine) -> Mapping[str, npt.NDArray[np.generic]]:
     needs: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
     keeps: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
     steps: list[npt.NDArray[np.uint8]] = [np.zeros(0, np.uint8)]
+    silent: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
     for row, unit in zip(facts, machine.units, strict=True):
         program = unit.program
         if isinstance(program, Loop):
@@ -175,6 +185,7 @@ def _pack(machine: Machine) -> Mapping[str, npt.NDArray[np.generic]]:
             row[kernel.LATENCY], row[kernel.DRAINS] = program.latency_cycles, program.drains
             row[kernel.LIMITED] = not unit.inputs
             steps.append(program.steps)
+            silent.append(_silent(program.steps))
         elif isinstance(program, Gear):
             row[kernel.KIND] = kernel.GEAR
             row[kernel.FIRST], row[kernel.LENGTH] = program.takes, program.gives
@@ -193,6 +204,7 @@ def _pack(machine: Machine) -> Mapping[str, npt.NDArray[np.generic]]:
         "needs": np.concatenate(needs),
         "keeps": np.concatenate(keeps),
         "steps": np.concatenate(steps),
+        "silent": np.concatenate(silent),
         **_ports("in", [unit.inputs for unit in machine.units]),
         **_ports("out", [unit.outputs for unit in machine.units]),
     }

@@ -2,6 +2,10 @@
 
 All units look at the FIFOs as they are when the cycle begins; what they do counts from the next one.
 So their order does not matter, and a FIFO is a number: the words in it.
+
+Where nothing is read or written, and units only compute or wait, the cycles that follow are the same until
+the first of them is done: they are counted at once. A layer folded to one lane computes hundreds of cycles
+for each word.
 """
 
 from pathlib import Path
@@ -29,7 +33,7 @@ STATES = 10
 
 @numba.njit  # type: ignore[untyped-decorator]  # numba has no types here
 def run(
-    facts: Numbers, needs: Numbers, keeps: Numbers, steps: npt.NDArray[np.uint8],
+    facts: Numbers, needs: Numbers, keeps: Numbers, steps: npt.NDArray[np.uint8], silent: Numbers,
     in_first: Numbers, in_fifos: Numbers, out_first: Numbers, out_fifos: Numbers,
     depths: Numbers, frames: int, now: int, until: int, bucket_cycles: int,
     finished: Numbers, high: Numbers, states: Numbers, busy: Numbers,
@@ -41,6 +45,7 @@ def run(
         facts: (units, FACTS), see above; FIRST and LENGTH are a slice of steps, or of needs and keeps.
         needs, keeps: Of all windows, one after the other.
         steps: Of all loops, one after the other.
+        silent: For each step, how many from it on neither read nor write, its loop's last not counted.
         in_first, in_fifos: The FIFOs unit u reads are in_fifos[in_first[u]:in_first[u + 1]]; out_*: writes.
         depths: Of the FIFOs.
         bucket_cycles: Cycles that one row of the traces sums up.
@@ -59,12 +64,14 @@ def run(
     units = facts.shape[0]
     fifos = depths.shape[0]
     pushes = np.zeros(fifos, np.int64)
+    did = np.zeros(units, np.int64)
     rows = trace_units.shape[0]
     slots = due.shape[1]
     while now < until:
         moved = False
         waiting = False  # something will happen by itself later
         left = 0
+        quiet = True  # no word moved, and none is on its way into a pipeline
         for unit in range(units):
             kind = facts[unit, KIND]
             in_a, in_b = in_first[unit], in_first[unit + 1]
@@ -108,6 +115,8 @@ def run(
                         doing = BLOCKED
                     else:
                         doing = WORKING
+                        if what:
+                            quiet = False
                         read = (what & READ) != 0
                         if what & WRITE:
                             if latency == 0:
@@ -232,6 +241,9 @@ def run(
                     doing = STARVED
             if doing == WORKING or write:
                 moved = True
+                if write or kind != LOOP:
+                    quiet = False
+            did[unit] = doing
             if read:
                 for index in range(in_a, in_b):
                     pushes[in_fifos[index]] -= 1
@@ -249,6 +261,25 @@ def run(
             if rows:
                 row = now // bucket_cycles
                 trace_fifos[row, fifo] = max(trace_fifos[row, fifo], count[fifo])
+        if quiet and (moved or waiting):
+            same = until - now - 1  # cycles behind this one in which everybody does the same again
+            if rows:
+                same = min(same, bucket_cycles - 1 - now % bucket_cycles)
+            for unit in range(units):
+                if facts[unit, KIND] == LOOP:
+                    if states[unit, HELD] > 0 and due[unit, states[unit, HEAD]] > now:
+                        same = min(same, due[unit, states[unit, HEAD]] - now - 1)
+                    if states[unit, WAIT] > now:
+                        same = min(same, states[unit, WAIT] - now - 1)
+                    if did[unit] == WORKING:
+                        same = min(same, silent[facts[unit, FIRST] + states[unit, STEP]])
+            for unit in range(units):
+                busy[unit, did[unit]] += same
+                if did[unit] == WORKING:
+                    states[unit, STEP] += same
+                if rows:
+                    trace_units[now // bucket_cycles, unit, did[unit]] += same
+            now += same
         now += 1
         if left == frames:
             return DONE, now

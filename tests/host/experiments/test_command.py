@@ -1,0 +1,163 @@
+"""labd experiments: what it writes, prints and refuses."""
+
+import json
+
+import pytest
+
+from labd_host import datasets
+from labd_host.cli.main import run
+from labd_host.experiments.accuracy import GOLDEN, RECORD, accuracy_of
+from labd_host.experiments.request import PART3
+from labd_host.experiments.store import Store
+from labd_host.networks import trained_record
+
+STUDY = """
+name = "mine"
+networks = ["tfc-w1a1"]
+clocks_mhz = [50, 100]
+baseline = "baseline"
+[[experiments]]
+name = "baseline"
+folding = "lab"
+[[experiments]]
+name = "much"
+folding = "cheapest"
+target_fps = 600_000
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch):
+    """As on a fresh machine; nothing is compiled for the accuracy's sake. A terminal wide enough for sentences."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(datasets, "present", lambda name: None)
+
+
+@pytest.fixture
+def study(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(STUDY)
+    return path
+
+
+def test_a_study_is_done_and_told(study, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(["experiments", str(study), "-o", str(out), "--jobs", "1"]) == 1  # one rate cannot be had
+    printed, told = capsys.readouterr()
+    assert "1 of 4 experiments have no result: tfc-w1a1 much" in told
+    record = json.loads((out / "mine.json").read_text())
+    slow, too_much, fast, much = record["outcomes"]
+    assert slow["result"]["predicted"]["frames_per_s"] == pytest.approx(50e6 / 98)
+    assert fast["result"]["predicted"]["frames_per_s"] == pytest.approx(100e6 / 98)
+    assert too_much["result"] is None
+    assert "the DMA takes 98 cycles" in too_much["fault"]
+    assert much["result"]["predicted"]["interval_cycles"] <= 166
+    accuracy = slow["result"]["accuracy"]
+    assert (accuracy["correct"], accuracy["source"]) == (trained_record("tfc-w1a1").correct, RECORD)
+    assert "baseline" in printed
+
+    capsys.readouterr()
+    assert run(["experiments", str(study), "-o", str(out), "--status"]) == 0
+    states = [line.split()[3] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert states == ["done", "failed", "done", "done"]
+
+
+def test_status_of_a_study_nobody_began_runs_nothing(study, tmp_path, capsys):
+    assert run(["experiments", str(study), "-o", str(tmp_path / "out"), "--status"]) == 0
+    assert capsys.readouterr().out.count("waiting") == 3
+    assert not list((tmp_path / "out" / "results").iterdir())
+
+
+def test_options_stand_for_a_study(tmp_path, capsys):
+    out = tmp_path / "out"
+    command = [
+        "experiments",
+        "--network",
+        "tfc-w1a1",
+        "--folding",
+        "lab",
+        "--clock-mhz",
+        "50",
+        "-o",
+        str(out),
+    ]
+    assert run([*command, "--jobs", "1"]) == 0
+    record = json.loads((out / "part3.json").read_text())
+    (only,) = record["outcomes"]
+    assert (only["experiment"]["name"], only["experiment"]["clock_mhz"]) == ("lab", 50.0)
+
+
+def test_what_failed_is_tried_again_when_asked(tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["experiments", "--network", "tfc-w1a1", "--folding", "lab", "-o", str(out), "--jobs", "1"]
+    assert run([*command, "--status"]) == 0
+    assert run(command) == 0
+    store = Store(out)
+    (key,) = (path.stem for path in (out / "results").iterdir())
+    (out / "results" / f"{key}.json").unlink()
+    store.fail(key, "the roof fell in", 3)
+    capsys.readouterr()
+    assert run(command) == 1
+    assert "the roof fell in" in "".join(capsys.readouterr())
+    assert run([*command, "--again"]) == 0
+
+
+def test_a_damaged_result_is_said_and_made_again(tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["experiments", "--network", "tfc-w1a1", "--folding", "lab", "-o", str(out), "--jobs", "1"]
+    assert run(command) == 0
+    (path,) = (out / "results").iterdir()
+    path.write_text("{}")
+    capsys.readouterr()
+    assert run(command) == 0
+    assert f"the result {path.stem[:12]} is damaged and is made again" in capsys.readouterr().err
+
+
+def test_the_example_is_the_study_that_ships(capsys):
+    assert run(["experiments", "--example"]) == 0
+    assert capsys.readouterr().out == PART3.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--network", "tfc-w1a9"], 2, "no network named 'tfc-w1a9'"),
+        (["--folding", "cheapest"], 2, "is for a rate"),
+        (["--folding", "nothing.json"], 2, "no folding for tfc-w1a1 named"),
+        (["--part", "xczu3eg"], 2, "no part named"),
+        (["--memory-gb", "0.2"], 2, "hold no worker"),
+        (["--board", "3"], 2, "no board"),
+        (["no-such-study.toml"], 2, "does not exist"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(options, code, says, tmp_path, capsys):
+    command = ["experiments", "--network", "tfc-w1a1", "-o", str(tmp_path / "out")]
+    assert (
+        run([*command[: 1 if options[0] == "--network" else 3], *options, "-o", str(tmp_path / "out")])
+        == code
+    )
+    assert says in capsys.readouterr().err
+
+
+def test_nobody_trained_it_so_it_has_no_accuracy(monkeypatch, tmp_path):
+    monkeypatch.setenv("LABD_HOME", str(tmp_path))
+    assert accuracy_of("tfc-w2a2", print) is None
+
+
+def test_where_the_data_is_the_golden_model_counts_once(monkeypatch, tmp_path):
+    counted = []
+    monkeypatch.setattr(datasets, "present", lambda name: tmp_path)
+    monkeypatch.setenv("LABD_CACHE", str(tmp_path))
+    network = tmp_path / "network.npz"
+    network.write_bytes(b"a golden model")
+    monkeypatch.setattr("labd_host.flow.golden_cache.golden_file", lambda name, say: network)
+    monkeypatch.setattr("labd_host.classifiers.golden", lambda name, say: name)
+
+    def scored(classifier):
+        counted.append(classifier)
+        return type("Scored", (), {"report": {"correct": 9, "samples": 10, "dataset": "mnist"}})
+
+    monkeypatch.setattr("labd_host.scoring.scored", scored)
+    first, second = (accuracy_of("tfc-w1a1", print) for _ in range(2))
+    assert first == second
+    assert (first.percent, first.source, counted) == (90.0, GOLDEN, ["tfc-w1a1"])
