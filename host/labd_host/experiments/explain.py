@@ -265,7 +265,8 @@ def _waiting(case: Case) -> str:
     if at > 0 and (before := case.stages[at - 1]).blocked >= LEAST_WAIT:
         waits.append(f"{before.name} in front of it is blocked for {_share(before.blocked)} of the time")
     if at + 1 < len(case.stages) and (behind := case.stages[at + 1]).starved >= LEAST_WAIT:
-        waits.append(f"{behind.name} behind it starves for {_share(behind.starved)}")
+        of = "it" if waits else "the time"
+        waits.append(f"{behind.name} behind it starves for {_share(behind.starved)} of {of}")
     if not waits:
         return ""
     frames = _count(case.experiment.frames, "frame")

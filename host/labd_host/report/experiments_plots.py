@@ -124,8 +124,8 @@ def speed_over_luts(network: str, outcomes: Sequence[Outcome], limits: Bounds) -
         _plain_numbers(axes.xaxis, axes.yaxis)
         axes.grid(visible=True, which="major")
         spots = [(point.name, point.result.predicted.expected.lut, _best_rate(point)) for point in shown]
-        _legend(figure, axes)
-        _labels(figure, axes, spots)
+        _lay_out(figure, axes, 3)
+        _labels(axes, spots)
         svg = done(f"{network} speed")
     said = "; ".join(f"{name} {speed:,.4g} frames/s for {lut:,.0f} LUT" for name, lut, speed in spots)
     ends = [
@@ -215,32 +215,36 @@ def roofline(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Pictu
         _plain_numbers(axes.xaxis)
         _short_numbers(axes.yaxis)
         axes.grid(visible=True, which="major")
-        _legend(figure, axes)
+        _lay_out(figure, axes, 2)
         names = [point.name for point in shown]
         _labels(
-            figure,
             axes,
             [(name, intensity, peak) for name, peak in zip(names, peaks, strict=True)],
             left=True,
         )
-        _labels(figure, axes, [(name, intensity, found) for name, found in zip(names, reached, strict=True)])
+        _labels(axes, [(name, intensity, found) for name, found in zip(names, reached, strict=True)])
         svg = done(f"{network} roofline {per_s:g}")
     said = "; ".join(
-        f"{name} does {found:.3g} of {peak:.3g}"
+        f"{name} does {_giga(found)} of {_giga(peak)}"
         for name, found, peak in zip(names, reached, peaks, strict=True)
     )
     return Picture(
         svg,
         f"{network}: roofline at {per_s / 1e6:g} MHz",
-        f"Operations a second against operations a byte. The DMA allows {dma:.3g} operations/s, the fastest folding "
-        f"that fits {top:.3g}. {said}.",
+        f"Operations a second against operations a byte. The DMA allows {_giga(dma)} operations/s, the fastest folding "
+        f"that fits {_giga(top)}. {said}.",
         f"A frame is {first.operations:,} operations (a multiplication and an addition for each weight and place) "
         f"and {moved:,} bytes: {intensity:,.0f} operations a byte, whatever the folding, so all experiments lie on one "
-        f"line. The rising line is what the DMA lets in, {dma:.3g} operations/s here; the flat one what the "
-        f"fastest folding of this network computes that fits the part, were there no DMA. A folding's own peak has all its PEs and "
-        f"lanes busy in every cycle: between it and what the folding does lies the time in which fast stages wait "
-        f"for the slowest. What touches the rising line is bound by the DMA, everything else by its slowest stage.",
+        f"line. The rising line is what the DMA lets in, {_giga(dma)} operations/s here; the flat one what the "
+        f"fastest folding of this network computes that fits the part, were there no DMA. A folding's own peak has all "
+        f"PEs and lanes busy in every cycle: between it and what the folding does lies the time in which fast stages "
+        f"wait for the slowest. What touches the rising line is bound by the DMA, all else by its slowest stage.",
     )
+
+
+def _giga(operations: float) -> str:
+    billions = operations / 1e9
+    return f"{billions:,.0f}G" if billions >= 100 else f"{billions:.3g}G"
 
 
 def _roof(axes: Axes, intensity: float, dma: float, top: float, label: str) -> None:
@@ -262,8 +266,8 @@ def layer_cycles(network: str, outcomes: Sequence[Outcome]) -> Picture:
     names = list(
         dict.fromkeys(row.name for point in shown for row in point.result.layers if row.op != CONVERTER)
     )
-    across = min(PANELS_A_ROW, len(shown))
-    down = math.ceil(len(shown) / across)
+    down = math.ceil(len(shown) / PANELS_A_ROW)
+    across = math.ceil(len(shown) / down)
     most = max(row.interval_cycles for point in shown for row in point.result.layers)
     height = down * (len(names) * ROW_INCHES + PANEL_BORDER_INCHES)
     with _figure(WIDTH_INCHES, max(height, 1.6)) as (figure, done):
@@ -361,30 +365,27 @@ def _plain_numbers(*axes: Axis) -> None:
 
 
 def _short_numbers(axis: Axis, most: int = 20) -> None:
-    """Ticks that read 10k, *most* at most."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+    """Ticks that read 10k, *most* at most, and none between them, which a small panel has no room for."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(numticks=most))
     axis.set_major_formatter(EngFormatter(sep=""))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def _lay_out(figure: Figure, axes: Axes, columns: int) -> None:
+    """Add the legend, and find the axes' size and limits once and for all."""
+    handles, labels = axes.get_legend_handles_labels()
     figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        fontsize=SMALL_FONT,
-        frameon=False,
+        handles, labels, loc="outside lower center", ncols=columns, fontsize=SMALL_FONT, frameon=False
     )
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
-def _labels(
-    figure: Figure, axes: Axes, where: Sequence[tuple[str, float, float]], *, left: bool = False
-) -> None:
+def _labels(axes: Axes, where: Sequence[tuple[str, float, float]], *, left: bool = False) -> None:
     """A name beside each point (name, x, y), those that lie on each other pushed apart; points that are one
-    share a label."""
-    figure.draw_without_rendering()  # the axes have their size and limits from here on
+    share a label. The axes must have their size and limits."""
     to_axes = axes.transData + axes.transAxes.inverted()
     together: dict[tuple[float, float], list[str]] = {}
     for name, across, up in where:

@@ -354,7 +354,8 @@ def add_table(parent: Element, outcomes: Sequence[Outcome]) -> None:
     table = element(element(parent, "div", class_="wide"), "table")
     head = element(element(table, "thead"), "tr")
     for column in made.columns:
-        element(head, "th", in_words(column), scope="col", **_aligned(made, column))
+        header = element(head, "th", scope="col", **_aligned(made, column))
+        header.text = column.title  # its line break stays one
     body = element(table, "tbody")
     for row in made.rows:
         line = element(body, "tr")

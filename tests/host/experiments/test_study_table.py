@@ -54,14 +54,16 @@ def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(outcomes, width
     lines = printed(outcomes, width).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= width
     row = next(line for line in lines if line.startswith("Exp1"))
-    assert " 4,102 " in row and " 24,378 " in row and " 12,198" in row
+    lut = outcomes[1].result.predicted.expected.lut
+    assert " 4,102 " in row and " 24,378 " in row and f" {lut:,}" in row
 
 
 def test_a_narrow_terminal_says_what_it_leaves_out_and_a_wide_one_has_all(outcomes):
     narrow, wide = printed(outcomes, 80), printed(outcomes, 200)
     assert "accuracy %" in next(line for line in narrow.splitlines() if line.startswith("no room here for"))
     assert "Exp1: lab, layer 2 at PE 1, SIMD 1" in narrow
-    assert "no room here" not in wide and " 93.55" in wide and " 2,103" in wide
+    band = outcomes[1].result.predicted.plus_minus.lut
+    assert "no room here" not in wide and " 93.55" in wide and f" {band:,.0f}" in wide
 
 
 def test_a_failed_experiment_is_a_row_and_a_sentence(outcomes):
