@@ -36,9 +36,10 @@ from labd_shared.files import replacing
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = """
 main { max-width: 1180px; }
-thead th { white-space: pre-line; vertical-align: bottom; }
-th, td { padding: 4px 8px; }
-td:nth-child(2) { min-width: 13em; }
+table { font-size: 13px; }
+thead th, thead .number { white-space: pre; vertical-align: bottom; }
+th, td { padding: 4px 7px; }
+td:nth-child(2) { min-width: 12em; }
 h3 { margin: 26px 0 6px; font-size: 17px; overflow-wrap: anywhere; }
 section p { max-width: 86ch; margin: 8px 0; }
 section ul { padding-left: 22px; max-width: 86ch; }
@@ -53,7 +54,8 @@ pre { margin: 6px 0; padding: 10px 14px; overflow-x: auto; border: 1px solid var
 @media print { :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb; }
   @page { margin: 14mm; } main { padding: 0; } body { font-size: 10pt; } section { border: 0; padding: 0; }
   figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } th, td { padding: 2px 5px; }
-  table { font-size: 7.5pt; } td:nth-child(2) { min-width: 0; } figure { padding: 0; } .wide { overflow: visible; } }
+  table { font-size: 7.5pt; } td:nth-child(2) { min-width: 9em; } .wide { overflow: visible; }
+  figure { padding: 0; } figure svg { max-width: 6.25in; } }
 """
 
 

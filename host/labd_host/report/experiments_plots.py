@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-WIDTH_INCHES = 7.2  # of a printed page between its margins
+WIDTH_INCHES = 6.25  # as wide as the page prints it, so that its letters keep their size
 FONT, SMALL_FONT = 9, 8
 # Okabe and Ito's colours, which all kinds of sight tell apart; in grey they differ in lightness, too.
 INK, LINE, SOFT, WARM, SKY = "#000000", "#0072b2", "#767676", "#d55e00", "#56b4e9"
@@ -43,7 +43,7 @@ STYLE = {
 NAME_LETTERS = 28
 LABEL_STEP = 0.05  # of the axes' height between two labels
 PUSHES = 400  # at most, until no label lies on another
-PANELS_A_ROW = 6
+PANELS_A_ROW = 4
 ROW_INCHES, PANEL_BORDER_INCHES = 0.16, 0.75
 HATCH = "////"
 LINES = ("-", "--", "-.", ":")
@@ -212,7 +212,7 @@ def roofline(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Pictu
         axes.set_ylim(0.3 * min(reached), 4 * max(top, *peaks))
         axes.set_xlabel("operations a byte over the DMAs")
         axes.set_ylabel("operations/s")
-        _plain_numbers(axes.xaxis)
+        _short_numbers(axes.xaxis)
         _short_numbers(axes.yaxis)
         axes.grid(visible=True, which="major")
         _lay_out(figure, axes, 2)
