@@ -1,0 +1,564 @@
+"""Why an experiment is as fast, as large and as slow as it is: sentences made of its own figures.
+
+Every number in a sentence is one of the experiment's result, of its baseline's, or the quotient of two.
+What there is to say depends on them: which stage is the slowest and what it does in a cycle, who waits for
+it, what it costs, what would come next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
+from labd_host.experiments.model import (
+    Experiment,
+    LayerResult,
+    Measured,
+    Outcome,
+    Predicted,
+    Result,
+    Simulated,
+)
+from labd_host.explore.cycles import CONVERTER
+from labd_host.explore.design import Design
+from labd_host.explore.parts import part_of
+from labd_host.explore.programs import restart_cycles
+from labd_host.flow.folding import Folding
+from labd_shared.timing import GAP_CYCLES, requests
+
+DMA = "IODMA"
+SAME = 0.005  # rates and cells nearer than this are called equal
+NOTABLE = 0.02  # a prediction further off is explained
+LEAST_WAIT = 0.05  # of the time
+MOST_CHANGES = 4  # layers named one by one
+FROM_RESTART = 0.1  # of the interval
+
+
+@dataclass(frozen=True)
+class Case:
+    """An experiment that has a result, with what its layers are.
+
+    Attributes:
+        experiment: What was asked.
+        result: What came of it.
+        design: The network, in any folding.
+    """
+
+    experiment: Experiment
+    result: Result
+    design: Design
+
+    @property
+    def predicted(self) -> Predicted:
+        """What the models say."""
+        return self.result.predicted
+
+    @property
+    def simulated(self) -> Simulated | None:
+        """What the simulator showed, None where it showed nothing."""
+        found = self.result.simulated
+        return None if found is None or found.fault else found
+
+    @property
+    def name(self) -> str:
+        """In the study."""
+        return self.experiment.name
+
+    @property
+    def clock_mhz(self) -> float:
+        """Of the accelerator."""
+        return self.experiment.clock_mhz
+
+    @cached_property
+    def layers(self) -> dict[str, Layer]:
+        """Node -> layer, folded."""
+        folding = Folding(self.name, self.experiment.settings, {})
+        return {layer.name: layer for layer in self.design.folded(folding).layers}
+
+    @cached_property
+    def stages(self) -> list[LayerResult]:
+        """All nodes but the width converters that are no slower than the stages they stand between."""
+        longest = max(row.interval_cycles for row in self.result.layers if row.op != CONVERTER)
+        return [row for row in self.result.layers if row.op != CONVERTER or row.interval_cycles > longest]
+
+    @cached_property
+    def slowest(self) -> list[LayerResult]:
+        """The stages that take the longest, the first in the stream first."""
+        longest = max(row.interval_cycles for row in self.stages)
+        return [row for row in self.stages if row.interval_cycles == longest]
+
+    @cached_property
+    def others(self) -> list[LayerResult]:
+        """The other stages, the slowest first."""
+        rest = [row for row in self.stages if row not in self.slowest]
+        return sorted(rest, key=lambda row: -row.interval_cycles)
+
+    def row(self, name: str) -> LayerResult | None:
+        """The stage called *name*."""
+        return next((row for row in self.stages if row.name == name), None)
+
+    def called(self, row: LayerResult) -> str:
+        """A stage as the lab speaks of it."""
+        if row.op == DMA:
+            return f"the {'input' if row is self.stages[0] else 'output'} DMA ({row.name})"
+        if row.op == CONVERTER:
+            return f"the width converter ({row.name})"
+        return f"{self._kind(self.layers[row.name])} ({row.name})"
+
+    def _kind(self, layer: Layer) -> str:
+        matrices = [each.name for each in self.layers.values() if isinstance(each, Mvau)]
+        if isinstance(layer, Mvau):
+            return f"layer {matrices.index(layer.name) + 1}"
+        names = list(self.layers)
+        behind = [name for name in names[names.index(layer.name) :] if name in matrices]
+        place = f" in front of layer {matrices.index(behind[0]) + 1}" if behind else ""
+        if isinstance(layer, SlidingWindow):
+            return f"the sliding window{place}"
+        if isinstance(layer, MaxPool):
+            return f"the pool{place}"
+        if isinstance(layer, Padding):
+            return f"the padding{place}"
+        return "the choice of the class" if isinstance(layer, LabelSelect) else f"the thresholding{place}"
+
+
+def explain(outcome: Outcome, baseline: Outcome | None, design: Design) -> list[str]:
+    """Paragraphs about *outcome*, none where it has no result.
+
+    Args:
+        outcome: The experiment.
+        baseline: What it is compared with; None, or the outcome itself: nothing.
+        design: The network of both, in any folding.
+    """
+    if outcome.result is None:
+        return []
+    case = Case(outcome.experiment, outcome.result, design)
+    base = None
+    if baseline is not None and baseline.result is not None and baseline is not outcome:
+        base = Case(baseline.experiment, baseline.result, design)
+    paragraphs = (
+        [_changes(case, base)] if base else [],
+        [_limit(case, base), _waiting(case)],
+        [_rate(case, base), _effect(case, base), _simulation(case), _measurement(case)],
+        [_cost(case, base), _fit(case), _built(case)],
+        [_next(case)],
+    )
+    return [" ".join(filter(None, sentences)) for sentences in paragraphs if any(sentences)]
+
+
+# --- what changed
+
+
+def _changes(case: Case, base: Case) -> str:
+    changed = [row for row in case.stages if _folds(case, row.name) != _folds(base, row.name)]
+    clock = ""
+    if case.clock_mhz != base.clock_mhz:
+        clock = f" Its clock is {case.clock_mhz:g} MHz in place of {base.clock_mhz:g} MHz."
+    if not changed:
+        return f"{case.name} is folded like {base.name}.{clock}"
+    shown = sorted(changed, key=lambda row: -_moved(case, base, row))[:MOST_CHANGES]
+    words = [f"{case.called(row)} {_change(case, base, row)}" for row in case.stages if row in shown]
+    rest = len(changed) - len(shown)
+    more = (
+        f" {_count(rest, 'other stage')} {'is' if rest == 1 else 'are'} folded otherwise, too."
+        if rest
+        else ""
+    )
+    return f"Compared with {base.name}: {'; '.join(words)}.{more}{clock}"
+
+
+def _folds(case: Case, name: str) -> dict[str, object]:
+    return dict(case.experiment.settings.get(name, {}))
+
+
+def _moved(case: Case, base: Case, row: LayerResult) -> float:
+    """How far the cycles of a stage moved, as a factor of at least 1."""
+    before = base.row(row.name)
+    if before is None:
+        return 1.0
+    cycles = sorted((row.interval_cycles, before.interval_cycles))
+    return cycles[1] / max(1, cycles[0])
+
+
+def _change(case: Case, base: Case, row: LayerResult) -> str:
+    now, before = _folds(case, row.name), _folds(base, row.name)
+    keys = sorted(now.keys() | before.keys(), key=lambda key: (key not in ("PE", "SIMD"), key))
+    words = [
+        f"{key} {before[key]} → {now[key]}"
+        if key in before and key in now
+        else f"{key} {now.get(key, 'unset')}"
+        for key in keys
+        if now.get(key) != before.get(key)
+    ]
+    return ", ".join(words)
+
+
+# --- what limits
+
+
+def _limit(case: Case, base: Case | None) -> str:
+    first, *equal = case.slowest
+    what = f"{_capital(case.called(first))} {_why(case, first)}"
+    before = base.row(first.name) if base else None
+    if base and before and before.interval_cycles < first.interval_cycles:
+        what += f", {_times(first.interval_cycles, before.interval_cycles)} {base.name}'s {before.interval_cycles:,}"
+    elif base and before and before.interval_cycles > first.interval_cycles:
+        what += f", where {base.name} takes {before.interval_cycles:,}"
+    what += "."
+    restart = restart_cycles(case.layers[first.name]) if first.name in case.layers else 0
+    if restart > FROM_RESTART * first.interval_cycles:
+        share = _share(restart / first.interval_cycles)
+        what += f" The restart is {share} of that, and no PE or SIMD makes it shorter."
+    if equal:
+        names = _list([case.called(row) for row in equal])
+        what += (
+            f" {_capital(names)} {'takes' if len(equal) == 1 else 'take'} as many, so speeding up one of "
+            f"them alone would change nothing."
+        )
+    return what
+
+
+def _why(case: Case, row: LayerResult) -> str:
+    """What a stage does in a cycle, and so how many it takes."""
+    interval = f"{row.interval_cycles:,} cycles a frame"
+    if row.op == DMA:
+        moved = case.predicted.input_bytes if row is case.stages[0] else case.predicted.output_bytes
+        wide = moved / row.interval_cycles
+        return f"moves {moved:,} bytes, {wide:g} a cycle, and so takes {interval}, whatever the folding"
+    if row.op == CONVERTER:
+        return f"changes the width of the stream between two layers, which takes {interval}"
+    layer = case.layers[row.name]
+    restart = restart_cycles(layer)
+    worked = row.interval_cycles - restart
+    takes = f"{worked:,} cycles and {restart} more to start again, {row.interval_cycles:,} a frame"
+    if not restart:
+        takes = interval
+    if isinstance(layer, Mvau):
+        lanes = layer.pe * layer.simd
+        has = "one PE and one SIMD lane" if lanes == 1 else f"PE {layer.pe} and SIMD {layer.simd}"
+        each = (
+            f" {worked // layer.vectors:,} cycles for each of {layer.vectors:,} places,"
+            if layer.vectors > 1
+            else ""
+        )
+        return (
+            f"has {has}: it works on {lanes:,} of its {layer.mh} x {layer.mw} weights a cycle,{each} {takes}"
+        )
+    if isinstance(layer, SlidingWindow):
+        if layer.parallel:
+            return f"takes in a pixel and gives a whole window a cycle, {takes}"
+        return (
+            f"gives {layer.simd} of {layer.channels} channels of one place of its {layer.kernel_h} x "
+            f"{layer.kernel_w} window a cycle, for {layer.out_height * layer.out_width:,} windows, {takes}"
+        )
+    lanes = row.pe or row.simd
+    return f"passes {'one value' if lanes == 1 else f'{lanes} values'} a cycle, {takes}"
+
+
+def _waiting(case: Case) -> str:
+    """Who waits for the slowest stage, from the simulation."""
+    if case.simulated is None:
+        return ""
+    at = case.stages.index(case.slowest[0])
+    waits = []
+    if at > 0 and (before := case.stages[at - 1]).blocked >= LEAST_WAIT:
+        waits.append(f"{before.name} in front of it is blocked for {_share(before.blocked)} of the time")
+    if at + 1 < len(case.stages) and (behind := case.stages[at + 1]).starved >= LEAST_WAIT:
+        of = "it" if waits else "the time"
+        waits.append(f"{behind.name} behind it starves for {_share(behind.starved)} of {of}")
+    if not waits:
+        return ""
+    frames = _count(case.experiment.frames, "frame")
+    return (
+        f"A pipeline is as fast as its slowest stage, and the others wait: in the simulation of {frames} "
+        f"{_list(waits)}."
+    )
+
+
+# --- how fast
+
+
+def _rate(case: Case, base: Case | None) -> str:
+    predicted = case.predicted
+    words = (
+        f"{case.clock_mhz:g} MHz / {predicted.interval_cycles:,} cycles = "
+        f"{rate(predicted.frames_per_s)} frames/s"
+    )
+    if base:
+        before = base.predicted.frames_per_s
+        if _equal(predicted.frames_per_s, before):
+            words += f", as with {base.name}"
+        elif predicted.frames_per_s > before:
+            words += f", {_times(predicted.frames_per_s, before)} {base.name}'s {rate(before)}"
+        else:
+            words += f", {_fraction(predicted.frames_per_s, before)} {base.name}'s {rate(before)}"
+    return words + "."
+
+
+def _effect(case: Case, base: Case | None) -> str:
+    """Why a change of the folding changes no rate."""
+    if base is None or not _equal(case.predicted.frames_per_s, base.predicted.frames_per_s):
+        return ""
+    changed = {row.name for row in case.stages if _folds(case, row.name) != _folds(base, row.name)}
+    if not changed or changed & {row.name for row in case.slowest}:
+        return ""
+    return (
+        f"What changed does not touch the slowest stage, {case.slowest[0].name}, so the rate is the same: "
+        f"what is faster waits longer, what is slower has time left."
+    )
+
+
+def _simulation(case: Case) -> str:
+    found = case.result.simulated
+    if found is None:
+        return ""
+    if found.fault:
+        return f"The simulation shows nothing: {found.fault}"
+    predicted = case.predicted.interval_cycles
+    said = (
+        f"The simulation says {rate(found.frames_per_s)}, a frame every {found.interval_cycles:,.10g} cycles"
+    )
+    off = found.interval_cycles / predicted - 1
+    if abs(off) <= NOTABLE:
+        return said + "."
+    said += f", {_share(abs(off))} {'more' if off > 0 else 'fewer'} than predicted"
+    return f"{said}. {_why_slower(case, found) if off > 0 else _why_faster(case)}"
+
+
+def _why_faster(case: Case) -> str:
+    first = case.slowest[0]
+    if isinstance(case.layers.get(first.name), SlidingWindow):
+        return "FINN's formula adds the filling of a sliding window to its output, and the window does both at once."
+    frames = _count(case.experiment.frames, "frame")
+    return f"Until the FIFOs are full frames come faster, and {frames} are too few to fill them."
+
+
+def _why_slower(case: Case, found: Simulated) -> str:
+    """Full FIFOs, a width converter that the prediction takes for faster than it is, or words in bursts."""
+    predicted, free = case.predicted.interval_cycles, found.free_interval_cycles
+    reasons = []
+    if 0 < free < found.interval_cycles * (1 - NOTABLE):
+        reasons.append(
+            f"The FIFOs are too small as FINN sizes them: were they never full, it would be {free:,.10g} cycles. "
+            f"labd simulate {case.experiment.network} --size-fifos finds better ones."
+        )
+    if max(free, 0) > predicted * (1 + NOTABLE) or not reasons:
+        busiest = max(case.result.layers, key=lambda row: row.working)
+        if busiest.op == CONVERTER:
+            reasons.append(
+                f"{busiest.name} works for {_share(busiest.working)} of the time: it changes the width of a "
+                f"stream between two layers, which takes longer than predicted where neither width is a multiple "
+                f"of the other. A PE that divides the next layer's SIMD, or the other way round, avoids it."
+            )
+        else:
+            reasons.append(
+                f"No stage works all the time, {busiest.name} most, {_share(busiest.working)}: words come in "
+                f"bursts, or {_count(case.experiment.frames, 'frame')} are too few to show the steady state."
+            )
+    return " ".join(reasons)
+
+
+def _measurement(case: Case) -> str:
+    found = case.result.measured
+    if found is None:
+        return ""
+    said = f"{_capital(found.where)} measured {rate(found.frames_per_s)} frames/s in batches of {found.batchsize:,}"
+    off = found.frames_per_s / case.predicted.frames_per_s - 1
+    if abs(off) <= NOTABLE:
+        return f"{said}."
+    said += f", {_share(abs(off))} {'more' if off > 0 else 'fewer'} than predicted"
+    reasons = list(_why_measured_otherwise(case, found))
+    return f"{said}{': ' if reasons else ', and nothing here explains it'}{'; '.join(reasons)}."
+
+
+def _why_measured_otherwise(case: Case, found: Measured) -> list[str]:
+    reasons = []
+    if not _equal(found.clock_mhz, case.clock_mhz):
+        reasons.append(f"its clock was {found.clock_mhz:g} MHz and not {case.clock_mhz:g} MHz")
+    interval = float(case.predicted.interval_cycles)
+    if case.slowest[0].op == DMA:
+        asked = requests(found.batchsize)
+        gaps = asked * GAP_CYCLES / found.batchsize
+        interval += gaps
+        reasons.append(
+            f"the DMA asks the memory {asked:,} times a batch and waits about {GAP_CYCLES} cycles for each "
+            f"answer, {gaps:.3g} cycles a frame"
+        )
+    left_us = found.batchsize * (1e6 / found.frames_per_s - interval / found.clock_mhz)
+    if left_us > 0:
+        reasons.append(
+            f"{left_us:,.0f} us of each batch remain, for the first frame's way through and for starting "
+            f"the DMAs from Python"
+        )
+    return reasons
+
+
+# --- what it costs
+
+
+def _cost(case: Case, base: Case | None) -> str:
+    cells, band = case.predicted.expected, case.predicted.plus_minus
+    words = f"It is expected to take {cells.lut:,.0f} LUT, give or take {band.lut:,.0f}, and {cells.bram18:,.0f} BRAM18"
+    if base is None:
+        return words + "."
+    before = base.predicted.expected
+    if cells.lut == before.lut and cells.bram18 == before.bram18:
+        return f"{words}, as {base.name} does."
+    words += f"; {base.name} takes {before.lut:,.0f} and {before.bram18:,.0f}. {_verdict(case, base)}"
+    return words + _where_cells_went(case, base)
+
+
+def _verdict(case: Case, base: Case) -> str:
+    """Speed against LUTs; the simulation's speed, where there is one."""
+    speed, source = case.predicted.frames_per_s / base.predicted.frames_per_s, ""
+    if case.simulated and base.simulated:
+        speed, source = case.simulated.frames_per_s / base.simulated.frames_per_s, " in the simulation"
+    lut = case.predicted.expected.lut / base.predicted.expected.lut
+    cells = "as many LUT" if _equal(lut, 1) else f"{_percent(lut)} {'more' if lut > 1 else 'fewer'} LUT"
+    if _equal(speed, 1):
+        return "Neither the rate nor the LUTs change." if _equal(lut, 1) else f"The same rate for {cells}."
+    if speed > 1:
+        with_ = "with" if lut <= 1 + SAME else "for"
+        return f"{_capital(_times(speed, 1))} the frames{source} {with_} {cells}."
+    if lut >= 1 - SAME:
+        return f"{_capital(_fraction(speed, 1))} the frames{source}, and that with {cells}."
+    only = " only" if lut > speed else ""
+    return (
+        f"The rate falls to {_fraction(speed, 1)} {base.name}'s{source}, the LUTs by {_percent(lut)}{only}."
+    )
+
+
+def _where_cells_went(case: Case, base: Case) -> str:
+    """Why LUTs do not follow the rate: the layer that changed most, and what no folding of it moves."""
+    changes = [
+        (row, before)
+        for row in case.stages
+        if (before := base.row(row.name)) is not None and row.expected.lut != before.expected.lut
+    ]
+    if not changes:
+        return ""
+    row, before = max(changes, key=lambda pair: abs(pair[0].expected.lut - pair[1].expected.lut))
+    rest = case.predicted.expected.lut - sum(each.expected.lut for each in case.stages)
+    return (
+        f" {_capital(case.called(row))} goes from {before.expected.lut:,.0f} to {row.expected.lut:,.0f} LUT; "
+        f"{rest:,.0f} of this design's are shell, DMAs, FIFOs and width converters."
+    )
+
+
+def _fit(case: Case) -> str:
+    part = part_of(case.experiment.part)
+    needs = case.predicted.expected
+    over, above = [], []
+    for cell, name in (("lut", "LUT"), ("ff", "FF"), ("bram18", "BRAM18"), ("dsp", "DSP")):
+        many, most = float(getattr(needs, cell)), float(getattr(part.holds, cell))
+        if many > most:
+            over.append(f"{many:,.0f} {name} of {most:,.0f}")
+        elif many > float(getattr(part.recommended, cell)):
+            above.append(f"{many:,.0f} {name} of {float(getattr(part.recommended, cell)):,.0f}")
+    if over:
+        return f"That does not fit the {part.name}: {_list(over)}."
+    if above:
+        return (
+            f"It fits the {part.name}, but takes more than AMD recommends where timing is to close: "
+            f"{_list(above)}."
+        )
+    return f"It fits the {part.name}, {_share(needs.lut / part.holds.lut)} of its LUT."
+
+
+def _built(case: Case) -> str:
+    built = case.result.built
+    if built is None:
+        return ""
+    off = abs(built.lut - case.predicted.expected.lut)
+    within = "within" if off <= case.predicted.plus_minus.lut else "outside"
+    return (
+        f"A build of this folding reported {built.lut:,.0f} LUT and {built.bram18:,.0f} BRAM18 after synthesis, "
+        f"{within} the band."
+    )
+
+
+# --- what would come next
+
+
+def _next(case: Case) -> str:
+    first, interval = case.slowest[0], case.predicted.interval_cycles
+    if not case.others:
+        return ""
+    following = case.others[0]
+    if first.op == DMA:
+        words = "No folding makes this faster: only fewer bits a frame or a higher clock would."
+        if len(case.slowest) > 1:
+            return words
+        return (
+            f"{words} The slowest layer, {following.name}, needs {following.interval_cycles:,} of the "
+            f"{interval:,} cycles: with less PE and SIMD every layer could take them all, at the same rate."
+        )
+    steps: dict[str, list[str]] = {}
+    for row in case.slowest:
+        steps.setdefault(_more(case, row), []).append(row.name)
+    asked = _list([how.format(_list(names)) for how, names in steps.items()])
+    words = (
+        f"The next step is to {asked}. The next slowest stage, {case.called(following)}, "
+        f"takes {following.interval_cycles:,} cycles: until then the rate can rise to "
+        f"{rate(case.clock_mhz * 1e6 / following.interval_cycles)} frames/s, "
+        f"{_times(interval, following.interval_cycles)} this one."
+    )
+    dma = case.predicted.dma_interval_cycles
+    if following.op == DMA:
+        return f"{words} Beyond that no folding helps."
+    return (
+        f"{words} The DMA ends it at {dma:,} cycles, {rate(case.clock_mhz * 1e6 / dma)} frames/s, "
+        f"{_times(interval, dma)} this rate."
+    )
+
+
+def _more(case: Case, row: LayerResult) -> str:
+    """What makes a stage faster; its name goes into the braces."""
+    if row.op == CONVERTER:
+        return "fold the layers beside {} to widths of which one is a multiple of the other"
+    layer = case.layers[row.name]
+    folded = [key for key, has in (("PE", hasattr(layer, "pe")), ("SIMD", hasattr(layer, "simd"))) if has]
+    return f"give {{}} more {' or '.join(folded)}"
+
+
+# --- words
+
+
+def rate(frames_per_s: float) -> str:
+    """Frames a second as the table has them."""
+    return f"{frames_per_s:,.0f}" if frames_per_s >= 100 else f"{frames_per_s:.3g}"
+
+
+def _equal(one: float, other: float) -> bool:
+    return abs(one - other) <= SAME * abs(other)
+
+
+def _times(more: float, fewer: float) -> str:
+    quotient = more / fewer
+    return f"{quotient:,.0f} times" if quotient >= 10 else f"{quotient:.3g} times"
+
+
+def _fraction(fewer: float, more: float) -> str:
+    quotient = more / fewer
+    return f"1/{quotient:,.0f} of" if quotient >= 10 else f"{_share(fewer / more)} of"
+
+
+def _percent(quotient: float) -> str:
+    return _share(abs(quotient - 1))
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _list(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
