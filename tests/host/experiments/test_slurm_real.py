@@ -1,16 +1,17 @@
 """Jobs on a real Slurm of one node (tests/support/real_slurm.py), skipped by name where it is not installed."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from labd_host.experiments.slurm import Demand, SlurmQueue, how_to_return
+from labd_host.experiments.slurm import Demand
+from labd_host.experiments.slurm_queue import SlurmQueue, how_to_return
 from labd_shared.errors import SetupError
 from support import real_slurm, slurm_worker
 
@@ -116,7 +117,8 @@ def test_who_follows_may_be_killed_and_the_next_one_adopts_the_jobs(study):
     keys = study.add(*["until go"] * 3)
     script = (
         "import sys; from pathlib import Path\n"
-        "from labd_host.experiments.slurm import Demand, SlurmQueue\n"
+        "from labd_host.experiments.slurm import Demand\n"
+        "from labd_host.experiments.slurm_queue import SlurmQueue\n"
         "queue, never = SlurmQueue(Path(sys.argv[1]), sys.argv[2:4]), lambda key: False\n"
         "queue.submit(sys.argv[4:], Demand(memory_gb=0.25, licenses='vivado:1'), never)\n"
         "queue.follow(sys.argv[4:], never, lambda standings: None)\n"
@@ -169,4 +171,63 @@ def test_a_study_that_was_copied_does_not_take_the_jobs_of_the_other(study, tmp_
     subprocess.run(["cp", "-r", f"{study.folder}/.", str(copy)], check=True, timeout=10)
     assert SlurmQueue(copy, WORKER).standings(keys) == {}
     subprocess.run(["scancel", study.job(keys[0]).identity], check=True, timeout=10)
-    assert Path(copy / "slurm").is_dir()
+
+
+STUDY = """
+name = "mine"
+networks = ["tfc-w1a1"]
+[[experiments]]
+name = "baseline"
+folding = "lab"
+[[experiments]]
+name = "Exp1"
+folding = "lab"
+change = { "layer 2" = { PE = 1, SIMD = 1 } }
+"""
+
+
+def test_a_study_done_by_slurm_is_the_one_done_here(study, tmp_path):
+    (tmp_path / "study.toml").write_text(STUDY)
+    found = []
+    for executor in ("slurm", "local"):
+        command = [
+            sys.executable, "-m", "labd_host.cli.main", "experiments", str(tmp_path / "study.toml"),
+            "-o", str(tmp_path / executor), "--executor", executor, "--timeout-s", "60",
+        ]  # fmt: skip
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        assert answer.returncode == 0, answer.stderr
+        results = [
+            json.loads(path.read_text()) for path in sorted((tmp_path / executor / "results").iterdir())
+        ]
+        assert [result.pop("seconds") > 0 for result in results] == [True, True]
+        found.append((answer.stdout, results))
+    assert found[0] == found[1]
+
+
+def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(study, tmp_path):
+    """One licence is taken by another job, so that the study has to wait."""
+    busy = study.add("until go", "until go")
+    study.submit(busy)
+    for key in busy:
+        study.wait_for_begun(key)
+    (tmp_path / "study.toml").write_text(STUDY)
+    command = [
+        sys.executable, "-m", "labd_host.cli.main", "experiments", str(tmp_path / "study.toml"),
+        "-o", str(tmp_path / "out"), "--executor", "slurm", "--slurm-licenses", "vivado:1",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "2 wait: all licences are taken" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert "the jobs go on in Slurm: the same command follows them again; scancel " in told
+    status = subprocess.run(
+        [*command, "--status"], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert status.stdout.count("waiting  all licences are taken") == 2
+    (study.folder / "go").touch()
+    again = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert again.returncode == 0
+    assert "Slurm: 0 submitted, 2 found at work" in again.stderr

@@ -1,5 +1,6 @@
 """What is made of Slurm's answers, with stand-ins for its commands (tests/support/slurm_stand_in.py)."""
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -8,11 +9,16 @@ import sys
 import threading
 
 import pytest
+from click.testing import CliRunner
 
-from labd_host.experiments import slurm
+from labd_host.cli.experiments import experiments
+from labd_host.experiments import slurm, slurm_queue
 from labd_host.experiments.records import to_record
-from labd_host.experiments.slurm import Demand, SlurmQueue, Submission, how_to_return
+from labd_host.experiments.slurm import Demand, Submission
+from labd_host.experiments.slurm_pool import summary
+from labd_host.experiments.slurm_queue import SlurmQueue, how_to_return
 from labd_host.experiments.slurm_states import GONE, Job, ending, read_sacct, read_squeue, waiting
+from labd_host.experiments.store import Store
 from labd_shared.errors import ArtifactError, SetupError, ToolNotFound, UsageError
 from support.slurm_stand_in import Slurm
 
@@ -188,7 +194,7 @@ def test_a_job_that_ended_is_told_once_its_result_had_time_to_come(stand_in, stu
 
 
 def test_an_experiment_that_was_never_submitted_is_told(stand_in, study):
-    assert follow(study, KEYS[:1], Clock())[0] == {KEYS[0]: "it was never handed to Slurm"}
+    assert follow(study, KEYS[:1], Clock())[0] == {KEYS[0]: "nobody is at work on it any more"}
 
 
 def test_a_controller_that_restarts_is_waited_for_but_not_for_ever(stand_in, study):
@@ -199,7 +205,7 @@ def test_a_controller_that_restarts_is_waited_for_but_not_for_ever(stand_in, stu
         SetupError, match="Slurm does not answer: squeue: error: Unable to contact slurm controller"
     ):
         follow(study, KEYS[:1], clock)
-    assert slurm.SILENCE_S < clock.now < slurm.SILENCE_S + 60
+    assert slurm_queue.SILENCE_S < clock.now < slurm_queue.SILENCE_S + 60
 
     results = set()
     clock = Clock(_200=(stand_in.folder / "down").unlink, _230=lambda: results.add(KEYS[0]))
@@ -281,6 +287,66 @@ def test_what_the_jobs_run_is_the_users_alone(stand_in, study):
     (study / "slurm").chmod(0o770)
     with pytest.raises(UsageError, match=r"slurm can be written or read by others \(mode 770"):
         SlurmQueue(study).submit(KEYS, Demand(), set().__contains__)
+
+
+@pytest.mark.parametrize("text", ["vivado:1\nreboot", "--wrap=reboot", "a;b", "a b"])
+def test_what_would_be_another_line_of_the_script_is_refused(text):
+    with pytest.raises(UsageError, match="is no licence, partition or account of Slurm"):
+        Demand(licenses=text)
+
+
+def test_a_folder_whose_name_slurm_would_change_is_refused(stand_in, tmp_path):
+    folder = tmp_path / "100%"
+    folder.mkdir()
+    with pytest.raises(UsageError, match="Slurm cannot write logs into .*100%"):
+        SlurmQueue(folder).submit(KEYS, Demand(), set().__contains__)
+
+
+@with_submitit
+def test_what_somebody_is_at_work_on_is_not_submitted_but_waited_for(stand_in, study):
+    results = set()
+    queue = SlurmQueue(study)
+    assert queue.submit(KEYS[:2], Demand(), results.__contains__, KEYS[:1].__contains__) == KEYS[1:2]
+    stand_in.show(*(line.replace("PENDING", "RUNNING") for line in stand_in.known()))
+    clock = Clock(_50=lambda: results.update(KEYS[:2]))
+    claimed = KEYS[:1].__contains__
+    told = []
+    waits = {"now_s": clock.now_s, "sleep": clock.sleep, "claimed": claimed}
+    assert queue.follow(KEYS[:2], results.__contains__, told.append, **waits) == {}
+    assert list(told[0]) == KEYS[1:2]
+
+
+def test_a_job_that_died_is_counted_and_its_cause_kept(stand_in, tmp_path):
+    store = Store(tmp_path / "study")
+    with contextlib.suppress(OSError), store.claim(KEYS[0]):
+        raise OSError("as if it was killed")
+    submitted(store.folder, KEYS[:1])
+    stand_in.show(f"{NAME}|12|OUT_OF_MEMORY|None")
+    faults = SlurmQueue(store.folder).follow(
+        KEYS[:1], lambda key: False, lambda standings: None, settle_s=0.0, sleep=lambda seconds: None
+    )
+    store.blame(KEYS[0], faults[KEYS[0]])
+    with store.claim(KEYS[0]) as claim:
+        assert (claim.attempt, claim.cause) == (
+            2,
+            "Slurm's job 12 was killed for using more than 4 GB of memory",
+        )
+
+
+def test_what_runs_and_waits_is_told_in_a_line(stand_in, study):
+    submitted(study)
+    stand_in.show(
+        f"{NAME}|12_0|RUNNING|None", f"{NAME}|12_1|PENDING|Licenses", f"{NAME}|12_2|PENDING|Licenses"
+    )
+    assert summary(SlurmQueue(study).standings(KEYS)) == "1 run; 2 wait: all licences are taken"
+    stand_in.show(*(f"{NAME}|12_{index}|COMPLETED|None" for index in range(3)))
+    assert summary(SlurmQueue(study).standings(KEYS)) == ""
+
+
+def test_options_of_slurm_without_slurm_are_refused(tmp_path):
+    answer = CliRunner().invoke(experiments, ["-o", str(tmp_path), "--slurm-partition", "long"])
+    assert isinstance(answer.exception, UsageError)
+    assert answer.exception.fix == "add --executor slurm"
 
 
 def test_without_submitit_it_says_what_to_install(stand_in, study, monkeypatch):
