@@ -1,6 +1,7 @@
 """A Slurm of one node in a folder of its own: its own key, ports and state, nothing in /etc, nothing left behind.
 
 The daemons are those of Debian's packages slurmctld, slurmd and munge (slurm-wlm 22.05); any user may run them.
+They are looked for on PATH, or in LABD_SLURM: a folder in which the packages were unpacked (.ci/run).
 """
 
 import contextlib
@@ -16,9 +17,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "srun", "sinfo", "scancel")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "srun", "sinfo", "scancel", "setpriv")
 START_TIMEOUT_S, END_TIMEOUT_S, COMMAND_TIMEOUT_S = 30.0, 10.0, 20.0
 
+# EnableIPv6: otherwise no port is opened where the loopback is the only network.
 # The accounting plug-in measures memory and ends what takes too much: cgroups would need root and leave folders.
 CONFIGURATION = """
 ClusterName=labd
@@ -27,6 +29,8 @@ SlurmctldPort={controller_port}
 SlurmdPort={node_port}
 SlurmUser={user}
 SlurmdUser={user}
+CommunicationParameters=EnableIPv6
+{plugins}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
@@ -55,8 +59,21 @@ PartitionName=main Nodes={host} Default=YES State=UP
 
 def missing() -> str:
     """What this machine lacks for it, "" for nothing."""
-    lacking = [name for name in PROGRAMS if not shutil.which(name, path=_path())]
-    return f"needs {', '.join(lacking)}: apt install slurmctld slurmd slurm-client munge" if lacking else ""
+    lacking = [name for name in PROGRAMS if not shutil.which(name, path=_places()["PATH"])]
+    if lacking:
+        return f"needs {', '.join(lacking)}: apt install slurmctld slurmd slurm-client munge"
+    for daemon in ("munged", "slurmctld", "slurmd"):
+        answer = subprocess.run(
+            [daemon, "-V"],
+            env={**os.environ, **_places()},
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+        if answer.returncode:
+            return f"needs a {daemon} that runs: {answer.stderr.strip()}"
+    return ""
 
 
 @contextlib.contextmanager
@@ -64,7 +81,7 @@ def cluster(licences: str, cpus: int = 8, memory_mb: int = 4096) -> Iterator[dic
     """Run it; the environment in which Slurm's commands and submitit find it."""
     with tempfile.TemporaryDirectory(prefix="slurm-") as name:
         folder = Path(name)
-        environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
+        environment = {"SLURM_CONF": str(folder / "slurm.conf"), **_places()}
         host = socket.gethostname().partition(".")[0]
         _configure(folder, host, licences, cpus, memory_mb)
         daemons: list[subprocess.Popen[bytes]] = []
@@ -73,7 +90,7 @@ def cluster(licences: str, cpus: int = 8, memory_mb: int = 4096) -> Iterator[dic
             with (folder / f"{arguments[0]}.log").open("wb") as log:
                 daemons.append(
                     subprocess.Popen(
-                        arguments,
+                        ["setpriv", "--pdeathsig", "KILL", *arguments],  # should the tests be killed
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -91,17 +108,29 @@ def cluster(licences: str, cpus: int = 8, memory_mb: int = 4096) -> Iterator[dic
             }
             places = [f"--{option}={folder / file}" for file, option in files.items()]
             start("munged", "--foreground", "--force", *places)
-            _wait(lambda: (folder / "munge.socket").exists(), folder)
+            _wait(lambda: (folder / "munge.socket").exists(), folder, daemons)
             start("slurmctld", "-D")
-            start("slurmd", "-D", "-N", host)
-            _wait(lambda: _ask(environment, "sinfo", "--noheader", "--format=%T").strip() == "idle", folder)
+            step_daemon = shutil.which("slurmstepd", path=environment["PATH"])
+            start("slurmd", "-D", "-N", host, *(["-d", step_daemon] if step_daemon else []))
+            _wait(
+                lambda: _ask(environment, "sinfo", "--noheader", "--format=%T").strip() == "idle",
+                folder,
+                daemons,
+            )
             yield environment
         finally:
             _end(environment, daemons)
 
 
-def _path() -> str:
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+def _places() -> dict[str, str]:
+    """Where programs and their libraries are."""
+    unpacked = Path(os.environ.get("LABD_SLURM", "/"))
+    folders = [os.environ.get("PATH", os.defpath), f"{unpacked}/usr/bin", f"{unpacked}/usr/sbin"]
+    places = {"PATH": os.pathsep.join(folders)}
+    if "LABD_SLURM" in os.environ:
+        libraries = sorted({path.parent for path in unpacked.glob("usr/lib/**/lib*.so*")})
+        places["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, libraries))
+    return places
 
 
 def _configure(folder: Path, host: str, licences: str, cpus: int, memory_mb: int) -> None:
@@ -121,11 +150,18 @@ def _configure(folder: Path, host: str, licences: str, cpus: int, memory_mb: int
                 ["id", "-un"], capture_output=True, text=True, timeout=5, check=True
             ).stdout.strip(),
             folder=folder,
+            plugins=_plugins(),
             licences=licences,
             cpus=cpus,
             memory_mb=memory_mb,
         )
     )
+
+
+def _plugins() -> str:
+    """The line that names their folder, "" for the built-in one."""
+    found = Path(os.environ.get("LABD_SLURM", "/dev/null")).glob("usr/lib/*/slurm*/auth_munge.so")
+    return next((f"PluginDir={path.parent}" for path in found), "")
 
 
 def _ask(environment: dict[str, str], *arguments: str) -> str:
@@ -142,10 +178,10 @@ def _ask(environment: dict[str, str], *arguments: str) -> str:
         return ""
 
 
-def _wait(ready, folder: Path) -> None:
+def _wait(ready, folder: Path, daemons: "list[subprocess.Popen[bytes]]") -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not ready():
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in daemons):
             logs = "\n".join(f"{log.name}:\n{log.read_text()[-2000:]}" for log in folder.glob("*.log"))
             raise TimeoutError(f"Slurm did not come up within {START_TIMEOUT_S:g} s\n{logs}")
         time.sleep(0.05)

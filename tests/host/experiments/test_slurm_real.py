@@ -204,7 +204,7 @@ def test_a_study_done_by_slurm_is_the_one_done_here(study, tmp_path):
     assert found[0] == found[1]
 
 
-def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(study, tmp_path):
+def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(study, tmp_path, ctrl_c):
     """One licence is taken by another job, so that the study has to wait."""
     busy = study.add("until go", "until go")
     study.submit(busy)
