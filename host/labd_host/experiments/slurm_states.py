@@ -98,7 +98,7 @@ def ending(job: Job, log: str, memory_gb: float, minutes: int) -> str:
         minutes: Likewise.
     """
     known = f"Slurm's job {job.identity}"
-    last = next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
+    last = _last_word(log)
     if job.state == "OUT_OF_MEMORY" or (job.state in ("FAILED", "CANCELLED") and _MEMORY.search(log)):
         return f"{known} was killed for using more than {memory_gb:g} GB of memory"
     if job.state == "TIMEOUT":
@@ -114,3 +114,17 @@ def ending(job: Job, log: str, memory_gb: float, minutes: int) -> str:
     if job.state == GONE:
         return "Slurm no longer knows the job, and it left no result" + (f": {last:.200}" if last else "")
     return f"{known} failed ({job.state})" + (f": {last:.200}" if last else "")
+
+
+def _last_word(log: str) -> str:
+    """What the worker said last; where it said nothing, how it ended.
+
+    Slurm's own lines are left out: its states say as much. submitit adds the worker's errors to a line of its own.
+    """
+    ours = [line for line in log.splitlines() if not line.startswith("slurmstepd")]
+    words = (line.removeprefix("submitit.core.utils.FailedJobError").lstrip(": ") for line in reversed(ours))
+    said = next((word.strip() for word in words if word.strip()), "")
+    ends: list[str] = re.findall(r"died with <Signals\.(\w+): \d+>", log)
+    if ends and said.startswith("raise FailedJobError"):  # the last line of submitit's traceback
+        return f"its worker was ended by {ends[-1]}"
+    return said

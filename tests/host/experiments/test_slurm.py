@@ -114,6 +114,12 @@ def test_why_a_job_waits_is_said_in_words(line, text):
         ("PREEMPTED", "", "Slurm's job 12_3 had to give way to another (PREEMPTED)"),
         ("COMPLETED", "", "Slurm's job 12_3 ended well and left no result"),
         ("FAILED", "a\nOSError: b\n\n", "Slurm's job 12_3 failed (FAILED): OSError: b"),
+        (
+            "FAILED",
+            "Command '['w']' died with <Signals.SIGKILL: 9>.\n    raise FailedJobError(stderr) from subprocess_error\n"
+            "submitit.core.utils.FailedJobError\nslurmstepd-vm: error: something of its own\n",
+            "Slurm's job 12_3 failed (FAILED): its worker was ended by SIGKILL",
+        ),
         ("DEADLINE", "", "Slurm's job 12_3 failed (DEADLINE)"),
         (GONE, "", "Slurm no longer knows the job, and it left no result"),
     ],
@@ -243,6 +249,12 @@ def test_each_missing_experiment_is_one_element_that_asks_for_what_it_needs(stan
         "array=0-1%2", "licenses=vivado:1", "mem=2560M", "cpus-per-task=3", "time=90", "partition=long", "account=lab",
     }  # fmt: skip
     assert "USR" not in script and "srun" not in script
+
+
+@with_submitit
+def test_a_submission_that_was_killed_before_slurm_knew_it_is_made_again(stand_in, study):
+    submitted(study)
+    assert SlurmQueue(study).submit(KEYS, Demand(), set().__contains__) == KEYS
 
 
 @with_submitit

@@ -105,7 +105,7 @@ def test_what_is_cancelled_or_killed_is_told_and_done_at_the_next_start(study):
     faults = study.follow(keys)
     assert list(faults) == [cancelled, killed] or list(faults) == [killed, cancelled]
     assert faults[cancelled].endswith("was cancelled")
-    assert "failed (FAILED)" in faults[killed]
+    assert faults[killed].endswith("failed (FAILED): its worker was ended by SIGKILL")
 
     (study.folder / "go").touch()
     assert study.submit(keys) == [cancelled, killed]
