@@ -48,8 +48,8 @@ TIMEOUT_S = 600.0
 @click.option("--timeout-s", type=click.FloatRange(min=0.1), default=TIMEOUT_S, show_default=True,
               help="Longest time for one experiment.")  # fmt: skip
 @click.option("--executor", type=click.Choice(["local", "slurm"]), default="local", show_default=True,
-              help="Who does it: this machine, or jobs of a Slurm cluster (--jobs, --memory-gb and --timeout-s "
-              "are then Slurm's: jobs at once, and for each job).")  # fmt: skip
+              help="Who does it: workers here, or jobs of a Slurm cluster; --jobs, --memory-gb and --timeout-s then "
+              "go to Slurm, the last two for each job.")  # fmt: skip
 @click.option("--slurm-licenses", default="", metavar="NAME:N", help="That each job takes, as vivado:1.")
 @click.option("--slurm-partition", default="", metavar="NAME", help="Where the jobs run.")
 @click.option("--slurm-account", default="", metavar="NAME", help="Who pays for them.")
@@ -144,7 +144,6 @@ def _on_slurm(
     licenses: str, partition: str, account: str,
 ) -> Demand | None:  # fmt: skip
     """What each job asks Slurm for; None where this machine does the work."""
-    from labd_host.experiments.pool import WORKER_GB
     from labd_host.experiments.slurm import Demand
 
     if executor != "slurm":
@@ -152,7 +151,7 @@ def _on_slurm(
             raise UsageError("only jobs of Slurm take --slurm-... options", fix="add --executor slurm")
         return None
     return Demand(
-        memory_gb or 2 * WORKER_GB, minutes=ceil(timeout_s / 60) + 1, at_once=jobs or Demand.at_once,
+        memory_gb or Demand.memory_gb, minutes=ceil(timeout_s / 60) + 1, at_once=jobs or Demand.at_once,
         licenses=licenses, partition=partition, account=account,
     )  # fmt: skip
 

@@ -35,7 +35,7 @@ class Demand:
         at_once: Jobs of a submission that may run at a time.
     """
 
-    memory_gb: float = 4.0
+    memory_gb: float = 1.0  # twice what a worker takes: submitit's own process is beside it
     cpus: int = 1
     minutes: int = 60
     licenses: str = ""

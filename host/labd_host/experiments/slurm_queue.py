@@ -186,7 +186,7 @@ class SlurmQueue:
         while left := [key for key in keys if key not in faults and not finished(key)]:
             if now_s() - began_s > wait_s:
                 raise SetupError(
-                    f"{len(left)} experiments are not finished after {wait_s:g} s; their jobs go on",
+                    f"after {wait_s:g} s {len(left)} of {len(keys)} experiments are not finished; their jobs go on",
                     fix="type the same command again to follow them",
                 )
             if now_s() >= next_s:
@@ -212,9 +212,8 @@ class SlurmQueue:
     def _read(self) -> Iterator[tuple[Path, Submission]]:
         for record in sorted(self._submissions.glob(f"*/{_RECORD}")):
             submission = read_submission(record)
-            if submission.folder == str(
-                self.folder
-            ):  # otherwise this study is a copy, and the jobs are not its own
+            # Otherwise this study is a copy of that one, and the jobs are not its own.
+            if submission.folder == str(self.folder):
                 yield record.parent, submission
 
     def _submit(self, keys: Sequence[str], demand: Demand) -> None:

@@ -102,7 +102,7 @@ def ending(job: Job, log: str, memory_gb: float, minutes: int) -> str:
     if job.state == "OUT_OF_MEMORY" or (job.state in ("FAILED", "CANCELLED") and _MEMORY.search(log)):
         return f"{known} was killed for using more than {memory_gb:g} GB of memory"
     if job.state == "TIMEOUT":
-        return f"{known} was ended after {minutes} minutes"
+        return f"{known} was ended after its {minutes} min"
     if job.state == "CANCELLED":
         return f"{known} was cancelled"
     if job.state in ("NODE_FAIL", "BOOT_FAIL"):

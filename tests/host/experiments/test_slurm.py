@@ -107,7 +107,7 @@ def test_why_a_job_waits_is_said_in_words(line, text):
         (
             "TIMEOUT",
             "slurmstepd: error: *** JOB 12 DUE TO TIME LIMIT ***",
-            "Slurm's job 12_3 was ended after 7 minutes",
+            "Slurm's job 12_3 was ended after its 7 min",
         ),
         ("CANCELLED", "slurmstepd: error: *** JOB 12 ***", "Slurm's job 12_3 was cancelled"),
         ("NODE_FAIL", "", "Slurm's job 12_3 lost its node (NODE_FAIL)"),
@@ -159,7 +159,7 @@ def test_what_squeue_has_forgotten_is_looked_up_in_the_accounts(stand_in, study)
     stand_in.show(accounts=[f"{NAME}|12_0|TIMEOUT", f"{NAME}|12_1|OUT_OF_MEMORY"])
     found = SlurmQueue(study).standings(KEYS)
     assert [found[key].job.state for key in KEYS] == ["TIMEOUT", "OUT_OF_MEMORY", GONE]
-    assert found[KEYS[0]].text == "Slurm's job 12_0 was ended after 7 minutes"
+    assert found[KEYS[0]].text == "Slurm's job 12_0 was ended after its 7 min"
 
 
 def test_the_log_of_the_element_explains_its_end(stand_in, study):
@@ -221,7 +221,7 @@ def test_a_controller_that_restarts_is_waited_for_but_not_for_ever(stand_in, stu
 def test_following_ends_at_its_deadline_and_leaves_the_jobs(stand_in, study):
     submitted(study, KEYS[:1])
     stand_in.show(f"{NAME}|12|PENDING|Licenses")
-    with pytest.raises(SetupError, match="1 experiments are not finished after 100 s; their jobs go on"):
+    with pytest.raises(SetupError, match="after 100 s 1 of 1 experiments are not finished; their jobs go on"):
         follow(study, KEYS[:1], Clock(), wait_s=100.0)
 
 
@@ -341,7 +341,7 @@ def test_a_job_that_died_is_counted_and_its_cause_kept(stand_in, tmp_path):
     with store.claim(KEYS[0]) as claim:
         assert (claim.attempt, claim.cause) == (
             2,
-            "Slurm's job 12 was killed for using more than 4 GB of memory",
+            "Slurm's job 12 was killed for using more than 1 GB of memory",
         )
 
 
