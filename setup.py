@@ -56,6 +56,7 @@ setup(
         "asyncssh>=2.24,<3",  # the virtual board's SSH server
         "numba>=0.68,<0.69",  # compiles the golden model; its kernels use numba's and llvmlite's builders
         "pooch>=1.9",  # downloads with a pinned checksum
+        "submitit>=1.5.4,<2",  # hands experiments to Slurm
         "scipy>=1.16",  # least squares of the calibration
         "matplotlib>=3.10,<4",  # the learning curve, pictures of simulated runs
     ],

@@ -32,6 +32,7 @@ DOORS = {
     "invoke": ["host/labd_host/remote"],
     "paramiko": ["host/labd_host/remote"],
     "numba": ["host/labd_host/emulation", "host/labd_host/explore"],
+    "submitit": ["host/labd_host/experiments/slurm.py"],
     "llvmlite": ["host/labd_host/emulation"],
 }
 STANDARD_ON_THE_BOARD = {

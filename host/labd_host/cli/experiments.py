@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from labd_host.experiments.model import Accuracy, Outcome, Study
     from labd_host.experiments.pool import Limits
     from labd_host.experiments.request import Request
+    from labd_host.experiments.slurm import Demand
     from labd_host.experiments.store import Store
 
 OUT = Path("build/experiments")
@@ -49,14 +51,20 @@ TIMEOUT_S = 600.0
               help="Memory for all workers together.  [default: what is available]")  # fmt: skip
 @click.option("--timeout-s", type=click.FloatRange(min=0.1), default=TIMEOUT_S, show_default=True,
               help="Longest time for one experiment.")  # fmt: skip
+@click.option("--executor", type=click.Choice(["local", "slurm"]), default="local", show_default=True,
+              help="Who does it: workers here, or jobs of a Slurm cluster; --jobs, --memory-gb and --timeout-s then "
+              "go to Slurm, the last two for each job.")  # fmt: skip
+@click.option("--slurm-licenses", default="", metavar="NAME:N", help="That each job takes, as vivado:1.")
+@click.option("--slurm-partition", default="", metavar="NAME", help="Where the jobs run.")
+@click.option("--slurm-account", default="", metavar="NAME", help="Who pays for them.")
 @click.option("--status", is_flag=True, help="Only tell what is done, running, waiting and failed.")
 @click.option("--again", is_flag=True, help="Try again what failed.")
 @click.option("--example", is_flag=True, help="Print labd's own study, to be copied and changed.")
 def experiments(
     study: Path | None, out: Path | None, networks: tuple[str, ...], foldings: tuple[str, ...],
     clocks_mhz: tuple[float, ...], part: str | None, frames: int | None, board: str | None,
-    builds: tuple[Path, ...], jobs: int | None, memory_gb: float | None, timeout_s: float, status: bool,
-    again: bool, example: bool,
+    builds: tuple[Path, ...], jobs: int | None, memory_gb: float | None, timeout_s: float, executor: str,
+    slurm_licenses: str, slurm_partition: str, slurm_account: str, status: bool, again: bool, example: bool,
 ) -> None:  # fmt: skip
     """Predict and simulate every experiment of a study, and compare them.
 
@@ -84,10 +92,11 @@ def experiments(
     planned = plan(request)
     store = Store(out or OUT / request.name)
     keys = keys_of(planned)
+    on_slurm = _on_slurm(executor, jobs, memory_gb, timeout_s, slurm_licenses, slurm_partition, slurm_account)
     if status:
-        _print_status(planned, store)
+        _print_status(planned, store, _in_slurm(store, keys) if on_slurm else {})
         return
-    allowed = limits(jobs, memory_gb, timeout_s)
+    allowed = on_slurm or limits(jobs, memory_gb, timeout_s)
     store.add(planned.experiments)
     if again:
         store.forget(keys)
@@ -134,14 +143,41 @@ def _accuracies(request: Request) -> dict[str, Accuracy | None]:
     return {name: accuracy_of(name, _say) for name in request.networks}
 
 
-def _run(study: Study, store: Store, allowed: Limits) -> dict[str, str]:
-    """Do what is missing; key -> why nobody waits for it any longer."""
+def _run(study: Study, store: Store, allowed: Limits | Demand) -> dict[str, str]:
+    """Do what is missing, here or on Slurm; key -> why nobody waits for it any longer."""
     from labd_host.experiments.outcomes import keys_of
-    from labd_host.experiments.pool import Pool
+    from labd_host.experiments.pool import Limits, Pool
+    from labd_host.experiments.slurm_pool import SlurmPool
 
     keys = keys_of(study)
     with _progress(study, store, len(keys)) as done:
-        return Pool(store, allowed, done).run(keys)
+        if isinstance(allowed, Limits):
+            return Pool(store, allowed, done).run(keys)
+        return SlurmPool(store, allowed, done, _say).run(keys)
+
+
+def _on_slurm(
+    executor: str, jobs: int | None, memory_gb: float | None, timeout_s: float,
+    licenses: str, partition: str, account: str,
+) -> Demand | None:  # fmt: skip
+    """What each job asks Slurm for; None where this machine does the work."""
+    from labd_host.experiments.slurm import Demand
+
+    if executor != "slurm":
+        if licenses or partition or account:
+            raise UsageError("only jobs of Slurm take --slurm-... options", fix="add --executor slurm")
+        return None
+    return Demand(
+        memory_gb or Demand.memory_gb, minutes=ceil(timeout_s / 60) + 1, at_once=jobs or Demand.at_once,
+        licenses=licenses, partition=partition, account=account,
+    )  # fmt: skip
+
+
+def _in_slurm(store: Store, keys: Sequence[str]) -> dict[str, str]:
+    """Key -> why its job waits, or how it ended."""
+    from labd_host.experiments.slurm_queue import SlurmQueue
+
+    return {key: standing.text for key, standing in SlurmQueue(store.folder).standings(keys).items()}
 
 
 @contextmanager
@@ -229,17 +265,19 @@ def _print(found: Sequence[Outcome]) -> None:
     Console(highlight=False).print(table)
 
 
-def _print_status(study: Study, store: Store) -> None:
+def _print_status(study: Study, store: Store, in_slurm: Mapping[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from labd_host.experiments.outcomes import state_of
+    from labd_host.experiments.outcomes import WAITING, state_of
 
     table = Table("network", "experiment", "MHz", "state", "", box=None, pad_edge=False)
     for experiment in study.experiments:
         state = state_of(experiment, store)
         failure = None if experiment.fault else store.failure(experiment.key)
         why = experiment.fault or (failure.what if failure and state == "failed" else "")
+        if state == WAITING:
+            why = in_slurm.get(experiment.key, "")
         table.add_row(experiment.network, experiment.name, f"{experiment.clock_mhz:g}", state, why)
     Console(highlight=False).print(table)
 

@@ -192,6 +192,13 @@ class Store:
                     found.append(key)
         return found
 
+    def blame(self, key: str, cause: str) -> None:
+        """Note why the worker died that was at work on *key*, where one did and nobody took its place."""
+        with self._path(CLAIMS, key).open("a+", encoding="utf-8") as handle:
+            if _lock(handle) and (left := self._read(CLAIMS, key, Claim)) is not None:
+                self._write_claim(handle, replace(left, cause=cause))
+                self.note("died", key, cause=cause)
+
     def note(self, event: str, key: str, **facts: Any) -> None:
         """Add a line to the log of events."""
         entry = {"event": event, "key": key, "pid": os.getpid(), "time_s": round(time.time(), 3), **facts}
