@@ -86,6 +86,16 @@ class Costs:
     exit: Callable[[int], Resources]
     ties: Costs | None = None
 
+    def total(self, design: Design) -> Resources:
+        """Of *design* as it is folded."""
+        layers = design.layers
+        spent = self.fixed + self.entry(entry_bits(layers[0])) + self.exit(exit_bits(layers[-1]))
+        for layer in layers:
+            spent += self.layer(layer, design.settings.get(layer.name, {}))
+        for before, after in pairwise(layers):
+            spent += self.between(exit_bits(before), entry_bits(after))
+        return spent
+
 
 def _free(*_: int) -> Resources:
     return Resources()

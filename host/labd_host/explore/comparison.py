@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer
+from labd_host.explore.behaviour import Behaviour, behaviour
 from labd_host.explore.calibration import Calibration
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
 from labd_host.explore.cycles import layer_cycles
 from labd_host.explore.design import Design
 from labd_host.explore.inventory import Unit, units_of
-from labd_host.explore.optimiser import Solution
+from labd_host.explore.optimiser import Explorer, Solution
 from labd_host.explore.resources import Resources, finn_estimate
 from labd_host.explore.set_folding import set_folding
 from labd_host.flow.folding import Attribute, Folding
@@ -51,6 +53,7 @@ class Rival:
         finn, calibrated: Its cells: the layers by FINN, everything as synthesis is expected to report it.
         settings: Its folding.
         fault: Why it cannot be built; "" where it can.
+        latency_cycles: Of its first frame, simulated.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Rival:
     calibrated: Resources
     settings: Mapping[str, Mapping[str, Attribute]]
     fault: str = ""
+    latency_cycles: int = 0
 
 
 def finn_total(design: Design) -> Resources:
@@ -68,12 +72,17 @@ def finn_total(design: Design) -> Resources:
     )
 
 
-def calibrated_total(design: Design, calibration: Calibration) -> tuple[Resources, Resources]:
+def calibrated_total(
+    design: Design, calibration: Calibration, depths: Mapping[int, int] | None = None
+) -> tuple[Resources, Resources]:
     """Everything as synthesis is expected to report it, and how far that may be off.
 
     Units of a kind share coefficients, so their errors go together: they are added, not averaged out.
+
+    Args:
+        depths: Of the FIFOs, as `behaviour` has them; None: two words each, as the search counts them.
     """
-    units = units_of(design)
+    units = units_of(design, depths)
     return (
         sum((calibration.cost(unit) for unit in units), Resources()),
         sum((calibration.spread(unit) for unit in units), Resources()),
@@ -81,17 +90,28 @@ def calibrated_total(design: Design, calibration: Calibration) -> tuple[Resource
 
 
 def explain(
-    solution: Solution, costs: Costs, calibration: Calibration, cycles: int | None
+    solution: Solution,
+    costs: Costs,
+    calibration: Calibration,
+    cycles: int | None,
+    waits_cycles: Mapping[str, int] | None = None,
 ) -> list[LayerReport]:
-    """The layers of *solution*, chosen among those of at most *cycles* cycles a frame; None: for latency."""
+    """The layers of *solution*, each with why it is folded so.
+
+    Args:
+        cycles: It was chosen among those of at most so many cycles a frame; None: for its latency.
+        waits_cycles: Layer -> for how long the first frame waits for it, where it was chosen for its latency.
+    """
     reports = []
     design = solution.design
     slowest = max(costs.cycles(layer) for layer in design.layers)
     units: dict[str, Unit] = {unit.name: unit for unit in units_of(design)}
     for stage in stages_of(design):
         rate = "sets the rate; " if max(costs.cycles(layer) for layer in stage) == slowest else ""
-        why = rate + (_QUICK if cycles is None else _why(stage, design, costs, cycles))
+        reason = "" if cycles is None else _why(stage, design, costs, cycles)
         for layer in stage:
+            if cycles is None:
+                reason = _waits((waits_cycles or {}).get(layer.name, 0))
             settings = design.settings[layer.name]
             reports.append(
                 LayerReport(
@@ -101,7 +121,7 @@ def explain(
                     costs.cycles(layer),
                     finn_estimate(layer, settings),
                     calibration.cost(units[layer.name]),
-                    why,
+                    rate + reason,
                 )
             )
     return reports
@@ -111,9 +131,6 @@ def folding_words(settings: Mapping[str, Attribute]) -> str:
     """ "PE 16, SIMD 3" """
     words = [f"{key} {settings[key]}" for key in ("PE", "SIMD") if key in settings]
     return ", ".join(words + ["whole windows"] * bool(settings.get("parallel_window")))
-
-
-_QUICK = "a shorter sum of cycles breaks a budget"
 
 
 def _why(stage: tuple[Layer, ...], design: Design, costs: Costs, cycles: int) -> str:
@@ -141,17 +158,96 @@ def _same(choice: Choice, nodes: Mapping[str, Mapping[str, Attribute]]) -> bool:
     )
 
 
-def rival(design: Design, folding: Folding, calibration: Calibration) -> Rival:
-    """What *folding* of the network costs."""
+def _waits(cycles: int) -> str:
+    return (
+        f"the first frame waits {cycles:,} cycles for it" if cycles else "the first frame never waits for it"
+    )
+
+
+def rival(design: Design, folding: Folding, calibration: Calibration, *, dma: bool = True) -> Rival:
+    """What *folding* of the network costs, and how soon its first frame is out, with the DMAs or without."""
     try:
         folded = design.folded(folding)
     except IllegalFolding as error:
         return Rival(folding.name, 0, Resources(), Resources(), {}, error.what)
-    cycles = max(layer_cycles(layer) for layer in folded.layers)
-    total, _ = calibrated_total(folded, calibration)
-    return Rival(folding.name, cycles, finn_total(folded), total, folded.settings)
+    return judged(folding.name, folded, calibration, behaviour(folded, dma=dma))
 
 
-def set_folding_rival(design: Design, cycles: int, calibration: Calibration) -> Rival:
+def judged(name: str, folded: Design, calibration: Calibration, ran: Behaviour) -> Rival:
+    """What the folded design costs that ran so."""
+    return Rival(
+        name,
+        max(layer_cycles(layer) for layer in folded.layers),
+        finn_total(folded),
+        calibrated_total(folded, calibration, ran.depths)[0],
+        folded.settings,
+        latency_cycles=ran.latency_cycles,
+    )
+
+
+def set_folding_rival(design: Design, cycles: int, calibration: Calibration, *, dma: bool = True) -> Rival:
     """What FINN's SetFolding finds for *cycles* cycles a frame."""
-    return rival(design, set_folding(design, cycles), calibration)
+    return rival(design, set_folding(design, cycles), calibration, dma=dma)
+
+
+def cheapest_beside(explorer: Explorer, folded: Design) -> Solution:
+    """The cheapest folding at the cycles of *folded*, with *explorer*'s budgets or what that takes itself.
+
+    Never more LUT than *folded*, nor more cycles, by the costs of *explorer*.
+    """
+    cycles = max(explorer.least_cycles, *(explorer.costs.cycles(layer) for layer in folded.layers))
+    return _with_its_cells(explorer, folded, least=explorer.budgets).cheapest(cycles)
+
+
+def fastest_beside(explorer: Explorer, folded: Design) -> Solution:
+    """The fastest folding of no more LUT, BRAM18 and DSP than *folded* by the costs of *explorer*."""
+    return _with_its_cells(explorer, folded, least={}).fastest()
+
+
+def _with_its_cells(explorer: Explorer, folded: Design, least: Mapping[str, int]) -> Explorer:
+    """*explorer* with what *folded* spends as budgets, where that is more than *least*."""
+    spent = explorer.costs.total(folded)
+    budgets = {
+        cell: max(least.get(cell, 0), math.ceil(getattr(spent, cell))) for cell in ("lut", "bram18", "dsp")
+    }
+    if "ff" in least:
+        budgets["ff"] = max(least["ff"], math.ceil(spent.ff))
+    return Explorer(explorer.design, explorer.costs, budgets, dma=explorer.dma)
+
+
+def suggestions(
+    folded: Design, better: Solution, costs: Costs, calibration: Calibration
+) -> list[LayerReport]:
+    """The layers of a folding that was given, each with what *better*, the cheapest at its cycles, does instead."""
+    reports = []
+    slowest = max(costs.cycles(layer) for layer in folded.layers)
+    units = {unit.name: unit for unit in units_of(folded)}
+    for layer, instead in zip(folded.layers, better.design.layers, strict=True):
+        settings, others = folded.settings[layer.name], better.design.settings[layer.name]
+        cycles = costs.cycles(layer)
+        words = ["sets the rate"] if cycles == slowest else []
+        ours, theirs = costs.layer(layer, settings), costs.layer(instead, others)
+        if folding_words(settings) != folding_words(others) or ours != theirs:
+            words.append(_instead(ours, theirs, others))
+        reports.append(
+            LayerReport(
+                layer.name,
+                folding_words(settings),
+                str(settings.get("ram_style", "")),
+                cycles,
+                finn_estimate(layer, settings),
+                calibration.cost(units[layer.name]),
+                "; ".join(words) or "as it is best",
+            )
+        )
+    return reports
+
+
+def _instead(ours: Resources, theirs: Resources, settings: Mapping[str, Attribute]) -> str:
+    words = [folding_words(settings), str(settings.get("ram_style", ""))]
+    changes = [
+        f"{new - old:+,.0f} {name}"
+        for name, old, new in (("LUT", ours.lut, theirs.lut), ("BRAM18", ours.bram18, theirs.bram18))
+        if round(new - old)
+    ]
+    return f"{' '.join(word for word in words if word)} instead: {', '.join(changes) or 'costs the same'}"

@@ -72,7 +72,12 @@ class Estimate:
 
     def frames_per_s(self, clock_mhz: float) -> float:
         """The rate at *clock_mhz* once the pipeline is full."""
-        return clock_mhz * 1e6 / self.cycles_per_frame
+        return frames_per_s(clock_mhz, self.cycles_per_frame)
+
+
+def frames_per_s(clock_mhz: float, cycles: float) -> float:
+    """The rate of something that takes *cycles* for a frame."""
+    return clock_mhz * 1e6 / cycles
 
 
 def layer_cycles(layer: Layer) -> int:

@@ -80,7 +80,8 @@ class Explorer:
         )
         self._stages = stages_of(design)
         self._entering_bits = [_bits(stage[0]) for stage in self._stages]  # of a frame
-        self._options: list[list[Choice]] = []
+        self._listed: list[list[Choice]] = []
+        self._most: int | None = None  # cycles of what is listed; None: any
         for cell, most in self.budgets.items():
             if (fixed := getattr(costs.fixed, cell)) > most:
                 raise UsageError(
@@ -89,7 +90,7 @@ class Explorer:
                 )
 
     def cheapest(self, cycles: int) -> Solution:
-        """The folding with the fewest LUTs of at most *cycles* cycles a frame.
+        """The folding with the fewest LUTs of at most *cycles* cycles a frame; of equally cheap ones the fastest.
 
         Raises:
             UsageError: no folding is as fast, or none of those keeps the budgets; the message says which
@@ -99,6 +100,11 @@ class Explorer:
         if found is None:
             self._check_reachable(cycles)
             raise self._too_much(cycles)
+        while found.cycles > self.least_cycles:
+            faster = self._solve(found.cycles - 1, BY_COST)
+            if faster is None or faster.cost.lut > found.cost.lut:
+                break
+            found = faster
         return found
 
     def fastest(self) -> Solution:
@@ -224,14 +230,16 @@ class Explorer:
         return gear_cycles(before, after, self._entering_bits[at])
 
     def _all_choices(self) -> list[list[Choice]]:
-        if not self._options:
-            self._options = [list(choices_of(stage, self.costs)) for stage in self._stages]
-        return self._options
+        return self._choices(None)
 
-    def _choices(self, cycles: int) -> list[list[Choice]]:
-        if self._options:
-            return [[choice for choice in stage if choice.cycles <= cycles] for stage in self._options]
-        return [list(choices_of(stage, self.costs, cycles)) for stage in self._stages]
+    def _choices(self, cycles: int | None) -> list[list[Choice]]:
+        """By stage those of at most *cycles* cycles a frame, out of what was listed before where that has them."""
+        if not self._listed or (self._most is not None and (cycles is None or cycles > self._most)):
+            self._listed = [list(choices_of(stage, self.costs, cycles)) for stage in self._stages]
+            self._most = cycles
+        if cycles is None or cycles == self._most:
+            return self._listed
+        return [[choice for choice in stage if choice.cycles <= cycles] for stage in self._listed]
 
     def _solve(self, cycles: int, objective: int) -> Solution | None:
         options = self._choices(cycles)
