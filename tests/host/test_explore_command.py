@@ -128,7 +128,7 @@ def test_what_is_printed_beside_a_rival_is_never_worse(capsys):
     assert compared["this folding"]["cycles"] > compared["FINN's SetFolding"]["cycles"], (
         "it is compared fairly"
     )
-    for name, beside in (("FINN's SetFolding", "it"), ("lab's, by hand", "the lab's")):
-        theirs, ours = compared[name], compared[f"cheapest as fast as {beside}"]
+    for name, beside in (("FINN's SetFolding", "it"), ("lab's, by hand", "lab's")):
+        theirs, ours = compared[name], compared[f"best as fast as {beside}"]
         assert ours["cycles"] <= theirs["cycles"]
         assert ours["finn"]["lut"] <= theirs["finn"]["lut"]

@@ -71,6 +71,8 @@ def _folds(design: Design) -> dict[str, dict[str, int]]:
 def _print(design: Design, found: Estimate, clock_mhz: float) -> None:
     from rich.console import Console
 
+    from labd_host.explore.cycles import frames_per_s
+
     console = Console(highlight=False)
     console.print(_table(design, found))
     rate = found.frames_per_s(clock_mhz)
@@ -81,7 +83,7 @@ def _print(design: Design, found: Estimate, clock_mhz: float) -> None:
     first, *others = found.slowest(NAMED)
     console.print(f"bottleneck: {_said(first)}; then {', '.join(map(_said, others))}", soft_wrap=True)
     if first.op == "IODMA":
-        alone = clock_mhz * 1e6 / found.slowest_layer.interval_cycles
+        alone = frames_per_s(clock_mhz, found.slowest_layer.interval_cycles)
         console.print(
             f"the DMA is the ceiling and no folding moves it: the layers alone would reach {alone:,.0f} frames/s",
             soft_wrap=True,

@@ -181,7 +181,7 @@ def _others(explorer: Explorer, known: Calibration, cycles: int) -> Iterator[tup
     network = explorer.design
     others = {("FINN's SetFolding", "it"): set_folding_rival(network, cycles, known, dma=explorer.dma)}
     if LAB in PRESETS.get(network.name, {}):
-        others["lab's, by hand", "the lab's"] = rival(
+        others["lab's, by hand", "lab's"] = rival(
             network, load_folding(LAB, network.name), known, dma=explorer.dma
         )
     for (name, short), other in others.items():
@@ -189,7 +189,7 @@ def _others(explorer: Explorer, known: Calibration, cycles: int) -> Iterator[tup
         if not other.fault:
             beside = cheapest_beside(explorer, network.folded(Folding(other.name, other.settings, {})))
             ran = behaviour(beside.design, dma=explorer.dma)
-            yield f"  {AS_FAST} as {short}", judged("optimised", beside.design, known, ran)
+            yield f"  best as fast as {short}", judged("optimised", beside.design, known, ran)
 
 
 def show(console: Console, answer: Answer, part: Part, clock_mhz: float) -> None:

@@ -130,6 +130,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _record(found: Simulation, free_cycles: float, clock_mhz: float) -> dict[str, Any]:
+    from labd_host.explore.cycles import frames_per_s
     from labd_host.explore.simulator import STATES
 
     interval = found.interval_cycles
@@ -140,7 +141,7 @@ def _record(found: Simulation, free_cycles: float, clock_mhz: float) -> dict[str
         "latency_cycles": found.latency_cycles,
         "interval_cycles": None if math.isnan(interval) else interval,
         "interval_cycles_without_full_fifos": None if math.isnan(free_cycles) else free_cycles,
-        "frames_per_s": None if math.isnan(interval) else clock_mhz * 1e6 / interval,
+        "frames_per_s": None if math.isnan(interval) else frames_per_s(clock_mhz, interval),
         "bottleneck": found.bottleneck.name,
         "cycles": found.cycles,
         "units": [
@@ -157,6 +158,8 @@ def _record(found: Simulation, free_cycles: float, clock_mhz: float) -> dict[str
 def _print(found: Simulation, free_cycles: float, clock_mhz: float) -> None:
     from rich.console import Console
 
+    from labd_host.explore.cycles import frames_per_s
+
     console = Console(highlight=False)
     console.print(_table(found))
     console.print(
@@ -169,7 +172,7 @@ def _print(found: Simulation, free_cycles: float, clock_mhz: float) -> None:
         console.print("one frame shows no rate: --frames 2 or more", soft_wrap=True)
         return
     console.print(
-        f"then one every {interval:,.10g} cycles: {clock_mhz * 1e6 / interval:,.0f} frames/s; busiest: "
+        f"then one every {interval:,.10g} cycles: {frames_per_s(clock_mhz, interval):,.0f} frames/s; busiest: "
         f"{found.bottleneck.name}",
         soft_wrap=True,
     )

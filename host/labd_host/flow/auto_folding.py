@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from labd_host.emulation.golden_layers import Layer, MaxPool, Network, SlidingWindow
-from labd_host.explore.cycles import dma_cycles, layer_cycles
+from labd_host.explore.cycles import dma_cycles, frames_per_s, layer_cycles
 from labd_host.explore.programs import restart_cycles
 from labd_host.flow.folding import Attribute, legal_foldings, refolded, settings_of
 from labd_shared.errors import UsageError
@@ -138,7 +138,7 @@ def check_reachable(wanted: Wanted, layers: Sequence[Layer], tensors: Sequence[T
         if (name, least) == dma
         else f"{name} needs {least} in its widest legal folding"
     )
-    fastest = wanted.clock_mhz * 1e6 / least
+    fastest = frames_per_s(wanted.clock_mhz, least)
     raise UsageError(
         f"{wanted.frames_per_s:,.0f} frames/s at {wanted.clock_mhz:g} MHz leave {cycles} cycles for a frame, "
         f"but {limit}: {fastest:,.0f} frames/s is the most",

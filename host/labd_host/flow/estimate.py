@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.explore.cycles import Estimate, NodeCycles
+from labd_host.explore.cycles import Estimate, NodeCycles, frames_per_s
 from labd_host.explore.parts import part_of
 from labd_host.explore.resources import Resources
 from labd_host.flow.records import written
@@ -74,7 +74,7 @@ class Cost:
 
     def frames_per_s(self, cycles: int) -> float:
         """The rate of something that takes *cycles* a frame."""
-        return self.clock_mhz * 1e6 / cycles
+        return frames_per_s(self.clock_mhz, cycles)
 
     def record(self) -> dict[str, Any]:
         """The estimate as JSON-able data."""

@@ -26,6 +26,7 @@ from labd_shared.arrays import load_npz, save_npz
 from labd_shared.digest import bytes_sha256, file_sha256, json_sha256
 from labd_shared.errors import ArtifactError, SetupError, UsageError
 
+CHOOSING = ("cycles.py", "parts.py", "programs.py", "resources.py")  # of explore: what the flow folds by
 GOLDEN, ANSWERS = "golden", "answers"
 STAGE_NAMES = (*(stage.name for stage in STAGES), GOLDEN, ANSWERS)
 NOT_BEFORE = "not made before"
@@ -236,11 +237,13 @@ def images_sha256(images: npt.NDArray[np.uint8]) -> str:
 
 @functools.cache
 def code_sha256() -> str:
-    """Digest of labd's code that makes and proves stages: the flow, the golden model, what both share."""
+    """Digest of labd's code that makes and proves stages: the flow with what chooses foldings, the golden model,
+    what both share."""
     host, shared = Path(labd_host.__file__).parent, Path(labd_shared.__file__).parent
     files = [
         *(host / "flow").glob("*.py"),
         *(host / "emulation").glob("*.py"),
+        *(host / "explore" / name for name in CHOOSING),
         host / "networks" / "exported.py",
         *shared.glob("*.py"),
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
+from labd_host.explore.cycles import frames_per_s
 from labd_host.report.explanations import explanation, operator
 from labd_host.report.gallery_style import PAGE_STYLE
 from labd_host.report.graph_colours import style_sheet
@@ -231,7 +232,7 @@ def _cycles(body: Element, gallery: Gallery) -> None:
     layers = [row for row in gallery.cycles if row.op != "IODMA"]
     busiest = max(layers, key=lambda row: row.cycles)
     if busiest.name != gallery.bottleneck:
-        rate = gallery.clock_mhz * 1e6 / busiest.cycles
+        rate = frames_per_s(gallery.clock_mhz, busiest.cycles)
         element(
             section,
             "p",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from labd_host.explore.cycles import frames_per_s
 from labd_host.explore.simulator import STATES, Simulation
 from labd_host.report.markup import shorten
 
@@ -94,7 +95,7 @@ def _title(run: Simulation, clock_mhz: float) -> str:
     if len(run.finished) < 2:
         return f"{run.machine.name}: {latency}"
     interval = run.interval_cycles
-    rate = clock_mhz * 1e6 / interval
+    rate = frames_per_s(clock_mhz, interval)
     return f"{run.machine.name}: {latency}, then one every {interval:,.10g}: {rate:,.0f} frames/s at {clock_mhz:g} MHz"
 
 

@@ -14,6 +14,7 @@ import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 
+from labd_host.explore.cycles import frames_per_s
 from labd_host.hardware.interchange.findings import Findings
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.hwh import Hwh
@@ -49,7 +50,7 @@ class Clock:
         return Expected(
             cycles,
             self.fclk0_cycles(expected.latency_cycles),
-            self.fclk0_mhz * 1e6 / cycles,
+            frames_per_s(self.fclk0_mhz, cycles),
             expected.bottleneck,
         )
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labd_host.explore.cycles import dma_cycles
+from labd_host.explore.cycles import dma_cycles, frames_per_s
 from labd_host.hardware.bundle import (
     NETWORK_NAME,
     check_same_tensors,
@@ -380,7 +380,8 @@ def _expected(clock: Clock, tensors: tuple[Tensor, ...], cycles: int | None) -> 
     """What to expect: *cycles*, or the least that the DMAs need, with patience instead of a latency."""
     slowest = max(tensors, key=dma_cycles)
     if cycles is not None and cycles >= dma_cycles(slowest):
-        said = Expected(cycles, cycles + sum(map(dma_cycles, tensors)), 1e6 / cycles, "said at import")
+        rate = frames_per_s(clock.fclk0_mhz, cycles)
+        said = Expected(cycles, cycles + sum(map(dma_cycles, tensors)), rate, "said at import")
         return clock.in_fclk0(said)
     if cycles is not None:
         raise UsageError(
@@ -391,6 +392,6 @@ def _expected(clock: Clock, tensors: tuple[Tensor, ...], cycles: int | None) -> 
     return Expected(
         least,
         round(PATIENCE_S * clock.fclk0_mhz * 1e6),
-        clock.fclk0_mhz * 1e6 / least,
+        frames_per_s(clock.fclk0_mhz, least),
         f"{UNKNOWN} ({slowest.dma} at least)",
     )
