@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from labd_host.emulation.golden_layers import Mvau
 from labd_host.explore import calibration
 from labd_host.explore.choices import calibrated_costs, choices_of, finn_costs, stages_of
 from labd_host.explore.comparison import (
@@ -101,6 +102,21 @@ def test_the_frontier_is_every_folding_that_none_beats():
     ]
     found = [(each.cycles, each.cost.lut) for each in Explorer(design, costs, {}, dma=False).frontier()]
     assert found[::-1] == pareto
+
+
+def test_the_choices_are_all_that_the_check_lets_pass():
+    layer = Mvau("MVAU_hls_0", 2304, 12, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0)
+    passing = set()
+    for pe, simd in itertools.product(range(1, 13), range(1, 2305)):
+        if 12 % pe == 0 and 2304 % simd == 0:
+            try:
+                check_folding([layer], {"MVAU_hls_0": {"PE": pe, "SIMD": simd}})
+            except IllegalFolding:
+                continue
+            passing.add((pe, simd))
+    chosen = [choice.settings["MVAU_hls_0"] for choice in choices_of((layer,), COSTS["finn"])]
+    assert {(each["PE"], each["SIMD"]) for each in chosen} == passing
+    assert (12, 768) not in passing and (1, 2) not in passing and passing
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

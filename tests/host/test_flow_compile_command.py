@@ -111,7 +111,7 @@ def test_a_second_compilation_says_what_it_used_again(tmp_path):
     assert (
         "folded: HLS or RTL chosen for each layer, PE and SIMD set (again: other settings)" in second.stderr
     )
-    assert "196 cycles a frame" in second.stdout
+    assert "166 cycles a frame" in second.stdout
     third = run("tfc-w1a1", "--folding", "auto", "--from", "golden", "--images", 2, "-o", tmp_path)
     assert isinstance(third.exception, UsageError), "its folded stage is another"
     assert "no finished stage folded of this network (other settings)" in third.exception.what

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import resource
 import shutil
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from labd_host.flow import Folding, compile_network, records
+from labd_host.flow import Folding, compile_network
 from labd_host.flow import compiler as compiler_module
 from labd_host.flow.finn_door import Finn
 from labd_shared.errors import IllegalFolding, SetupError, StageFailed, UnknownName, UsageError
@@ -276,17 +275,3 @@ def test_a_folder_that_takes_no_file_names_it(again, monkeypatch):
     ) as caught:
         compiled_in(again, start="exported")
     assert caught.value.exit_code == 3
-
-
-def test_what_chooses_foldings_is_among_the_code_that_decides_on_stages():
-    flow = Path(records.__file__).parent
-    used = set()
-    waiting = [flow / "auto_folding.py", flow / "compiler.py"]
-    while waiting:
-        for name in re.findall(
-            r"^from labd_host\.explore\.(\w+) import", waiting.pop().read_text(), re.MULTILINE
-        ):
-            if f"{name}.py" not in used:
-                used.add(f"{name}.py")
-                waiting.append(flow.parent / "explore" / f"{name}.py")
-    assert used == set(records.CHOOSING)

@@ -9,7 +9,6 @@ from labd_host.flow.folding import (
     Folding,
     check_folding,
     folding_of,
-    legal_foldings,
     load_folding,
     read_folding,
     to_json,
@@ -214,18 +213,3 @@ def test_a_folding_of_another_network_names_its_first_stranger_and_what_there_is
         match=r"no layer \(folding cnv\.json\) named 'MVAU_hls_2'; known: LabelSelect_hls_0, MVAU_hls_0, MVAU_hls_1, ",
     ):
         other.resolve(OPS)
-
-
-def test_legal_foldings_are_those_that_the_check_lets_pass():
-    layer = Mvau("MVAU_hls_0", 2304, 12, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0)
-    passing = []
-    for pe in range(1, 13):
-        for simd in range(1, 2305):
-            if 12 % pe == 0 and 2304 % simd == 0:  # the check's own words for the rest are tested above
-                try:
-                    check_folding([layer], {"MVAU_hls_0": {"PE": pe, "SIMD": simd}})
-                except IllegalFolding:
-                    continue
-                passing.append({"PE": pe, "SIMD": simd})
-    assert legal_foldings(layer) == passing
-    assert {"PE": 12, "SIMD": 768} not in passing and {"PE": 1, "SIMD": 2} not in passing and passing

@@ -71,13 +71,13 @@ def check_early(chosen: Folding | Wanted, entry: Network) -> None:
 
     Raises:
         IllegalFolding, UnknownName: the folding does not fit.
-        UsageError: no folding reaches the rate.
+        UsageError: no folding reaches the rate, or none of those is small enough.
     """
     from labd_host.explore.design import design_of
-    from labd_host.flow import Folding, check_reachable
+    from labd_host.flow import Folding, choose_folding
 
     design = design_of(entry)
     if isinstance(chosen, Folding):
         design.folded(chosen)
     else:
-        check_reachable(chosen, design.layers, (*design.inputs, *design.outputs))
+        choose_folding(design, chosen)

@@ -3,7 +3,7 @@
 `compile_network` is the way in. Importing this package does not import FINN.
 """
 
-from labd_host.flow.auto_folding import Wanted, check_reachable
+from labd_host.flow.auto_folding import Wanted, choose_folding
 from labd_host.flow.compiler import Compiled, CompiledStage, compile_network
 from labd_host.flow.estimate import Cost
 from labd_host.flow.folding import Folding, load_folding, read_folding
@@ -20,7 +20,7 @@ __all__ = [
     "Folding",
     "Proof",
     "Wanted",
-    "check_reachable",
+    "choose_folding",
     "compile_network",
     "load_folding",
     "proof_images",

@@ -17,11 +17,10 @@ import numpy.typing as npt
 from labd_host.emulation.golden import GoldenModel
 from labd_host.emulation.golden_layers import Network
 from labd_host.explore.cycles import Estimate, estimate
-from labd_host.explore.parts import part_of
 from labd_host.flow.admission import check_export, check_network
-from labd_host.flow.auto_folding import AutoFolding, Wanted
+from labd_host.flow.auto_folding import Wanted, choose_folding
 from labd_host.flow.describe import describe
-from labd_host.flow.estimate import ESTIMATE_FILE, RESOURCES, Cost, amounts, cost_of
+from labd_host.flow.estimate import ESTIMATE_FILE, Cost, cost_of
 from labd_host.flow.finn_door import Finn, Model, tool_versions
 from labd_host.flow.folding import Attribute, Folding, check_folding, folding_of, read_folding, to_json
 from labd_host.flow.graph import Graph, Values
@@ -327,7 +326,11 @@ class _Run:
             model = self._applied(FOLDED, source)
             graph = self._finn.graph(model)
             network = describe(graph, name, self._finn.edges(model))
-            settings = self._settings(folding, model, graph, network)
+            settings = (
+                choose_folding(network, folding)
+                if isinstance(folding, Wanted)
+                else folding.resolve({node.name: node.op for node in graph.nodes}, network.layers)
+            )
             check_folding(network.layers, settings)
             self._finn.set_attributes(model, settings)
             graph = self._finn.graph(model)
@@ -347,20 +350,6 @@ class _Run:
             FOLDED.name, FOLDED.title, path, source, make, stage=FOLDED, settings=settings, more=(chosen,)
         )
         return path
-
-    def _settings(
-        self, folding: Folding | Wanted, model: Model, graph: Graph, network: Network
-    ) -> dict[str, dict[str, Attribute]]:
-        """The attributes of every node: as they were given, or chosen."""
-        if isinstance(folding, Folding):
-            return folding.resolve({node.name: node.op for node in graph.nodes}, network.layers)
-
-        def sums(settings: Mapping[str, Mapping[str, Attribute]]) -> dict[str, int]:
-            nodes = self._finn.resources(model, settings).values()
-            return {kind: sum(uses[kind] for uses in nodes) for kind in RESOURCES}
-
-        auto = AutoFolding(network, lambda cycles: self._finn.set_folding(model, cycles), sums)
-        return auto.choose(folding, amounts(part_of(PART).recommended))
 
     def _golden(self, source: Path, name: str) -> GoldenModel:
         """The golden model, as its file holds it."""

@@ -40,7 +40,6 @@ PACKAGES = ("finn-plus", "qonnx", "onnx", "onnxruntime", "numpy")  # what decide
 _TORCH = ("torch", "torch.nn", "torch.nn.functional")
 _HARDWARE = "finn.custom_op.fpgadataflow"
 _RESOURCES = {"LUT": "LUT", "BRAM18": "BRAM_18K", "URAM": "URAM", "DSP": "DSP"}  # ours -> FINN's
-_FOLDED_BY = ("PE", "SIMD", "parallel_window")
 _CONTAINER = "StreamingDataflowPartition"
 
 
@@ -238,46 +237,16 @@ class Finn:
         with self._hushed("estimate the cycles"):
             return dict(model.analysis(exp_cycles_per_layer))
 
-    def resources(
-        self, model: Model, settings: Mapping[str, Mapping[str, Attribute]] | None = None
-    ) -> dict[str, dict[str, int]]:
-        """FINN's own estimate of *model* on `PART`: node name -> LUT, BRAM18, URAM, DSP -> how many.
-
-        Args:
-            model: With its layers specialised; stays as it is.
-            settings: Attributes to give its nodes before.
-        """
+    def resources(self, model: Model) -> dict[str, dict[str, int]]:
+        """FINN's own estimate of *model* on `PART`: node name -> LUT, BRAM18, URAM, DSP -> how many."""
         from finn.analysis.fpgadataflow.res_estimation import res_estimation
-        from qonnx.core.modelwrapper import ModelWrapper
 
-        model = ModelWrapper(model.model, make_deepcopy=True)
-        self.set_attributes(model, settings or {})
         with self._hushed("estimate the resources"):
             found = res_estimation(model, PART)
         return {
             name: {kind: math.ceil(uses[theirs]) for kind, theirs in _RESOURCES.items()}
             for name, uses in found.items()
         }
-
-    def set_folding(self, model: Model, cycles_per_frame: int) -> dict[str, dict[str, Attribute]]:
-        """What FINN's SetFolding chooses for *model*: node name -> PE, SIMD, ... -> value.
-
-        Args:
-            model: With its layers specialised; stays as it is.
-            cycles_per_frame: No layer is to take more, where FINN finds a way.
-        """
-        from finn.transformation.fpgadataflow.set_folding import SetFolding
-        from qonnx.custom_op.registry import getCustomOp
-
-        with self._hushed("SetFolding"):
-            folded = model.transform(SetFolding(cycles_per_frame))
-            layers = {node.name: getCustomOp(node) for node in folded.graph.node}
-            return {
-                name: {
-                    key: layer.get_nodeattr(key) for key in _FOLDED_BY if key in layer.get_nodeattr_types()
-                }
-                for name, layer in layers.items()
-            }
 
     def _note_warning(
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any

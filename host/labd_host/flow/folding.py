@@ -12,9 +12,9 @@ qonnx 1.0.0, transformation/general.py ApplyConfig.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -286,14 +286,6 @@ def _too_wide(layer: Layer, values: Mapping[str, int], chosen: Mapping[str, Attr
     return faults
 
 
-def refolded(layer: Layer, settings: Mapping[str, Attribute]) -> Layer:
-    """*layer* with the PE, SIMD and parallel_window of *settings*, where it has them and they are given."""
-    changed: dict[str, Any] = {key.lower(): settings[key] for key in _axes(layer) if key in settings}
-    if isinstance(layer, SlidingWindow) and "parallel_window" in settings:
-        changed["parallel"] = bool(settings["parallel_window"])
-    return replace(layer, **changed)
-
-
 def settings_of(layer: Layer) -> dict[str, Attribute]:
     """What a folding says of *layer* as it is folded: the PE, SIMD and parallel_window it has."""
     found: dict[str, Attribute] = {
@@ -301,21 +293,6 @@ def settings_of(layer: Layer) -> dict[str, Attribute]:
     }
     if isinstance(layer, SlidingWindow):
         found["parallel_window"] = int(layer.parallel)
-    return found
-
-
-def legal_foldings(layer: Layer) -> list[dict[str, Attribute]]:
-    """Every folding that *layer* alone can have; of windows also those that leave whole."""
-    axes = _axes(layer)
-    found = []
-    for values in product(*(divisors(extent) for extent in axes.values())):
-        chosen = dict(zip(axes, values, strict=True))
-        for whole in (0, 1) if isinstance(layer, SlidingWindow) else (None,):
-            settings: dict[str, Attribute] = {**chosen}
-            if whole is not None:
-                settings["parallel_window"] = whole
-            if not _too_wide(layer, chosen, settings):
-                found.append(settings)
     return found
 
 

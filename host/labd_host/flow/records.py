@@ -26,7 +26,6 @@ from labd_shared.arrays import load_npz, save_npz
 from labd_shared.digest import bytes_sha256, file_sha256, json_sha256
 from labd_shared.errors import ArtifactError, SetupError, UsageError
 
-CHOOSING = ("cycles.py", "parts.py", "programs.py", "resources.py")  # of explore: what the flow folds by
 GOLDEN, ANSWERS = "golden", "answers"
 STAGE_NAMES = (*(stage.name for stage in STAGES), GOLDEN, ANSWERS)
 NOT_BEFORE = "not made before"
@@ -243,7 +242,8 @@ def code_sha256() -> str:
     files = [
         *(host / "flow").glob("*.py"),
         *(host / "emulation").glob("*.py"),
-        *(host / "explore" / name for name in CHOOSING),
+        *(host / "explore").glob("*.py"),
+        host / "explore" / "calibration.json",
         host / "networks" / "exported.py",
         *shared.glob("*.py"),
     ]
