@@ -19,7 +19,7 @@ from labd_host.explore.build_reports import read_build
 from labd_host.explore.calibration import Sample, fitted
 from labd_host.explore.choices import finn_costs
 from labd_host.explore.comparison import cheapest_beside, finn_total
-from labd_host.explore.cycles import layer_cycles
+from labd_host.explore.cycles import estimate
 from labd_host.explore.design import Design, design_of
 from labd_host.explore.inventory import Unit, layer_unit
 from labd_host.explore.latency import first_frame, lowest_latency
@@ -38,7 +38,7 @@ TARGETS = (98, 500, 2_000, 5_000, 10_000, 20_000, 28_000, 32_768, 50_000, 66_236
 
 
 def cycles_of(design: Design) -> int:
-    return max(layer_cycles(layer) for layer in design.layers)
+    return max(node.cycles for node in estimate(design.layers, (), ()).nodes)
 
 
 def milliseconds(what: Callable[[], object], times: int) -> float:

@@ -125,9 +125,6 @@ def test_a_folding_is_judged_with_what_to_change(capsys):
 def test_what_is_printed_beside_a_rival_is_never_worse(capsys):
     assert run(["explore", "cnv-w1a1", "--target-fps", "5000", "--json"]) == 0
     compared = json.loads(capsys.readouterr().out)["compared"]
-    assert compared["this folding"]["cycles"] > compared["FINN's SetFolding"]["cycles"], (
-        "it is compared fairly"
-    )
     for name, beside in (("FINN's SetFolding", "it"), ("lab's, by hand", "lab's")):
         theirs, ours = compared[name], compared[f"best as fast as {beside}"]
         assert ours["cycles"] <= theirs["cycles"]

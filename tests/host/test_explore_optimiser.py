@@ -18,7 +18,7 @@ from labd_host.explore.comparison import (
     finn_total,
     rival,
 )
-from labd_host.explore.cycles import CONVERTER, estimate, layer_cycles
+from labd_host.explore.cycles import CONVERTER, estimate
 from labd_host.explore.design import design_of
 from labd_host.explore.optimiser import Explorer
 from labd_host.explore.set_folding import set_folding
@@ -45,7 +45,7 @@ def network(name):
 
 
 def cycles_of(design):
-    return max(layer_cycles(layer) for layer in design.layers)
+    return max(node.cycles for node in estimate(design.layers, (), ()).nodes)
 
 
 def all_foldings(design, costs):

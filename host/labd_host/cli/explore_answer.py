@@ -20,6 +20,7 @@ from labd_host.explore.comparison import (
     judged,
     rival,
     set_folding_rival,
+    slowest_cycles,
     suggestions,
 )
 from labd_host.explore.cycles import Estimate, estimate, frames_per_s
@@ -73,7 +74,7 @@ class Answer:
 
     @property
     def slowest_cycles(self) -> int:
-        """Of the slowest layer or DMA, HLS units not restarted: as FINN counts."""
+        """Of the slowest layer, converter or DMA, HLS units not restarted: as FINN counts."""
         return max(node.cycles for node in self.expected.nodes)
 
     def as_record(self, clock_mhz: float) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def given(explorer: Explorer, known: Calibration, folding: Folding) -> Answer:
         beside[name] = judged(
             "optimised", solution.design, known, behaviour(solution.design, dma=explorer.dma)
         )
-    cycles = max(explorer.costs.cycles(layer) for layer in design.layers)
+    cycles = slowest_cycles(design, explorer.costs)
     beside.update(_others(explorer, known, cycles))
     layers = suggestions(design, better, explorer.costs, known)
     spent, least = explorer.costs.total(design).lut, better.cost.lut

@@ -10,7 +10,7 @@ from labd_host.emulation.golden_layers import LabelSelect, Layer
 from labd_host.explore.behaviour import Behaviour, behaviour
 from labd_host.explore.calibration import Calibration
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
-from labd_host.explore.cycles import layer_cycles
+from labd_host.explore.cycles import CONVERTER, estimate
 from labd_host.explore.design import Design
 from labd_host.explore.inventory import Unit, units_of
 from labd_host.explore.optimiser import Explorer, Solution
@@ -49,7 +49,7 @@ class Rival:
 
     Attributes:
         name: "SetFolding", "lab".
-        cycles: Of its slowest layer, a frame.
+        cycles: Of its slowest layer or width converter, a frame; no HLS unit starts again, as FINN counts.
         finn, calibrated: Its cells: the layers by FINN, everything as synthesis is expected to report it.
         settings: Its folding.
         fault: Why it cannot be built; "" where it can.
@@ -177,7 +177,7 @@ def judged(name: str, folded: Design, calibration: Calibration, ran: Behaviour) 
     """What the folded design costs that ran so."""
     return Rival(
         name,
-        max(layer_cycles(layer) for layer in folded.layers),
+        max(node.cycles for node in estimate(folded.layers, (), ()).nodes),
         finn_total(folded),
         calibrated_total(folded, calibration, ran.depths)[0],
         folded.settings,
@@ -195,8 +195,14 @@ def cheapest_beside(explorer: Explorer, folded: Design) -> Solution:
 
     Never more LUT than *folded*, nor more cycles, by the costs of *explorer*.
     """
-    cycles = max(explorer.least_cycles, *(explorer.costs.cycles(layer) for layer in folded.layers))
+    cycles = max(explorer.least_cycles, slowest_cycles(folded, explorer.costs))
     return _with_its_cells(explorer, folded, least=explorer.budgets).cheapest(cycles)
+
+
+def slowest_cycles(folded: Design, costs: Costs) -> int:
+    """A frame in the slowest layer or width converter, as *costs* count."""
+    converters = [node.cycles for node in estimate(folded.layers, (), ()).nodes if node.op == CONVERTER]
+    return max(*converters, *(costs.cycles(layer) for layer in folded.layers))
 
 
 def fastest_beside(explorer: Explorer, folded: Design) -> Solution:
