@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -85,7 +86,7 @@ def test_never_more_run_than_there_are_licences_and_each_once(study):
 
     def tell(standings):
         texts = [each.text for each in standings.values()]
-        if texts.count("all licences are taken") == 3 and texts.count("") == 2:
+        if texts.count("all licences are taken") == 3 and len(study.begun()) == 2:
             (study.folder / "go").touch()
 
     assert study.queue.follow(keys, study.finished, tell, wait_s=PATIENCE_S) == {}
@@ -218,9 +219,12 @@ def test_ctrl_c_leaves_the_jobs_and_the_study_goes_on_here(study, tmp_path, ctrl
     ]  # fmt: skip
     there = [*here, "--executor", "slurm", "--slurm-licenses", "vivado:1"]
     with subprocess.Popen(there, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        deadline = threading.Timer(PATIENCE_S, process.kill)
+        deadline.start()
         for line in process.stderr:
             if "2 wait: all licences are taken" in line:
                 break
+        deadline.cancel()
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
