@@ -65,10 +65,9 @@ class SlurmPool:
         return self.store.holder(key) is not None
 
     def _tell(self, standings: Mapping[str, Standing]) -> None:
-        line = summary(standings)
-        if line and line != summary(self._standings):
+        before, self._standings = summary(self._standings), standings
+        if (line := summary(standings)) and line != before:
             self.say(f"Slurm: {line}")
-        self._standings = standings
 
 
 def summary(standings: Mapping[str, Standing]) -> str:

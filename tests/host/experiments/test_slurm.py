@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import signal
 import stat
 import sys
 import threading
@@ -15,7 +16,7 @@ from labd_host.cli.experiments import experiments
 from labd_host.experiments import slurm, slurm_queue
 from labd_host.experiments.records import to_record
 from labd_host.experiments.slurm import Demand, Submission
-from labd_host.experiments.slurm_pool import summary
+from labd_host.experiments.slurm_pool import SlurmPool, summary
 from labd_host.experiments.slurm_queue import SlurmQueue, how_to_return
 from labd_host.experiments.slurm_states import GONE, Job, ending, read_sacct, read_squeue, waiting
 from labd_host.experiments.store import Store
@@ -343,6 +344,39 @@ def test_a_job_that_died_is_counted_and_its_cause_kept(stand_in, tmp_path):
             2,
             "Slurm's job 12 was killed for using more than 1 GB of memory",
         )
+
+
+@with_submitit
+def test_a_study_on_slurm_tells_what_it_found_and_what_became_of_it(stand_in, tmp_path):
+    store = Store(tmp_path / "study")
+    submitted(store.folder, KEYS[:1])
+    stand_in.show(f"{NAME}|12|RUNNING|None")
+    store.fail(KEYS[2], "no such layer", 1)
+    done, said = [], []
+
+    def say(line):
+        said.append(line)
+        if line == "Slurm: 1 run; 1 wait: Slurm has not looked at it yet":
+            store.fail(KEYS[0], "too slow", 1)
+            store.fail(KEYS[1], "too slow", 1)
+
+    assert SlurmPool(store, Demand(), done.append, say).run(KEYS) == {}
+    assert said[0] == "Slurm: 1 submitted, 1 found at work"
+    assert done == [KEYS[2], KEYS[0], KEYS[1]]
+
+
+@with_submitit
+def test_ctrl_c_goes_on_after_the_way_back_was_told(stand_in, tmp_path, ctrl_c):
+    said = []
+
+    def say(line):
+        said.append(line)
+        if line.startswith("Slurm: 3 wait"):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        SlurmPool(Store(tmp_path / "study"), Demand(), lambda key: None, say).run(KEYS)
+    assert said[-1] == "the jobs go on in Slurm: the same command follows them again; scancel 101 ends them"
 
 
 def test_what_runs_and_waits_is_told_in_a_line(stand_in, study):
