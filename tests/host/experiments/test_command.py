@@ -113,6 +113,17 @@ def test_a_damaged_result_is_said_and_made_again(tmp_path, capsys):
     assert f"the result {path.stem[:12]} is damaged and is made again" in capsys.readouterr().err
 
 
+def test_builds_without_vivado_are_a_sentence_and_the_rest_is_done(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    for name in ("XILINX_VIVADO", "XILINX_HLS"):
+        monkeypatch.delenv(name, raising=False)
+    out = tmp_path / "out"
+    command = ["experiments", "--network", "tfc-w1a1", "--folding", "lab", "-o", str(out), "--jobs", "1"]
+    assert run([*command, "--vivado", "1", "--memory-gb", "8"]) == 4
+    assert "tfc-w1a1 lab was not built: a hardware build lacks vivado" in capsys.readouterr().err
+    assert json.loads((out / "part3.json").read_text())["outcomes"][0]["result"]["built"] is None
+
+
 def test_the_example_is_the_study_that_ships(capsys):
     assert run(["experiments", "--example"]) == 0
     assert capsys.readouterr().out == PART3.read_text()
