@@ -163,7 +163,11 @@ def _run(study: Study, store: Store, allowed: Limits | Demand) -> dict[str, str]
     keys = keys_of(study)
     with _progress(study, store, len(keys)) as done:
         if isinstance(allowed, Limits):
-            return Pool(store, allowed, done).run(keys)
+            try:
+                return Pool(store, allowed, done).run(keys)
+            except KeyboardInterrupt:
+                _say("the workers are ended, what is known is kept: the same command goes on")
+                raise
         return SlurmPool(store, allowed, done, _say).run(keys)
 
 
