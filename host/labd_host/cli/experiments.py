@@ -88,8 +88,8 @@ def experiments(
     if example:
         click.echo(PART3.read_text(encoding="utf-8"), nl=False)
         return
-    request = read_request(study or PART3)
-    request = _changed(request, networks, foldings, clocks_mhz, part, frames, board)
+    written = read_request(study or PART3)
+    request = _changed(written, networks, foldings, clocks_mhz, part, frames, board)
     check(request)
     if request.board:
         inventory.load().board(request.board)  # now, not when everything else is done
@@ -115,7 +115,8 @@ def experiments(
     ours = [bundle_of(store.folder, each) for each in planned.experiments if is_built(store.folder, each)]
     built = read_builds([*builds, *dict.fromkeys(ours)], device)
     unmeasured = _measure(planned, store, built, again=again)
-    _finish(planned, outcomes(planned, store, accuracies, built, abandoned), store.folder)
+    source = written.text if request == written else ""
+    _finish(planned, outcomes(planned, store, accuracies, built, abandoned), store.folder, source)
     if unbuilt:
         raise BuildError(f"not built: {', '.join(unbuilt)}", fix="read why above")
     if unmeasured:
@@ -258,40 +259,28 @@ def _measure(study: Study, store: Store, builds: Builds, *, again: bool) -> list
     return failed
 
 
-def _finish(study: Study, found: Sequence[Outcome], folder: Path) -> None:
-    from labd_host.experiments.outcomes import write_json
+def _finish(study: Study, found: Sequence[Outcome], folder: Path, source: str) -> None:
+    """Print the tables, write the files; *source*: the study as TOML, "" where options changed it."""
+    from rich.console import Console
 
-    _print(found)
+    from labd_host.experiments.outcomes import write_json
+    from labd_host.report.experiments_page import write_page
+    from labd_host.report.experiments_table import terminal_tables
+
+    console = Console(highlight=False)
+    console.print(terminal_tables(study, found, console.width))
     path = folder / f"{study.name}.json"
     write_json(study, found, path)
-    click.echo(f"{path}: everything above, and each layer", err=True)
+    page, *others = write_page(study, found, folder, source=source)
+    click.echo(f"{page}: tables, plots, and why each folding is as it is", err=True)
+    for other in (*others, path):
+        click.echo(f"{other}: the same as {other.suffix[1:]}", err=True)
     if failed := [outcome for outcome in found if outcome.result is None]:
         names = ", ".join(f"{each.experiment.network} {each.experiment.name}" for each in failed)
         raise LabdError(
             f"{len(failed)} of {len(found)} experiments have no result: {names}",
             fix="read why above; --again tries once more what failed",
         )
-
-
-def _print(found: Sequence[Outcome]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        "network", "experiment", "folding", "cycles", "frames/s", "simulated", "LUT", "slowest", box=None
-    )
-    for outcome in found:
-        experiment, result = outcome.experiment, outcome.result
-        if result is None:
-            table.add_row(experiment.network, experiment.name, outcome.fault or "waits")
-            continue
-        predicted, simulated = result.predicted, result.simulated
-        table.add_row(
-            experiment.network, experiment.name, experiment.folding, f"{predicted.interval_cycles:,}",
-            f"{predicted.frames_per_s:,.0f}", f"{simulated.frames_per_s:,.0f}" if simulated else "-",
-            f"{predicted.expected.lut:,.0f}", predicted.slowest[0],
-        )  # fmt: skip
-    Console(highlight=False).print(table)
 
 
 def _print_status(study: Study, store: Store, in_slurm: Mapping[str, str]) -> None:
