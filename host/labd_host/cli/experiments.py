@@ -271,10 +271,10 @@ def _finish(study: Study, found: Sequence[Outcome], folder: Path, source: str) -
     console.print(terminal_tables(study, found, console.width))
     path = folder / f"{study.name}.json"
     write_json(study, found, path)
-    page, *others = write_page(study, found, folder, source=source)
+    page, markdown, figures = write_page(study, found, folder, source=source)
     click.echo(f"{page}: tables, plots, and why each folding is as it is", err=True)
-    for other in (*others, path):
-        click.echo(f"{other}: the same as {other.suffix[1:]}", err=True)
+    click.echo(f"{markdown}: the same without plots", err=True)
+    click.echo(f"{figures}: every figure; {path.name}: and each layer", err=True)
     if failed := [outcome for outcome in found if outcome.result is None]:
         names = ", ".join(f"{each.experiment.network} {each.experiment.name}" for each in failed)
         raise LabdError(

@@ -34,6 +34,7 @@ NOTABLE = 0.02  # a prediction further off is explained
 LEAST_WAIT = 0.05  # of the time
 MOST_CHANGES = 4  # layers named one by one
 FROM_RESTART = 0.1  # of the interval
+BALANCED = 0.9  # of the interval: a stage that takes as much is no faster than the slowest to speak of
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,7 @@ def _rate(case: Case, base: Case | None) -> str:
     if base:
         before = base.predicted.frames_per_s
         if _equal(predicted.frames_per_s, before):
-            words += f", as with {base.name}"
+            words += f", as predicted of {base.name}"
         elif predicted.frames_per_s > before:
             words += f", {_times(predicted.frames_per_s, before)} {base.name}'s {rate(before)}"
         else:
@@ -504,6 +505,12 @@ def _next(case: Case) -> str:
         f"{rate(case.clock_mhz * 1e6 / following.interval_cycles)} frames/s, "
         f"{_times(interval, following.interval_cycles)} this one."
     )
+    near = [row for row in case.stages if row.interval_cycles >= BALANCED * interval]
+    if len(near) > len(case.slowest):
+        words += (
+            f" {len(near)} of {len(case.stages)} stages take {_share(BALANCED)} of the slowest's cycles or more: to be "
+            f"much faster, all of them need more."
+        )
     dma = case.predicted.dma_interval_cycles
     if following.op == DMA:
         return f"{words} Beyond that no folding helps."
