@@ -9,8 +9,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.support.browser import find_browser, opened
-from tests.support.experiments import experiment, lab_with, outcome
 
 from labd_host.experiments.bounds import bounds
 from labd_host.experiments.model import Accuracy, Measured, Outcome, Study
@@ -23,6 +21,8 @@ from labd_host.flow.folding import Folding, load_folding
 from labd_host.networks import NETWORKS
 from labd_host.report.experiments_page import write_page
 from labd_host.report.experiments_plots import layer_cycles, roofline, speed_over_luts
+from support.browser import find_browser, opened
+from support.experiments import experiment, lab_with, outcome
 
 TFC = "tfc-w1a1"
 DESIGN = design_of(NETWORKS[TFC])

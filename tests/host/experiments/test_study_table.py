@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from tests.support.experiments import experiment, lab_with, outcome
 
 from labd_host.experiments.model import Accuracy, Measured, Outcome, Study
 from labd_host.report.experiments_table import (
@@ -19,6 +18,7 @@ from labd_host.report.experiments_table import (
     terminal_tables,
 )
 from labd_host.report.markup import element
+from support.experiments import experiment, lab_with, outcome
 
 NETWORK = "tfc-w1a1"
 ACCURACY = Accuracy(9355, 10000, "mnist", "golden model here")

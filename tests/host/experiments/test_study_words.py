@@ -4,13 +4,13 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.support.experiments import experiment, lab_with, outcome
 
 from labd_host.experiments.explain import explain
 from labd_host.experiments.model import Measured, Outcome
 from labd_host.explore.design import design_of
 from labd_host.explore.resources import Resources
 from labd_host.networks import NETWORKS
+from support.experiments import experiment, lab_with, outcome
 
 TFC, CNV = "tfc-w1a1", "cnv-w1a1"
 DESIGNS = {name: design_of(NETWORKS[name]) for name in (TFC, CNV)}
