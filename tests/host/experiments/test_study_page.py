@@ -247,6 +247,15 @@ def test_plots_say_in_words_what_they_show(plots):
     assert "Exp1: MVAU_hls_1, 4,102" in bars.alternative
 
 
+def test_a_converter_that_is_the_bottleneck_has_a_bar_in_its_place(outcomes):
+    folding = {"Thresholding_rtl_0": {"PE": 8}, "MVAU_hls_0": {"PE": 32, "SIMD": 28}}
+    narrow = outcome(experiment("Exp2b", TFC, lab_with(TFC, folding)))
+    texts = texts_of(layer_cycles(TFC, [outcomes[0], narrow]))
+    first = texts.index("Thresholding_rtl_0")
+    assert texts[first : first + 3] == ["Thresholding_rtl_0", "width converter 0", "MVAU_hls_0"]
+    assert not any("width converter 1" in text for text in texts)
+
+
 def test_no_text_of_a_plot_is_smaller_than_8_points(plots):
     for picture in plots:
         sizes = [float(each) for each in re.findall(r"font(?:-size)?: ?(?:[a-z]+ )?([\d.]+)px", picture.svg)]
