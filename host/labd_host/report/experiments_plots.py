@@ -203,7 +203,7 @@ def roofline(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Pictu
         axes.set_xscale("log")
         axes.set_yscale("log")
         _roof(axes, intensity, dma, top, f"fastest folding that fits the {limits.part.name}")
-        label = f"{network}: {intensity:,.0f} operations a byte"
+        label = f"{_plain(network)}: {intensity:,.0f} operations a byte"
         axes.axvline(intensity, color=SOFT, linewidth=0.8, linestyle=":", label=label)
         axes.scatter([intensity] * len(shown), peaks, marker="_", s=160, color=INK, zorder=3,
                      label="a folding's own peak (names to the left)")  # fmt: skip
