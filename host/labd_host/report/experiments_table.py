@@ -119,6 +119,10 @@ def _unmeasured(outcome: Outcome) -> str:
     return f"board {board} gave no figure" if board else "no board was asked: --board 03"
 
 
+def _unbuilt(outcome: Outcome) -> str:
+    return "no build of this folding was given: --builds DIR"
+
+
 def _no_accuracy(outcome: Outcome) -> str:
     return "neither the data set nor a record of the training was at hand"
 
@@ -145,7 +149,7 @@ COLUMNS = (
     Column("LUT\n±", "expected_lut_plus_minus", _of(lambda found: found.predicted.plus_minus.lut), rank=30),
     Column("% of\npart", "expected_lut_percent_of_part", _lut_percent, rank=35),
     Column("", "finn_lut", _of(lambda found: found.predicted.finn.lut)),
-    Column("", "built_lut", _built(lambda cells: cells.lut)),
+    Column("LUT\nbuilt", "built_lut", _built(lambda cells: cells.lut), _unbuilt, rank=45),
     Column("", "expected_ff", _of(lambda found: found.predicted.expected.ff)),
     Column("BRAM18", "expected_bram18", _of(lambda found: found.predicted.expected.bram18), rank=80),
     Column("", "finn_bram18", _of(lambda found: found.predicted.finn.bram18)),
@@ -216,11 +220,12 @@ def shown(column: Column, value: Cell) -> str:
 
 
 def shown_columns(outcomes: Sequence[Outcome]) -> list[Column]:
-    """The columns for people, the clock only where there are several."""
+    """The columns for people: the clock only where there are several, builds only where there is one."""
     clocks = {each.experiment.clock_mhz for each in outcomes}
-    return [
-        each for each in COLUMNS if each.rank is not None and (each.key != "clock_mhz" or len(clocks) > 1)
-    ]
+    needless = {"clock_mhz"} if len(clocks) == 1 else set()
+    if all(each.result is None or each.result.built is None for each in outcomes):
+        needless.add("built_lut")
+    return [each for each in COLUMNS if each.rank is not None and each.key not in needless]
 
 
 def grid(outcomes: Sequence[Outcome], shown_in: Sequence[Column]) -> Grid:

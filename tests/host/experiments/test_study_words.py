@@ -194,6 +194,16 @@ def test_what_does_not_fit_and_what_fills_the_part_too_far_is_said(lab):
     assert "It fits the xc7z020, 50 % of its LUT." in with_cells(26600, 100)
 
 
+def test_a_build_is_held_against_the_band(lab):
+    expected, band = lab[TFC].result.predicted.expected.lut, lab[TFC].result.predicted.plus_minus.lut
+    for lut, where in ((expected + 100, "within the band"), (expected + band + 100, "outside the band")):
+        built = replace(lab[TFC].result, built=Resources(lut=lut, bram18=33))
+        said = words(replace(lab[TFC], result=built), None)
+        assert (
+            f"A build of this folding reported {lut:,.0f} LUT and 33 BRAM18 after synthesis, {where}." in said
+        )
+
+
 def test_another_clock_and_an_equal_folding_are_said(lab):
     slow = outcome(experiment("half", TFC, lab_with(TFC, {}), clock_mhz=50.0))
     said = words(slow, lab[TFC])
