@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labd_host.cli.clock import CLOCKS_MHZ
-from labd_shared.errors import BoardError, LabdError, UsageError
+from labd_shared.errors import BoardError, BuildError, LabdError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from labd_host.experiments.request import Request
     from labd_host.experiments.slurm import Demand
     from labd_host.experiments.store import Store
+    from labd_host.experiments.synthesis import Licences
 
 OUT = Path("build/experiments")
 TIMEOUT_S = 600.0
@@ -44,6 +45,8 @@ TIMEOUT_S = 600.0
 @click.option("--board", metavar="NN", help="Also measure on this board; a virtual one is started for it.")
 @click.option("--builds", multiple=True, type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR",
               help="Finished builds and bundles, for cells and boards; may be given more than once.")  # fmt: skip
+@click.option("--vivado", type=click.IntRange(min=1), metavar="N",
+              help="Also build each folding with Vivado, N at once on this machine; an hour each.")  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Workers at once.  [default: a core each]"
 )
@@ -63,8 +66,9 @@ TIMEOUT_S = 600.0
 def experiments(
     study: Path | None, out: Path | None, networks: tuple[str, ...], foldings: tuple[str, ...],
     clocks_mhz: tuple[float, ...], part: str | None, frames: int | None, board: str | None,
-    builds: tuple[Path, ...], jobs: int | None, memory_gb: float | None, timeout_s: float, executor: str,
-    slurm_licenses: str, slurm_partition: str, slurm_account: str, status: bool, again: bool, example: bool,
+    builds: tuple[Path, ...], vivado: int | None, jobs: int | None, memory_gb: float | None, timeout_s: float,
+    executor: str, slurm_licenses: str, slurm_partition: str, slurm_account: str, status: bool, again: bool,
+    example: bool,
 ) -> None:  # fmt: skip
     """Predict and simulate every experiment of a study, and compare them.
 
@@ -74,21 +78,23 @@ def experiments(
     from labd_host.experiments.builds import read_builds
     from labd_host.experiments.outcomes import keys_of, outcomes
     from labd_host.experiments.plan import plan
-    from labd_host.experiments.pool import limits
+    from labd_host.experiments.pool import available_gb, limits
     from labd_host.experiments.request import PART3, check, read_request
     from labd_host.experiments.store import Store
+    from labd_host.experiments.synthesis import bundle_of, is_built, licences
     from labd_host.explore.parts import part_of
     from labd_host.remote import inventory
 
     if example:
         click.echo(PART3.read_text(encoding="utf-8"), nl=False)
         return
-    request = read_request(study or PART3)
-    request = _changed(request, networks, foldings, clocks_mhz, part, frames, board)
+    written = read_request(study or PART3)
+    request = _changed(written, networks, foldings, clocks_mhz, part, frames, board)
     check(request)
     if request.board:
         inventory.load().board(request.board)  # now, not when everything else is done
-    built = read_builds(builds, part_of(request.part))
+    device = part_of(request.part)
+    read_builds(builds, device)  # a damaged one is refused now, too
     planned = plan(request)
     store = Store(out or OUT / request.name)
     keys = keys_of(planned)
@@ -105,8 +111,14 @@ def experiments(
             click.echo(f"{store.folder}: the result {key[:12]} is damaged and is made again", err=True)
     accuracies = _accuracies(request)
     abandoned = _run(planned, store, allowed)
+    unbuilt = _build(planned, store, licences(vivado, memory_gb or available_gb())) if vivado else []
+    ours = [bundle_of(store.folder, each) for each in planned.experiments if is_built(store.folder, each)]
+    built = read_builds([*builds, *dict.fromkeys(ours)], device)
     unmeasured = _measure(planned, store, built, again=again)
-    _finish(planned, outcomes(planned, store, accuracies, built, abandoned), store.folder)
+    source = written.text if request == written else ""
+    _finish(planned, outcomes(planned, store, accuracies, built, abandoned), store.folder, source)
+    if unbuilt:
+        raise BuildError(f"not built: {', '.join(unbuilt)}", fix="read why above")
     if unmeasured:
         raise BoardError(
             f"board {request.board} gave no figure for {', '.join(unmeasured)}", fix="read why above"
@@ -152,7 +164,11 @@ def _run(study: Study, store: Store, allowed: Limits | Demand) -> dict[str, str]
     keys = keys_of(study)
     with _progress(study, store, len(keys)) as done:
         if isinstance(allowed, Limits):
-            return Pool(store, allowed, done).run(keys)
+            try:
+                return Pool(store, allowed, done).run(keys)
+            except KeyboardInterrupt:
+                _say("the workers are ended, what is known is kept: the same command goes on")
+                raise
         return SlurmPool(store, allowed, done, _say).run(keys)
 
 
@@ -199,6 +215,20 @@ def _progress(study: Study, store: Store, total: int) -> Iterator[Callable[[str]
         yield lambda key: bar.update(task, advance=1, description=names[key])
 
 
+def _build(study: Study, store: Store, allowed: Licences) -> list[str]:
+    """Have Vivado build every folding that has no bundle yet; the experiments that were not built."""
+    from labd_host.experiments.synthesis import build_all
+
+    foldings = {each.key: each for each in study.experiments if store.result(each.key) is not None}
+    _say(f"Vivado: {len(foldings)} foldings, {allowed.count} at once; logs in {store.folder}")
+    failed = []
+    for key, fault in build_all(list(foldings.values()), store.folder, allowed).items():
+        name = f"{foldings[key].network} {foldings[key].name}"
+        _say(f"{name} was not built: {fault}")
+        failed.append(name)
+    return failed
+
+
 def _measure(study: Study, store: Store, builds: Builds, *, again: bool) -> list[str]:
     """Ask the board for what it did not tell yet; the experiments it told nothing of."""
     from labd_host.experiments.measure import board_at_hand, measure
@@ -229,40 +259,28 @@ def _measure(study: Study, store: Store, builds: Builds, *, again: bool) -> list
     return failed
 
 
-def _finish(study: Study, found: Sequence[Outcome], folder: Path) -> None:
-    from labd_host.experiments.outcomes import write_json
+def _finish(study: Study, found: Sequence[Outcome], folder: Path, source: str) -> None:
+    """Print the tables, write the files; *source*: the study as TOML, "" where options changed it."""
+    from rich.console import Console
 
-    _print(found)
+    from labd_host.experiments.outcomes import write_json
+    from labd_host.report.experiments_page import write_page
+    from labd_host.report.experiments_table import terminal_tables
+
+    console = Console(highlight=False)
+    console.print(terminal_tables(study, found, console.width))
     path = folder / f"{study.name}.json"
     write_json(study, found, path)
-    click.echo(f"{path}: everything above, and each layer", err=True)
+    page, markdown, figures = write_page(study, found, folder, source=source)
+    click.echo(f"{page}: tables, plots, and why each folding is as it is", err=True)
+    click.echo(f"{markdown}: the same without plots", err=True)
+    click.echo(f"{figures}: every figure; {path.name}: and each layer", err=True)
     if failed := [outcome for outcome in found if outcome.result is None]:
         names = ", ".join(f"{each.experiment.network} {each.experiment.name}" for each in failed)
         raise LabdError(
             f"{len(failed)} of {len(found)} experiments have no result: {names}",
             fix="read why above; --again tries once more what failed",
         )
-
-
-def _print(found: Sequence[Outcome]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        "network", "experiment", "folding", "cycles", "frames/s", "simulated", "LUT", "slowest", box=None
-    )
-    for outcome in found:
-        experiment, result = outcome.experiment, outcome.result
-        if result is None:
-            table.add_row(experiment.network, experiment.name, outcome.fault or "waits")
-            continue
-        predicted, simulated = result.predicted, result.simulated
-        table.add_row(
-            experiment.network, experiment.name, experiment.folding, f"{predicted.interval_cycles:,}",
-            f"{predicted.frames_per_s:,.0f}", f"{simulated.frames_per_s:,.0f}" if simulated else "-",
-            f"{predicted.expected.lut:,.0f}", predicted.slowest[0],
-        )  # fmt: skip
-    Console(highlight=False).print(table)
 
 
 def _print_status(study: Study, store: Store, in_slurm: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ were made is left to it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from labd_host.explore.parts import Part
 from labd_host.explore.resources import Resources
 from labd_host.flow.folding import Folding
 from labd_shared.bundle import Bundle, open_bundle
-from labd_shared.errors import IllegalFolding, UnknownName, UsageError
+from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
+from labd_shared.files import read_bounded
 from labd_shared.manifest import MANIFEST_NAME
 
+MAX_REPORT_BYTES = 1 << 20
 MAX_FOLDERS = 1000  # in one that holds builds
 
 
@@ -41,7 +44,8 @@ class Builds:
         for report in self.reports:
             if TOP in report.cells and _is_folded_so(experiment, report.config.folding):
                 return report.cells[TOP]
-        return None
+        bundle = self.bundle(experiment, "hw")
+        return None if bundle is None else _reported(bundle)
 
     def bundle(self, experiment: Experiment, target: str) -> Bundle | None:
         """The bundle of this folding for *target* ("emu", "hw") at the experiment's clock, None where there is none."""
@@ -53,6 +57,25 @@ class Builds:
             if same and near and _is_folded_so(experiment, Folding("", manifest.folding, {})):
                 return bundle
         return None
+
+
+def _reported(bundle: Bundle) -> Resources | None:
+    """The cells in the report of labd's own build; None where the bundle has none."""
+    from labd_host.hardware.build_hardware import REPORT_NAME
+
+    if REPORT_NAME not in bundle.manifest.files:
+        return None
+    path = bundle.path(REPORT_NAME)
+    fix = "labd build --target hw again"
+    try:
+        used = json.loads(read_bounded(path, MAX_REPORT_BYTES, fix))["resources"]["built"]
+        cells = {name: int(used[key]) for name, key in _CELLS.items()}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{path} reports no cells: {error!r}", fix=fix) from error
+    return Resources(**cells)
+
+
+_CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}
 
 
 def read_builds(folders: Sequence[Path], part: Part) -> Builds:

@@ -7,6 +7,7 @@ it, what it costs, what would come next.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ from labd_host.experiments.model import (
 from labd_host.explore.cycles import CONVERTER
 from labd_host.explore.design import Design
 from labd_host.explore.parts import part_of
-from labd_host.explore.programs import restart_cycles
+from labd_host.explore.programs import restart_cycles, words_of
 from labd_host.flow.folding import Folding
 from labd_shared.timing import GAP_CYCLES, requests
 
@@ -34,6 +35,7 @@ NOTABLE = 0.02  # a prediction further off is explained
 LEAST_WAIT = 0.05  # of the time
 MOST_CHANGES = 4  # layers named one by one
 FROM_RESTART = 0.1  # of the interval
+BALANCED = 0.9  # of the interval: a stage that takes as much is no faster than the slowest to speak of
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def _why(case: Case, row: LayerResult) -> str:
         wide = moved / row.interval_cycles
         return f"moves {moved:,} bytes, {wide:g} a cycle, and so takes {interval}, whatever the folding"
     if row.op == CONVERTER:
-        return f"changes the width of the stream between two layers, which takes {interval}"
+        return _converts(case, row, interval)
     layer = case.layers[row.name]
     restart = restart_cycles(layer)
     worked = row.interval_cycles - restart
@@ -254,6 +256,19 @@ def _why(case: Case, row: LayerResult) -> str:
         )
     lanes = row.pe or row.simd
     return f"passes {'one value' if lanes == 1 else f'{lanes} values'} a cycle, {takes}"
+
+
+def _converts(case: Case, row: LayerResult, interval: str) -> str:
+    """What a width converter does in a round, after which words end together on both sides."""
+    nodes = [each.name for each in case.result.layers]
+    before, behind = (nodes[nodes.index(row.name) + step] for step in (-1, 1))
+    taken, given = words_of(case.layers[before])[1], words_of(case.layers[behind])[0]
+    values = math.lcm(taken, given)
+    return (
+        f"makes words of {given} values for {behind} out of words of {taken} from {before}: for {values:,} values "
+        f"{_count(values // taken, 'word')} in and {values // given:,} out, of which it does no more than one of "
+        f"each in the same cycle, {interval}"
+    )
 
 
 def _waiting(case: Case) -> str:
@@ -288,7 +303,7 @@ def _rate(case: Case, base: Case | None) -> str:
     if base:
         before = base.predicted.frames_per_s
         if _equal(predicted.frames_per_s, before):
-            words += f", as with {base.name}"
+            words += f", as predicted of {base.name}"
         elif predicted.frames_per_s > before:
             words += f", {_times(predicted.frames_per_s, before)} {base.name}'s {rate(before)}"
         else:
@@ -335,7 +350,7 @@ def _why_faster(case: Case) -> str:
 
 
 def _why_slower(case: Case, found: Simulated) -> str:
-    """Full FIFOs, a width converter that the prediction takes for faster than it is, or words in bursts."""
+    """Full FIFOs, or what the models do not know."""
     predicted, free = case.predicted.interval_cycles, found.free_interval_cycles
     reasons = []
     if 0 < free < found.interval_cycles * (1 - NOTABLE):
@@ -344,18 +359,11 @@ def _why_slower(case: Case, found: Simulated) -> str:
             f"labd simulate {case.experiment.network} --size-fifos finds better ones."
         )
     if max(free, 0) > predicted * (1 + NOTABLE) or not reasons:
-        busiest = max(case.result.layers, key=lambda row: row.working)
-        if busiest.op == CONVERTER:
-            reasons.append(
-                f"{busiest.name} works for {_share(busiest.working)} of the time: it changes the width of a "
-                f"stream between two layers, which takes longer than predicted where neither width is a multiple "
-                f"of the other. A PE that divides the next layer's SIMD, or the other way round, avoids it."
-            )
-        else:
-            reasons.append(
-                f"No stage works all the time, {busiest.name} most, {_share(busiest.working)}: words come in "
-                f"bursts, or {_count(case.experiment.frames, 'frame')} are too few to show the steady state."
-            )
+        busiest = max(case.stages, key=lambda row: row.working)
+        reasons.append(
+            f"No stage works all the time, {busiest.name} most, {_share(busiest.working)}: words come in bursts, "
+            f"or {_count(case.experiment.frames, 'frame')} are too few to show the steady state."
+        )
     return " ".join(reasons)
 
 
@@ -504,6 +512,12 @@ def _next(case: Case) -> str:
         f"{rate(case.clock_mhz * 1e6 / following.interval_cycles)} frames/s, "
         f"{_times(interval, following.interval_cycles)} this one."
     )
+    near = [row for row in case.stages if row.interval_cycles >= BALANCED * interval]
+    if len(near) > len(case.slowest):
+        words += (
+            f" {len(near)} of {len(case.stages)} stages take {_share(BALANCED)} of the slowest's cycles or more: to be "
+            f"much faster, all of them need more."
+        )
     dma = case.predicted.dma_interval_cycles
     if following.op == DMA:
         return f"{words} Beyond that no folding helps."

@@ -47,7 +47,7 @@ def limits(jobs: int | None, memory_gb: float | None, timeout_s: float) -> Limit
     Raises:
         UsageError: the memory holds none.
     """
-    room_gb = memory_gb if memory_gb is not None else _available_gb()
+    room_gb = memory_gb if memory_gb is not None else available_gb()
     fitting = int(room_gb / WORKER_GB)
     if fitting < 1:
         raise UsageError(
@@ -57,7 +57,7 @@ def limits(jobs: int | None, memory_gb: float | None, timeout_s: float) -> Limit
     return Limits(min(jobs or len(os.sched_getaffinity(0)), fitting), timeout_s)
 
 
-def _available_gb() -> float:
+def available_gb() -> float:
     """Memory that programs may still take on this machine."""
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):

@@ -16,17 +16,16 @@ a worker that is killed leaves its claim unlocked and its attempt counted in it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
+from labd_host.experiments.locks import is_locked, lock
 from labd_host.experiments.model import Experiment, Measured, Result
 from labd_host.experiments.records import from_record, to_record
 from labd_shared.errors import ArtifactError, SetupError
@@ -155,7 +154,7 @@ class Store:
         """
         path = self._path(CLAIMS, key)
         with path.open("a+", encoding="utf-8") as handle:
-            if not _lock(handle):
+            if not lock(handle):
                 yield None
                 return
             before = self._read(CLAIMS, key, Claim)
@@ -173,7 +172,7 @@ class Store:
     def holder(self, key: str) -> Claim | None:
         """Who is at work on *key*; None where nobody is."""
         with contextlib.suppress(FileNotFoundError), self._path(CLAIMS, key).open("rb") as handle:
-            if _is_locked(handle):
+            if is_locked(handle):
                 return self._read(CLAIMS, key, Claim) or Claim(0, "", 1)
         return None
 
@@ -183,7 +182,7 @@ class Store:
         host = socket.gethostname()
         for key in keys:
             with self._path(CLAIMS, key).open("a+", encoding="utf-8") as handle:
-                if not _lock(handle):
+                if not lock(handle):
                     continue
                 left = self._read(CLAIMS, key, Claim)
                 if left is not None and (left.pid, left.host) == (pid, host):
@@ -195,7 +194,7 @@ class Store:
     def blame(self, key: str, cause: str) -> None:
         """Note why the worker died that was at work on *key*, where one did and nobody took its place."""
         with self._path(CLAIMS, key).open("a+", encoding="utf-8") as handle:
-            if _lock(handle) and (left := self._read(CLAIMS, key, Claim)) is not None:
+            if lock(handle) and (left := self._read(CLAIMS, key, Claim)) is not None:
                 self._write_claim(handle, replace(left, cause=cause))
                 self.note("died", key, cause=cause)
 
@@ -242,22 +241,3 @@ def _write(path: Path, value: Any) -> None:
             f"{path} cannot be written: {error.strerror or error}",
             fix="make room there and type the same command again: what is known is kept",
         ) from error
-
-
-# Locks of open file descriptions: gone with the process like flock's, but whoever asks does not disturb.
-# struct flock of 64-bit Linux: type, whence, start, length (0: all of it), process.
-_WHOLE_FILE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-
-
-def _lock(handle: IO[Any]) -> bool:
-    """Lock *handle*'s file until it is closed; False where somebody has."""
-    try:
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, _WHOLE_FILE)
-    except (BlockingIOError, PermissionError):  # POSIX allows either
-        return False
-    return True
-
-
-def _is_locked(handle: IO[Any]) -> bool:
-    answer = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, _WHOLE_FILE)
-    return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -203,7 +203,7 @@ def roofline(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Pictu
         axes.set_xscale("log")
         axes.set_yscale("log")
         _roof(axes, intensity, dma, top, f"fastest folding that fits the {limits.part.name}")
-        label = f"{network}: {intensity:,.0f} operations a byte"
+        label = f"{_plain(network)}: {intensity:,.0f} operations a byte"
         axes.axvline(intensity, color=SOFT, linewidth=0.8, linestyle=":", label=label)
         axes.scatter([intensity] * len(shown), peaks, marker="_", s=160, color=INK, zorder=3,
                      label="a folding's own peak (names to the left)")  # fmt: skip
@@ -263,9 +263,7 @@ def _roof(axes: Axes, intensity: float, dma: float, top: float, label: str) -> N
 def layer_cycles(network: str, outcomes: Sequence[Outcome]) -> Picture:
     """Cycles of every stage, an experiment beside the other; at least one has a result."""
     shown = points(outcomes)
-    names = list(
-        dict.fromkeys(row.name for point in shown for row in point.result.layers if row.op != CONVERTER)
-    )
+    names = _stages(shown)
     down = math.ceil(len(shown) / PANELS_A_ROW)
     across = math.ceil(len(shown) / down)
     most = max(row.interval_cycles for point in shown for row in point.result.layers)
@@ -293,13 +291,32 @@ def layer_cycles(network: str, outcomes: Sequence[Outcome]) -> Picture:
         f"{network}: cycles a frame, stage by stage",
         f"Bars of the cycles of every stage, logarithmic. The slowest of each: {said}.",
         "The hatched bar is the bottleneck, and the dotted line its cycles: what all others have time for. The "
-        "nearer the bars come to it, the better the work is shared out. Width converters are left out.",
+        "nearer the bars come to it, the better the work is shared out. Width converters are left out where none "
+        "is the bottleneck.",
     )
 
 
+def _stages(shown: Sequence[Point]) -> list[str]:
+    """The stages of all experiments in the stream's order; a width converter only where it is a bottleneck."""
+    names: list[str] = []
+    for point in shown:
+        at = 0
+        for row in point.result.layers:
+            if row.name in names:
+                at = names.index(row.name) + 1
+            elif row.op != CONVERTER or row.name == point.result.predicted.slowest[0]:
+                names.insert(at, row.name)
+                at += 1
+    return names
+
+
 def _bars(panel: Axes, point: Point, names: Sequence[str]) -> None:
-    cycles: Mapping[str, int] = {row.name: row.interval_cycles for row in point.result.layers}
     slowest = point.result.predicted.slowest[0]
+    cycles = {
+        row.name: row.interval_cycles
+        for row in point.result.layers
+        if row.op != CONVERTER or row.name == slowest  # another folding has its converters elsewhere
+    }
     at = [number for number, name in enumerate(names) if name in cycles]
     bars = panel.barh(
         at,

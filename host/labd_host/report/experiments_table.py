@@ -17,6 +17,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from labd_host.experiments.explain import rate
 from labd_host.experiments.model import Accuracy, Measured, Outcome, Result, Simulated, Study
 from labd_host.explore.parts import part_of
 from labd_host.explore.resources import Resources
@@ -55,6 +56,11 @@ class Column:
     digits: int = 0
     rank: int | None = None
     flexible: bool = False
+
+    @property
+    def number(self) -> bool:
+        """Whether it is set to the right."""
+        return self.key not in ("experiment", "folding", "bottleneck")
 
 
 def by_network(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -113,6 +119,10 @@ def _unmeasured(outcome: Outcome) -> str:
     return f"board {board} gave no figure" if board else "no board was asked: --board 03"
 
 
+def _unbuilt(outcome: Outcome) -> str:
+    return "no build of this folding was given: --builds DIR"
+
+
 def _no_accuracy(outcome: Outcome) -> str:
     return "neither the data set nor a record of the training was at hand"
 
@@ -139,7 +149,7 @@ COLUMNS = (
     Column("LUT\n±", "expected_lut_plus_minus", _of(lambda found: found.predicted.plus_minus.lut), rank=30),
     Column("% of\npart", "expected_lut_percent_of_part", _lut_percent, rank=35),
     Column("", "finn_lut", _of(lambda found: found.predicted.finn.lut)),
-    Column("", "built_lut", _built(lambda cells: cells.lut)),
+    Column("LUT\nbuilt", "built_lut", _built(lambda cells: cells.lut), _unbuilt, rank=45),
     Column("", "expected_ff", _of(lambda found: found.predicted.expected.ff)),
     Column("BRAM18", "expected_bram18", _of(lambda found: found.predicted.expected.bram18), rank=80),
     Column("", "finn_bram18", _of(lambda found: found.predicted.finn.bram18)),
@@ -190,10 +200,6 @@ class Grid:
             self.notes.append(note)
         return marker(self.notes.index(note) + 1)
 
-    def is_number(self, column: Column) -> bool:
-        """Whether it is set to the right."""
-        return column.key not in ("experiment", "folding", "bottleneck")
-
 
 def marker(number: int) -> str:
     """The sign of a footnote: a raised number."""
@@ -208,17 +214,18 @@ def shown(column: Column, value: Cell) -> str:
         return clean(short_name(value) if column.key == "bottleneck" else value)
     if column.key == "clock_mhz":
         return f"{value:g}"
-    if column.key.endswith("frames_per_s") and 0 < value < 100:
-        return f"{value:.3g}"
+    if column.key.endswith("frames_per_s"):
+        return rate(value)
     return f"{value:,.{column.digits}f}"
 
 
 def shown_columns(outcomes: Sequence[Outcome]) -> list[Column]:
-    """The columns for people, the clock only where there are several."""
+    """The columns for people: the clock only where there are several, builds only where there is one."""
     clocks = {each.experiment.clock_mhz for each in outcomes}
-    return [
-        each for each in COLUMNS if each.rank is not None and (each.key != "clock_mhz" or len(clocks) > 1)
-    ]
+    needless = {"clock_mhz"} if len(clocks) == 1 else set()
+    if all(each.result is None or each.result.built is None for each in outcomes):
+        needless.add("built_lut")
+    return [each for each in COLUMNS if each.rank is not None and each.key not in needless]
 
 
 def grid(outcomes: Sequence[Outcome], shown_in: Sequence[Column]) -> Grid:
@@ -237,7 +244,7 @@ def terminal_tables(study: Study, outcomes: Sequence[Outcome], width: int) -> Gr
     parts: list[Table | Text] = []
     for network, group in by_network(outcomes).items():
         kept = fitting(group, shown_columns(group), width)
-        made = grid(group, [each for each in shown_columns(group) if each in kept])
+        made = grid(group, kept)
         parts.append(_terminal_table(f"{study.title}: {network}", made))
         parts += [Text(f"{marker(number)} {clean(note)}") for number, note in enumerate(made.notes, 1)]
         left = [each for each in shown_columns(group) if each not in kept]
@@ -250,11 +257,12 @@ def _left_out(left: Sequence[Column], group: Sequence[Outcome]) -> list[Text]:
     """What the table had no room for: the foldings, and the names of the others."""
     lines = []
     if any(each.key == "folding" for each in left):
-        lines = [Text(clean(f"{each.experiment.name}: {each.experiment.folding}")) for each in group]
+        asked = dict.fromkeys(f"{each.experiment.name}: {each.experiment.folding}" for each in group)
+        lines = [Text(clean(line)) for line in asked]
     for each in left:
-        reasons = {each.why(outcome) for outcome in group if outcome.result is not None}
-        if len(reasons) == 1 and _unknown(each, group):
-            lines.append(Text(clean(f"{in_words(each)}: {reasons.pop()}")))
+        reasons = sorted({each.why(outcome) for outcome in group if outcome.result is not None})
+        if reasons and _unknown(each, group):
+            lines.append(Text(clean(f"{in_words(each)}: {'; '.join(reasons)}")))
     others = [in_words(each) for each in left if each.key != "folding" and not _unknown(each, group)]
     if others:
         lines.append(Text(f"no room here for: {', '.join(others)}", style="dim"))
@@ -278,7 +286,7 @@ def _terminal_table(title: str, made: Grid) -> Table:
     for column in made.columns:
         table.add_column(
             column.title if "\n" in column.title else f"\n{column.title}",
-            justify="right" if made.is_number(column) else "left",
+            justify="right" if column.number else "left",
             no_wrap=not column.flexible,
             overflow="fold",
         )
@@ -332,7 +340,7 @@ def as_markdown(outcomes: Sequence[Outcome]) -> str:
     """One network's table, footnotes beneath."""
     made = grid(outcomes, shown_columns(outcomes))
     lines = [_line([in_words(each) for each in made.columns])]
-    lines.append("|" + "|".join("---:" if made.is_number(each) else "---" for each in made.columns) + "|")
+    lines.append("|" + "|".join("---:" if each.number else "---" for each in made.columns) + "|")
     lines += [_line([in_markdown(text) for text in row]) for row in made.rows]
     lines += [f"\n{marker(number)} {in_markdown(note)}" for number, note in enumerate(made.notes, 1)]
     return "\n".join(lines) + "\n"
@@ -354,16 +362,16 @@ def add_table(parent: Element, outcomes: Sequence[Outcome]) -> None:
     table = element(element(parent, "div", class_="wide"), "table")
     head = element(element(table, "thead"), "tr")
     for column in made.columns:
-        header = element(head, "th", scope="col", **_aligned(made, column))
+        header = element(head, "th", scope="col", **_aligned(column))
         header.text = column.title  # its line break stays one
     body = element(table, "tbody")
     for row in made.rows:
         line = element(body, "tr")
         for column, text in zip(made.columns, row, strict=True):
-            element(line, "td", text, **_aligned(made, column))
+            element(line, "td", text, **_aligned(column))
     for number, note in enumerate(made.notes, 1):
         element(parent, "p", f"{marker(number)} {note}", class_="note")
 
 
-def _aligned(made: Grid, column: Column) -> dict[str, str]:
-    return {"class_": "number"} if made.is_number(column) else {}
+def _aligned(column: Column) -> dict[str, str]:
+    return {"class_": "number"} if column.number else {}

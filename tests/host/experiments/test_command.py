@@ -10,6 +10,7 @@ from labd_host.experiments.accuracy import GOLDEN, RECORD, accuracy_of
 from labd_host.experiments.request import PART3
 from labd_host.experiments.store import Store
 from labd_host.networks import trained_record
+from labd_host.report import experiments_page
 
 STUDY = """
 name = "mine"
@@ -28,9 +29,13 @@ target_fps = 600_000
 
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch):
-    """As on a fresh machine; nothing is compiled for the accuracy's sake. A terminal wide enough for sentences."""
+    """As on a fresh machine; nothing is compiled for the accuracy's sake. A terminal wide enough for sentences.
+
+    No plots, which take a second each time: tests/host/experiments/test_study_page.py draws them.
+    """
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(datasets, "present", lambda name: None)
+    monkeypatch.setattr(experiments_page, "_pictures", lambda *known: [])
 
 
 @pytest.fixture
@@ -55,6 +60,10 @@ def test_a_study_is_done_and_told(study, tmp_path, capsys):
     accuracy = slow["result"]["accuracy"]
     assert (accuracy["correct"], accuracy["source"]) == (trained_record("tfc-w1a1").correct, RECORD)
     assert "baseline" in printed
+    assert str(out / "mine.html") in told
+    page = (out / "mine.html").read_text()
+    assert "target_fps = 600_000" in page, "the study, to do it again"
+    assert "the DMA takes 98 cycles" in page
 
     capsys.readouterr()
     assert run(["experiments", str(study), "-o", str(out), "--status"]) == 0
@@ -85,6 +94,8 @@ def test_options_stand_for_a_study(tmp_path, capsys):
     record = json.loads((out / "part3.json").read_text())
     (only,) = record["outcomes"]
     assert (only["experiment"]["name"], only["experiment"]["clock_mhz"]) == ("lab", 50.0)
+    page = (out / "part3.html").read_text()
+    assert "510,204" in page and "to do it again" not in page, "no file says what the options said"
 
 
 def test_what_failed_is_tried_again_when_asked(tmp_path, capsys):
@@ -111,6 +122,17 @@ def test_a_damaged_result_is_said_and_made_again(tmp_path, capsys):
     capsys.readouterr()
     assert run(command) == 0
     assert f"the result {path.stem[:12]} is damaged and is made again" in capsys.readouterr().err
+
+
+def test_builds_without_vivado_are_a_sentence_and_the_rest_is_done(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    for name in ("XILINX_VIVADO", "XILINX_HLS"):
+        monkeypatch.delenv(name, raising=False)
+    out = tmp_path / "out"
+    command = ["experiments", "--network", "tfc-w1a1", "--folding", "lab", "-o", str(out), "--jobs", "1"]
+    assert run([*command, "--vivado", "1", "--memory-gb", "8"]) == 4
+    assert "tfc-w1a1 lab was not built: a hardware build lacks vivado" in capsys.readouterr().err
+    assert json.loads((out / "part3.json").read_text())["outcomes"][0]["result"]["built"] is None
 
 
 def test_the_example_is_the_study_that_ships(capsys):

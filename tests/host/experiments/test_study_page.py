@@ -9,8 +9,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from tests.support.browser import find_browser, opened
-from tests.support.experiments import experiment, lab_with, outcome
 
 from labd_host.experiments.bounds import bounds
 from labd_host.experiments.model import Accuracy, Measured, Outcome, Study
@@ -23,6 +21,8 @@ from labd_host.flow.folding import Folding, load_folding
 from labd_host.networks import NETWORKS
 from labd_host.report.experiments_page import write_page
 from labd_host.report.experiments_plots import layer_cycles, roofline, speed_over_luts
+from support.browser import find_browser, opened
+from support.experiments import experiment, lab_with, outcome
 
 TFC = "tfc-w1a1"
 DESIGN = design_of(NETWORKS[TFC])
@@ -245,6 +245,15 @@ def test_plots_say_in_words_what_they_show(plots):
     # 1,020,408 frames/s of 118,016 operations each
     assert "The DMA allows 120G operations/s" in roof.alternative
     assert "Exp1: MVAU_hls_1, 4,102" in bars.alternative
+
+
+def test_a_converter_that_is_the_bottleneck_has_a_bar_in_its_place(outcomes):
+    folding = {"Thresholding_rtl_0": {"PE": 8}, "MVAU_hls_0": {"PE": 32, "SIMD": 28}}
+    narrow = outcome(experiment("Exp2b", TFC, lab_with(TFC, folding)))
+    texts = texts_of(layer_cycles(TFC, [outcomes[0], narrow]))
+    first = texts.index("Thresholding_rtl_0")
+    assert texts[first : first + 3] == ["Thresholding_rtl_0", "width converter 0", "MVAU_hls_0"]
+    assert not any("width converter 1" in text for text in texts)
 
 
 def test_no_text_of_a_plot_is_smaller_than_8_points(plots):

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from tests.support.experiments import experiment, lab_with, outcome
 
 from labd_host.experiments.model import Accuracy, Measured, Outcome, Study
+from labd_host.explore.resources import Resources
 from labd_host.report.experiments_table import (
     COLUMNS,
     add_table,
@@ -19,6 +19,7 @@ from labd_host.report.experiments_table import (
     terminal_tables,
 )
 from labd_host.report.markup import element
+from support.experiments import experiment, lab_with, outcome
 
 NETWORK = "tfc-w1a1"
 ACCURACY = Accuracy(9355, 10000, "mnist", "golden model here")
@@ -108,6 +109,15 @@ def test_what_a_board_measured_stands_in_every_form(outcomes):
     for text in (printed(known, 200), as_markdown(known), ET.tostring(in_page(known), "unicode")):
         assert "745,868" in text
     assert ",745868.4,175285.0,virtual board 03," in as_csv(known)
+
+
+def test_what_vivado_built_has_a_column_where_there_is_a_build(outcomes):
+    assert "built" not in as_markdown(outcomes)
+    built = replace(outcomes[0], result=replace(outcomes[0].result, built=Resources(lut=11987, bram18=32)))
+    shown = as_markdown([built, *outcomes[1:]])
+    assert "| LUT built |" in shown and "| 11,987 |" in shown
+    assert "no build of this folding was given: --builds DIR" in shown
+    assert "built_lut,expected_ff" in as_csv([built]) and ",11987," in as_csv([built])
 
 
 @pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\t=1"])
