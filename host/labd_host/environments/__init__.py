@@ -65,6 +65,7 @@ ENVIRONMENTS = {
             without_dependencies=("finn-plus", "finn-plus-driver", "finn-dataset-loading"),
         ),
         Environment("board", ("3.11", "3.12"), "a virtual board's Python: the real pynq library"),
+        Environment("board30", ("3.10",), "a virtual board with the pynq library of image 3.0.1"),
         Environment(
             "peer",
             ("3.11", "3.12"),
