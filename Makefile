@@ -39,7 +39,7 @@ test: test-host test-images test-train
 	@echo "make test: all parts passed; what was skipped is named above; make test-slow has the rest"
 
 test-host: $(VENV)/labd-installed
-	$(HOST) -m labd_host.environments ensure board --optional >/dev/null
+	@set -e; for name in board board30; do $(HOST) -m labd_host.environments ensure $$name --optional >/dev/null; done
 	$(HOST) -m pytest -n $(WORKERS) -q $(HOST_TESTS)
 
 # The board's code on the Pythons of the images and in 32 bits; a missing one is named, not failed.

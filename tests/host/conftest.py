@@ -11,17 +11,28 @@ from labd_host import environments
 from support.browser import find_browser
 
 
+def ready_python(name):
+    """The Python of a finished environment, or a skip: making one takes a minute and the network."""
+    wanted = environments.environment(name)
+    folder = environments.folder(wanted)
+    if not environments.is_ready(wanted, folder):
+        pytest.skip(f"needs the environment {name} with pynq: make setup, or set LABD_BOARD_PYTHON")
+    return folder / "bin" / "python"
+
+
 @pytest.fixture(scope="session")
 def board_python():
-    """The Python of a board environment, or a skip: making one takes a minute and the network."""
+    """The Python of a board environment."""
     named = os.environ.get("LABD_BOARD_PYTHON")
-    if named:
-        return Path(named)
-    board = environments.environment("board")
-    folder = environments.folder(board)
-    if not environments.is_ready(board, folder):
-        pytest.skip("needs the board environment with pynq: make setup, or set LABD_BOARD_PYTHON")
-    return folder / "bin" / "python"
+    return Path(named) if named else ready_python("board")
+
+
+@pytest.fixture(scope="session", params=["pynq 3.1.2", "pynq 3.0.1"])
+def image_python(request):
+    """The Pythons with the real pynq of the images that have one which runs here."""
+    if request.param == "pynq 3.0.1":
+        return ready_python("board30")
+    return request.getfixturevalue("board_python")
 
 
 @pytest.fixture(scope="session")

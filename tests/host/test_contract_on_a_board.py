@@ -23,15 +23,17 @@ def silent():
 
 
 @pytest.fixture
-def deployed_board(request, board_python, labd_home):
+def deployed_board(request, image_python, labd_home):
     """A board with the shipped bundle deployed, or the one that was asked for."""
     number = request.config.getoption("--board")
     if number:
-        return inventory.endpoint(inventory.load().board(number))
-    virtual_board.up("51", python=board_python)
+        yield inventory.endpoint(inventory.load().board(number))
+        return
+    virtual_board.up("51", python=image_python)
     report = tasks.deploy(["51"], bundle=str(ROOT / "bitfiles" / "tfc-w1a1-emu"), talk=silent())
     assert report.exit_code == 0, report
-    return inventory.endpoint(inventory.load().board("51"))
+    yield inventory.endpoint(inventory.load().board("51"))
+    virtual_board.down("51")  # the next one has another Python
 
 
 def test_the_contract_holds_with_the_real_pynq_library(deployed_board):

@@ -38,10 +38,10 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def read(board_python, tmp_path_factory):
+def read(image_python, tmp_path_factory):
     """What pynq reads of a bundle built for 150 MHz."""
     folder = write_emulated_bundle(tmp_path_factory.mktemp("bundle"), clock_mhz=150.0)
-    command = [str(board_python), "-c", READ, str(folder)]
+    command = [str(image_python), "-c", READ, str(folder)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)

@@ -115,6 +115,13 @@ def test_a_userland_that_was_not_finished_is_made_anew_from_what_was_fetched(sta
     assert sorted(path.name for path in tmp_path.glob("i386*")) == ["i386", "i386.lock"]
 
 
+def test_a_debootstrap_that_hangs_is_ended(stand_ins, tmp_path, monkeypatch):
+    monkeypatch.setattr(userland, "STEP_TIMEOUT_S", 0.3)
+    stand_ins("debootstrap", "echo I: Retrieving Release", "exec sleep 60")
+    with pytest.raises(SetupError, match="making the environment 'i386' failed .*: I: Retrieving Release"):
+        environments.ensure("i386", where=tmp_path / "i386")
+
+
 @pytest.mark.skipif(sys.maxsize < 1 << 32, reason="this Python has 32 bits itself")
 def test_a_userland_of_64_bits_is_not_taken_for_one_of_32(stand_ins, tmp_path):
     stand_ins(

@@ -38,9 +38,9 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def blank(board_python, tmp_path_factory):
+def blank(image_python, tmp_path_factory):
     """A board without a bitfile."""
-    with board_without_ssh(tmp_path_factory.mktemp("board"), board_python) as board:
+    with board_without_ssh(tmp_path_factory.mktemp("board"), image_python) as board:
         yield board
 
 
@@ -51,8 +51,8 @@ def board(blank, bundle):
     return blank
 
 
-def test_nothing_can_be_allocated_before_a_bitfile_is_loaded(board_python, tmp_path):
-    with board_without_ssh(tmp_path, board_python) as board:
+def test_nothing_can_be_allocated_before_a_bitfile_is_loaded(image_python, tmp_path):
+    with board_without_ssh(tmp_path, image_python) as board:
         seen = board.run(OPEN + "print(json.dumps(error_of(lambda: allocate(1, 'u1'))))")
     assert seen[1].startswith("Overlay is not downloaded")
     assert seen[2]["error"] == "BoardError"
@@ -315,8 +315,8 @@ print(json.dumps([device.now_s() - start >= 0.2, overlay.odma0.read(0), device.f
     assert seen == [True, 1, ["stuck-odma"]]
 
 
-def test_pynq_writes_nothing_into_the_shared_environment(board, board_python, bundle):
-    packages = next((board_python.parent.parent / "lib").glob("python3.*/site-packages"))
+def test_pynq_writes_nothing_into_the_shared_environment(board, image_python, bundle):
+    packages = next((image_python.parent.parent / "lib").glob("python3.*/site-packages"))
     folders = [packages / "pynq", packages / "pynqmetadata", packages / "pynqutils"]
 
     def listing():
@@ -355,8 +355,8 @@ def test_a_board_that_is_gone_is_named_with_the_way_to_start_it(board, tmp_path)
     assert "labd board up" in seen[2]["fix"]
 
 
-def test_the_same_script_runs_over_ssh(labd_home, board_python, bundle):
-    running = virtual_board.up("61", python=board_python)
+def test_the_same_script_runs_over_ssh(labd_home, image_python, bundle):
+    running = virtual_board.up("61", python=image_python)
 
     async def session():
         async with (
@@ -378,5 +378,6 @@ def test_the_same_script_runs_over_ssh(labd_home, board_python, bundle):
             )
 
     result = asyncio.run(session())
+    virtual_board.down("61")  # the next one has another Python
     assert result.exit_status == 0, result.stderr
     assert json.loads(result.stdout)["with both"] == 16

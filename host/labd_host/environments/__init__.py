@@ -65,6 +65,7 @@ ENVIRONMENTS = {
             without_dependencies=("finn-plus", "finn-plus-driver", "finn-dataset-loading"),
         ),
         Environment("board", ("3.11", "3.12"), "a virtual board's Python: the real pynq library"),
+        Environment("board30", ("3.10",), "a virtual board with the pynq library of image 3.0.1"),
         Environment(
             "peer",
             ("3.11", "3.12"),
@@ -209,7 +210,11 @@ def _make(wanted: Environment, target: Path, say: Callable[[str], None]) -> None
     log = target.with_name(target.name + ".log")
     if isinstance(wanted, Userland):
         packages, _ = _files(wanted)
-        userland.make(base, target, wanted.release, packages, lambda command: _run(command, log, wanted))
+
+        def run(command: list[str]) -> None:
+            _run(command, log, wanted, userland.STEP_TIMEOUT_S)
+
+        userland.make(base, target, wanted.release, packages, run)
     else:
         _make_virtual(base, target, log, wanted)
     (target / STAMP).write_text(digest(wanted))
@@ -228,7 +233,7 @@ def _make_virtual(base: Path, target: Path, log: Path, wanted: Environment) -> N
         _run([*install, "--no-deps", "-c", str(constraints), package], log, wanted)
 
 
-def _run(command: list[str], log: Path, wanted: Environment) -> None:
+def _run(command: list[str], log: Path, wanted: Environment, timeout_s: float = STEP_TIMEOUT_S) -> None:
     with log.open("ab") as handle:
         handle.write((" ".join(command) + "\n").encode())
         handle.flush()
@@ -238,7 +243,7 @@ def _run(command: list[str], log: Path, wanted: Environment) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=handle,
                 stderr=subprocess.STDOUT,
-                timeout=STEP_TIMEOUT_S,
+                timeout=timeout_s,
                 check=False,
             )
             code = result.returncode

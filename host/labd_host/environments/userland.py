@@ -22,7 +22,8 @@ LAUNCHER = Path(__file__).with_name("userland-python.sh")
 # Processes and mounts in here, debootstrap's /proc, too, end with whoever started them, however that ends.
 NAMESPACE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
 PROBE = "import sys, numpy, pytest, PIL; sys.exit(sys.maxsize >> 32 and 'a word has 64 bits there')"
-TIMEOUT_S = 20
+PROBE_TIMEOUT_S = 20
+STEP_TIMEOUT_S = 900  # 50 MB; debootstrap itself tries for hours where a network swallows what is sent
 
 
 def check() -> None:
@@ -39,7 +40,9 @@ def check() -> None:
     if os.geteuid() != 0:
         raise SetupError("a userland of 32 bits needs root, for chroot", fix="sudo make test-images")
     try:
-        allowed = subprocess.run([*NAMESPACE, "true"], capture_output=True, timeout=TIMEOUT_S, check=False)
+        allowed = subprocess.run(
+            [*NAMESPACE, "true"], capture_output=True, timeout=PROBE_TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SetupError(f"setpriv does not run: {error}", fix="apt-get install util-linux") from None
     if allowed.returncode:

@@ -219,6 +219,7 @@ def _processor(
     memories: Mapping[str, int],
 ) -> None:
     module = _module(modules, "zynq_ps", "processing_system7", "xilinx.com:ip:processing_system7:5.5")
+    module.set("IS_PL", "FALSE")  # by this alone pynq 3.0 knows the processor
     ElementTree.SubElement(module, "DOCUMENTS")
     settings: dict[str, object] = {}
     for index in PL_CLOCKS:

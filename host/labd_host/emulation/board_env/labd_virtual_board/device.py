@@ -129,6 +129,10 @@ class VirtualDevice(Device):  # type: ignore[misc]
         self._mapped: mmap.mmap | None = None
         self._mapped_by = 0
         self._base = 0
+        from pynq import ps
+
+        if hasattr(ps, "CPU_ARCH"):
+            ps.CPU_ARCH = self.arch  # pynq 3.0 asks this machine for its processor, 3.1 the device
 
     # -- what labd's driver asks beyond pynq's contract ---------------------------------------
 
