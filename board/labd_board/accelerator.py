@@ -7,6 +7,7 @@ import numpy as np
 
 from labd_board.device import Buffer, Device
 from labd_board.dma import DmaEngine
+from labd_board.framing import Framing
 from labd_board.lanes import Lane, allocate_fitting_lane, allocate_lane
 from labd_board.stuck import Waited, timeout_error
 from labd_board.weights import (
@@ -25,7 +26,6 @@ from labd_shared.errors import (
     UsageError,
     WrongTarget,
 )
-from labd_shared.packing import PackingPlan, pack_tensor, unpack_tensor
 from labd_shared.tensors import Tensor, count
 from labd_shared.timing import batch_cycles, cycles_s
 
@@ -122,11 +122,9 @@ class Accelerator(object):
         self._monotonic_s = monotonic_s
         self._say = say
         self._sources, self._sinks = self.manifest.inputs, self.manifest.outputs
-        self._pack_plans = [PackingPlan(each.datatype, each.folded[-1]) for each in self._sources]
-        self._unpack_plans = [PackingPlan(each.datatype, each.folded[-1]) for each in self._sinks]
+        self._framing = Framing(self.manifest)
         self._runtime_weights = runtime_weights(bundle)
         self._external_weights = external_weights(bundle)
-        self._staging = np.empty((0,) + self._sources[0].normal[1:], np.uint8)
         self._open: Optional[_Opened] = None
         self._running: Optional[_Run] = None
         self._stuck = False
@@ -234,7 +232,7 @@ class Accelerator(object):
                 fix="one array for each of: " + ", ".join(tensor.name for tensor in self._sources),
             )
         ready = [_in_normal_layout(images, tensor) for images, tensor in zip(inputs, self._sources)]
-        parts = [_nothing_of(self._sinks)]
+        parts = [self._framing.nothing()]
         for start in range(0, len(ready[0]), self.batch_size):
             parts.append(self._batch([images[start : start + self.batch_size] for images in ready])[0])
         return tuple(np.concatenate(outputs) for outputs in zip(*parts))
@@ -274,7 +272,9 @@ class Accelerator(object):
         for place, start in enumerate(range(first, frames, self.batch_size)):
             number = min(self.batch_size, frames - start)
             lane = lanes[place % len(lanes)]
-            pack_s = self._fill(lane, source, start, number)
+            began_s = self._monotonic_s()
+            self._framing.fill(lane, source, start, number)
+            pack_s = self._monotonic_s() - began_s
             waited = None if ahead is None else self._await(ahead[1])
             run = self._launch(lane, number, pack_s)
             if ahead is not None and waited is not None:
@@ -297,12 +297,7 @@ class Accelerator(object):
     @property
     def takes_raw_bytes(self) -> bool:
         """Whether a frame's packed bytes are its pixels, so that nothing has to be packed."""
-        source = self._sources[0]
-        return (
-            self.manifest.input_contract.kind == "raw-uint8"
-            and source.datatype.name == "UINT8"
-            and source.frame_bytes == count(source.normal)
-        )
+        return self._framing.takes_raw_bytes
 
     def expected_s(self, frames: int) -> float:
         """What the cycle model expects a run of *frames* to take at the achieved clock, s."""
@@ -391,31 +386,9 @@ class Accelerator(object):
         self._settle()
         began_s = self._monotonic_s()
         for place, images in enumerate(inputs):
-            self._pack(lane, place, images, raw)
+            self._framing.pack(lane, place, images, raw)
         run = self._launch(lane, len(inputs[0]), self._monotonic_s() - began_s)
         return self._take_out(run, self._await(run))
-
-    def _fill(self, lane: Lane, source: Any, start: int, frames: int) -> float:
-        """Read frames into the input buffer, packed; the seconds it took."""
-        began_s = self._monotonic_s()
-        if self.takes_raw_bytes:
-            source.read_into(start, lane.taken[0].array[:frames])
-        else:
-            if len(self._staging) < frames:
-                self._staging = np.empty(self._sources[0].batched(self._sources[0].normal, frames), np.uint8)
-            source.read_into(start, self._staging[:frames])
-            self._pack(lane, 0, self._staging[:frames])
-        return self._monotonic_s() - began_s
-
-    def _pack(self, lane: Lane, place: int, images: np.ndarray, raw: bool = False) -> None:
-        """Images by the input contract (or as they are), straight into the DMA buffer of input *place*."""
-        contract = self.manifest.input_contract
-        values = images
-        if contract.kind == "scaled" and not raw:
-            values = images * np.float32(contract.scale) + np.float32(contract.offset)
-        pack_tensor(
-            values, self._sources[place], lane.taken[place].array[: len(values)], self._pack_plans[place]
-        )
 
     def _settle(self) -> None:
         """Wait for a batch that nobody waited for: its stream was left."""
@@ -472,10 +445,7 @@ class Accelerator(object):
         for buffer in run.lane.given:
             buffer.invalidate()
         there_s = self._monotonic_s()
-        answers = tuple(
-            unpack_tensor(buffer.array[: run.frames], tensor, plan)
-            for buffer, tensor, plan in zip(run.lane.given, self._sinks, self._unpack_plans)
-        )
+        answers = self._framing.unpack(run.lane, run.frames)
         unpack_s = self._monotonic_s() - there_s
         run_s, wait_s = waited
         return answers, Times(run.pack_s, run.flush_s, run_s, wait_s, there_s - began_s, unpack_s)
@@ -512,10 +482,3 @@ def _in_normal_layout(images: np.ndarray, tensor: Tensor) -> np.ndarray:
     if images.ndim > 1 and count(images.shape[1:]) == count(tensor.normal):
         return images.reshape(tensor.batched(tensor.normal, len(images)))
     return images
-
-
-def _nothing_of(sinks: Sequence[Tensor]) -> Tuple[np.ndarray, ...]:
-    """The answers to no frames: for each output an empty array of its type."""
-    return tuple(
-        unpack_tensor(np.empty(tensor.batched(tensor.packed, 0), np.uint8), tensor) for tensor in sinks
-    )

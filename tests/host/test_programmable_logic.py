@@ -20,6 +20,7 @@ from labd_shared.errors import (
     WrongPart,
     WrongTarget,
 )
+from labd_shared.manifest import parse_manifest
 from labd_shared.registers import Control, Iodma
 from labd_shared.timing import GAP_CYCLES
 from support.emulated import (
@@ -431,6 +432,19 @@ def test_only_the_owner_frees_a_buffer(blank):
     assert blank.facts()["cma_free_bytes"] == CMA_BYTES - 4096
     blank.free_all(OWNER)
     assert blank.facts()["cma_free_bytes"] == CMA_BYTES
+
+
+@pytest.mark.parametrize("noun", ["inputs", "outputs"])
+def test_a_design_with_several_tensors_is_refused_before_it_runs(blank, tmp_path, noun):
+    folder = write_emulated_bundle(tmp_path / "bundle")
+    manifest = parse_manifest((folder / "manifest.json").read_text())
+    tensor = getattr(manifest, noun)[0]
+    both = (tensor, tensor._replace(name="other", dma=tensor.dma[:-1] + "1"))
+    (folder / "manifest.json").write_text(manifest._replace(**{noun: both}).to_json())
+    with pytest.raises(
+        ArtifactError, match=f"brightest has 2 {noun}, a virtual board computes networks with one"
+    ):
+        blank.configure(folder / "accel.bit")
 
 
 def test_fresh_memory_holds_no_zeros(blank):

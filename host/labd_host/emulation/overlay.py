@@ -151,8 +151,8 @@ def load_overlay(
     return Overlay(
         bitfile,
         hwh.blocks,
-        _only_input(manifest, hwh),
-        tuple(_with_block(tensor, hwh) for tensor in manifest.outputs),
+        _only(manifest.inputs, "inputs", manifest, hwh),
+        (_only(manifest.outputs, "outputs", manifest, hwh),),
         manifest.expected,
         model,
         _writable(manifest, hwh, model),
@@ -171,13 +171,14 @@ def _manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def _only_input(manifest: Manifest, hwh: Hwh) -> Tensor:
-    if len(manifest.inputs) != 1:
+def _only(tensors: Sequence[Tensor], noun: str, manifest: Manifest, hwh: Hwh) -> Tensor:
+    if len(tensors) != 1:
         raise ArtifactError(
-            f"{manifest.network} has {len(manifest.inputs)} inputs, a virtual board computes networks with one",
-            fix="run it on a real board",
+            f"{manifest.network} has {len(tensors)} {noun}, a virtual board computes networks with one: "
+            "the graphs that labd compiles are chains",
+            fix="run it on a real board; its driver takes any number",
         )
-    return _with_block(manifest.inputs[0], hwh)
+    return _with_block(tensors[0], hwh)
 
 
 def _with_block(tensor: Tensor, hwh: Hwh) -> Tensor:
