@@ -8,121 +8,33 @@ it, what it costs, what would come next.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
-from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
-from labd_host.experiments.model import (
-    Experiment,
-    LayerResult,
-    Measured,
-    Outcome,
-    Predicted,
-    Result,
-    Simulated,
+from labd_host.emulation.golden_layers import Mvau, SlidingWindow
+from labd_host.experiments.case import DMA, Case
+from labd_host.experiments.model import LayerResult, Measured, Outcome, Simulated
+from labd_host.experiments.wording import (
+    SAME,
+    alike,
+    capital,
+    counted,
+    difference,
+    fraction,
+    listed,
+    percent,
+    rate,
+    times,
 )
 from labd_host.explore.cycles import CONVERTER
 from labd_host.explore.design import Design
 from labd_host.explore.parts import part_of
 from labd_host.explore.programs import restart_cycles, words_of
-from labd_host.flow.folding import Folding
 from labd_shared.timing import GAP_CYCLES, requests
 
-DMA = "IODMA"
-SAME = 0.005  # rates and cells nearer than this are called equal
 NOTABLE = 0.02  # a prediction further off is explained
 LEAST_WAIT = 0.05  # of the time
 MOST_CHANGES = 4  # layers named one by one
 FROM_RESTART = 0.1  # of the interval
 BALANCED = 0.9  # of the interval: a stage that takes as much is no faster than the slowest to speak of
-
-
-@dataclass(frozen=True)
-class Case:
-    """An experiment that has a result, with what its layers are.
-
-    Attributes:
-        experiment: What was asked.
-        result: What came of it.
-        design: The network, in any folding.
-    """
-
-    experiment: Experiment
-    result: Result
-    design: Design
-
-    @property
-    def predicted(self) -> Predicted:
-        """What the models say."""
-        return self.result.predicted
-
-    @property
-    def simulated(self) -> Simulated | None:
-        """What the simulator showed, None where it showed nothing."""
-        found = self.result.simulated
-        return None if found is None or found.fault else found
-
-    @property
-    def name(self) -> str:
-        """In the study."""
-        return self.experiment.name
-
-    @property
-    def clock_mhz(self) -> float:
-        """Of the accelerator."""
-        return self.experiment.clock_mhz
-
-    @cached_property
-    def layers(self) -> dict[str, Layer]:
-        """Node -> layer, folded."""
-        folding = Folding(self.name, self.experiment.settings, {})
-        return {layer.name: layer for layer in self.design.folded(folding).layers}
-
-    @cached_property
-    def stages(self) -> list[LayerResult]:
-        """All nodes but the width converters that are no slower than the stages they stand between."""
-        longest = max(row.interval_cycles for row in self.result.layers if row.op != CONVERTER)
-        return [row for row in self.result.layers if row.op != CONVERTER or row.interval_cycles > longest]
-
-    @cached_property
-    def slowest(self) -> list[LayerResult]:
-        """The stages that take the longest, the first in the stream first."""
-        longest = max(row.interval_cycles for row in self.stages)
-        return [row for row in self.stages if row.interval_cycles == longest]
-
-    @cached_property
-    def others(self) -> list[LayerResult]:
-        """The other stages, the slowest first."""
-        rest = [row for row in self.stages if row not in self.slowest]
-        return sorted(rest, key=lambda row: -row.interval_cycles)
-
-    def row(self, name: str) -> LayerResult | None:
-        """The stage called *name*."""
-        return next((row for row in self.stages if row.name == name), None)
-
-    def called(self, row: LayerResult) -> str:
-        """A stage as the lab speaks of it."""
-        if row.op == DMA:
-            return f"the {'input' if row is self.stages[0] else 'output'} DMA ({row.name})"
-        if row.op == CONVERTER:
-            return f"the width converter ({row.name})"
-        return f"{self._kind(self.layers[row.name])} ({row.name})"
-
-    def _kind(self, layer: Layer) -> str:
-        matrices = [each.name for each in self.layers.values() if isinstance(each, Mvau)]
-        if isinstance(layer, Mvau):
-            return f"layer {matrices.index(layer.name) + 1}"
-        names = list(self.layers)
-        behind = [name for name in names[names.index(layer.name) :] if name in matrices]
-        place = f" in front of layer {matrices.index(behind[0]) + 1}" if behind else ""
-        if isinstance(layer, SlidingWindow):
-            return f"the sliding window{place}"
-        if isinstance(layer, MaxPool):
-            return f"the pool{place}"
-        if isinstance(layer, Padding):
-            return f"the padding{place}"
-        return "the choice of the class" if isinstance(layer, LabelSelect) else f"the thresholding{place}"
 
 
 def explain(outcome: Outcome, baseline: Outcome | None, design: Design) -> list[str]:
@@ -163,7 +75,7 @@ def _changes(case: Case, base: Case) -> str:
     words = [f"{case.called(row)} {_change(case, base, row)}" for row in case.stages if row in shown]
     rest = len(changed) - len(shown)
     more = (
-        f" {_count(rest, 'other stage')} {'is' if rest == 1 else 'are'} folded otherwise, too."
+        f" {counted(rest, 'other stage')} {'is' if rest == 1 else 'are'} folded otherwise, too."
         if rest
         else ""
     )
@@ -201,21 +113,21 @@ def _change(case: Case, base: Case, row: LayerResult) -> str:
 
 def _limit(case: Case, base: Case | None) -> str:
     first, *equal = case.slowest
-    what = f"{_capital(case.called(first))} {_why(case, first)}"
+    what = f"{capital(case.called(first))} {_why(case, first)}"
     before = base.row(first.name) if base else None
     if base and before and before.interval_cycles < first.interval_cycles:
-        what += f", {_times(first.interval_cycles, before.interval_cycles)} {base.name}'s {before.interval_cycles:,}"
+        what += f", {times(first.interval_cycles, before.interval_cycles)} {base.name}'s {before.interval_cycles:,}"
     elif base and before and before.interval_cycles > first.interval_cycles:
         what += f", where {base.name} takes {before.interval_cycles:,}"
     what += "."
     restart = restart_cycles(case.layers[first.name]) if first.name in case.layers else 0
     if restart > FROM_RESTART * first.interval_cycles:
-        share = _share(restart / first.interval_cycles)
-        what += f" The restart is {share} of that, and no PE or SIMD makes it shorter."
+        part = percent(restart / first.interval_cycles)
+        what += f" The restart is {part} of that, and no PE or SIMD makes it shorter."
     if equal:
-        names = _list([case.called(row) for row in equal])
+        names = listed([case.called(row) for row in equal])
         what += (
-            f" {_capital(names)} {'takes' if len(equal) == 1 else 'take'} as many, so speeding up one of "
+            f" {capital(names)} {'takes' if len(equal) == 1 else 'take'} as many, so speeding up one of "
             f"them alone would change nothing."
         )
     return what
@@ -266,7 +178,7 @@ def _converts(case: Case, row: LayerResult, interval: str) -> str:
     values = math.lcm(taken, given)
     return (
         f"makes words of {given} values for {behind} out of words of {taken} from {before}: for {values:,} values "
-        f"{_count(values // taken, 'word')} in and {values // given:,} out, of which it does no more than one of "
+        f"{counted(values // taken, 'word')} in and {values // given:,} out, of which it does no more than one of "
         f"each in the same cycle, {interval}"
     )
 
@@ -278,16 +190,16 @@ def _waiting(case: Case) -> str:
     at = case.stages.index(case.slowest[0])
     waits = []
     if at > 0 and (before := case.stages[at - 1]).blocked >= LEAST_WAIT:
-        waits.append(f"{before.name} in front of it is blocked for {_share(before.blocked)} of the time")
+        waits.append(f"{before.name} in front of it is blocked for {percent(before.blocked)} of the time")
     if at + 1 < len(case.stages) and (behind := case.stages[at + 1]).starved >= LEAST_WAIT:
         of = "it" if waits else "the time"
-        waits.append(f"{behind.name} behind it starves for {_share(behind.starved)} of {of}")
+        waits.append(f"{behind.name} behind it starves for {percent(behind.starved)} of {of}")
     if not waits:
         return ""
-    frames = _count(case.experiment.frames, "frame")
+    frames = counted(case.experiment.frames, "frame")
     return (
         f"A pipeline is as fast as its slowest stage, and the others wait: in the simulation of {frames} "
-        f"{_list(waits)}."
+        f"{listed(waits)}."
     )
 
 
@@ -302,18 +214,18 @@ def _rate(case: Case, base: Case | None) -> str:
     )
     if base:
         before = base.predicted.frames_per_s
-        if _equal(predicted.frames_per_s, before):
+        if alike(predicted.frames_per_s, before):
             words += f", as predicted of {base.name}"
         elif predicted.frames_per_s > before:
-            words += f", {_times(predicted.frames_per_s, before)} {base.name}'s {rate(before)}"
+            words += f", {times(predicted.frames_per_s, before)} {base.name}'s {rate(before)}"
         else:
-            words += f", {_fraction(predicted.frames_per_s, before)} {base.name}'s {rate(before)}"
+            words += f", {fraction(predicted.frames_per_s, before)} {base.name}'s {rate(before)}"
     return words + "."
 
 
 def _effect(case: Case, base: Case | None) -> str:
     """Why a change of the folding changes no rate."""
-    if base is None or not _equal(case.predicted.frames_per_s, base.predicted.frames_per_s):
+    if base is None or not alike(case.predicted.frames_per_s, base.predicted.frames_per_s):
         return ""
     changed = {row.name for row in case.stages if _folds(case, row.name) != _folds(base, row.name)}
     if not changed or changed & {row.name for row in case.slowest}:
@@ -337,7 +249,7 @@ def _simulation(case: Case) -> str:
     off = found.interval_cycles / predicted - 1
     if abs(off) <= NOTABLE:
         return said + "."
-    said += f", {_share(abs(off))} {'more' if off > 0 else 'fewer'} than predicted"
+    said += f", {percent(abs(off))} {'more' if off > 0 else 'fewer'} than predicted"
     return f"{said}. {_why_slower(case, found) if off > 0 else _why_faster(case)}"
 
 
@@ -345,7 +257,7 @@ def _why_faster(case: Case) -> str:
     first = case.slowest[0]
     if isinstance(case.layers.get(first.name), SlidingWindow):
         return "FINN's formula adds the filling of a sliding window to its output, and the window does both at once."
-    frames = _count(case.experiment.frames, "frame")
+    frames = counted(case.experiment.frames, "frame")
     return f"Until the FIFOs are full frames come faster, and {frames} are too few to fill them."
 
 
@@ -361,8 +273,8 @@ def _why_slower(case: Case, found: Simulated) -> str:
     if max(free, 0) > predicted * (1 + NOTABLE) or not reasons:
         busiest = max(case.stages, key=lambda row: row.working)
         reasons.append(
-            f"No stage works all the time, {busiest.name} most, {_share(busiest.working)}: words come in bursts, "
-            f"or {_count(case.experiment.frames, 'frame')} are too few to show the steady state."
+            f"No stage works all the time, {busiest.name} most, {percent(busiest.working)}: words come in bursts, "
+            f"or {counted(case.experiment.frames, 'frame')} are too few to show the steady state."
         )
     return " ".join(reasons)
 
@@ -371,18 +283,18 @@ def _measurement(case: Case) -> str:
     found = case.result.measured
     if found is None:
         return ""
-    said = f"{_capital(found.where)} measured {rate(found.frames_per_s)} frames/s in batches of {found.batchsize:,}"
+    said = f"{capital(found.where)} measured {rate(found.frames_per_s)} frames/s in batches of {found.batchsize:,}"
     off = found.frames_per_s / case.predicted.frames_per_s - 1
     if abs(off) <= NOTABLE:
         return f"{said}."
-    said += f", {_share(abs(off))} {'more' if off > 0 else 'fewer'} than predicted"
+    said += f", {percent(abs(off))} {'more' if off > 0 else 'fewer'} than predicted"
     reasons = list(_why_measured_otherwise(case, found))
     return f"{said}{': ' if reasons else ', and nothing here explains it'}{'; '.join(reasons)}."
 
 
 def _why_measured_otherwise(case: Case, found: Measured) -> list[str]:
     reasons = []
-    if not _equal(found.clock_mhz, case.clock_mhz):
+    if not alike(found.clock_mhz, case.clock_mhz):
         reasons.append(f"its clock was {found.clock_mhz:g} MHz and not {case.clock_mhz:g} MHz")
     interval = float(case.predicted.interval_cycles)
     if case.slowest[0].op == DMA:
@@ -423,17 +335,17 @@ def _verdict(case: Case, base: Case) -> str:
     if case.simulated and base.simulated:
         speed, source = case.simulated.frames_per_s / base.simulated.frames_per_s, " in the simulation"
     lut = case.predicted.expected.lut / base.predicted.expected.lut
-    cells = "as many LUT" if _equal(lut, 1) else f"{_percent(lut)} {'more' if lut > 1 else 'fewer'} LUT"
-    if _equal(speed, 1):
-        return "Neither the rate nor the LUTs change." if _equal(lut, 1) else f"The same rate for {cells}."
+    cells = "as many LUT" if alike(lut, 1) else f"{difference(lut)} {'more' if lut > 1 else 'fewer'} LUT"
+    if alike(speed, 1):
+        return "Neither the rate nor the LUTs change." if alike(lut, 1) else f"The same rate for {cells}."
     if speed > 1:
         with_ = "with" if lut <= 1 + SAME else "for"
-        return f"{_capital(_times(speed, 1))} the frames{source} {with_} {cells}."
+        return f"{capital(times(speed, 1))} the frames{source} {with_} {cells}."
     if lut >= 1 - SAME:
-        return f"{_capital(_fraction(speed, 1))} the frames{source}, and that with {cells}."
+        return f"{capital(fraction(speed, 1))} the frames{source}, and that with {cells}."
     only = " only" if lut > speed else ""
     return (
-        f"The rate falls to {_fraction(speed, 1)} {base.name}'s{source}, the LUTs by {_percent(lut)}{only}."
+        f"The rate falls to {fraction(speed, 1)} {base.name}'s{source}, the LUTs by {difference(lut)}{only}."
     )
 
 
@@ -449,7 +361,7 @@ def _where_cells_went(case: Case, base: Case) -> str:
     row, before = max(changes, key=lambda pair: abs(pair[0].expected.lut - pair[1].expected.lut))
     rest = case.predicted.expected.lut - sum(each.expected.lut for each in case.stages)
     return (
-        f" {_capital(case.called(row))} goes from {before.expected.lut:,.0f} to {row.expected.lut:,.0f} LUT; "
+        f" {capital(case.called(row))} goes from {before.expected.lut:,.0f} to {row.expected.lut:,.0f} LUT; "
         f"{rest:,.0f} of this design's are shell, DMAs, FIFOs and width converters."
     )
 
@@ -465,13 +377,13 @@ def _fit(case: Case) -> str:
         elif many > float(getattr(part.recommended, cell)):
             above.append(f"{many:,.0f} {name} of {float(getattr(part.recommended, cell)):,.0f}")
     if over:
-        return f"That does not fit the {part.name}: {_list(over)}."
+        return f"That does not fit the {part.name}: {listed(over)}."
     if above:
         return (
             f"It fits the {part.name}, but takes more than AMD recommends where timing is to close: "
-            f"{_list(above)}."
+            f"{listed(above)}."
         )
-    return f"It fits the {part.name}, {_share(needs.lut / part.holds.lut)} of its LUT."
+    return f"It fits the {part.name}, {percent(needs.lut / part.holds.lut)} of its LUT."
 
 
 def _built(case: Case) -> str:
@@ -505,25 +417,25 @@ def _next(case: Case) -> str:
     steps: dict[str, list[str]] = {}
     for row in case.slowest:
         steps.setdefault(_more(case, row), []).append(row.name)
-    asked = _list([how.format(_list(names)) for how, names in steps.items()])
+    asked = listed([how.format(listed(names)) for how, names in steps.items()])
     words = (
         f"The next step is to {asked}. The next slowest stage, {case.called(following)}, "
         f"takes {following.interval_cycles:,} cycles: until then the rate can rise to "
         f"{rate(case.clock_mhz * 1e6 / following.interval_cycles)} frames/s, "
-        f"{_times(interval, following.interval_cycles)} this one."
+        f"{times(interval, following.interval_cycles)} this one."
     )
     near = [row for row in case.stages if row.interval_cycles >= BALANCED * interval]
     if len(near) > len(case.slowest):
         words += (
-            f" {len(near)} of {len(case.stages)} stages take {_share(BALANCED)} of the slowest's cycles or more: to be "
-            f"much faster, all of them need more."
+            f" {len(near)} of {len(case.stages)} stages take {percent(BALANCED)} of the slowest's cycles or more: to "
+            f"be much faster, all of them need more."
         )
     dma = case.predicted.dma_interval_cycles
     if following.op == DMA:
         return f"{words} Beyond that no folding helps."
     return (
         f"{words} The DMA ends it at {dma:,} cycles, {rate(case.clock_mhz * 1e6 / dma)} frames/s, "
-        f"{_times(interval, dma)} this rate."
+        f"{times(interval, dma)} this rate."
     )
 
 
@@ -534,45 +446,3 @@ def _more(case: Case, row: LayerResult) -> str:
     layer = case.layers[row.name]
     folded = [key for key, has in (("PE", hasattr(layer, "pe")), ("SIMD", hasattr(layer, "simd"))) if has]
     return f"give {{}} more {' or '.join(folded)}"
-
-
-# --- words
-
-
-def rate(frames_per_s: float) -> str:
-    """Frames a second as the table has them."""
-    return f"{frames_per_s:,.0f}" if frames_per_s >= 100 else f"{frames_per_s:.3g}"
-
-
-def _equal(one: float, other: float) -> bool:
-    return abs(one - other) <= SAME * abs(other)
-
-
-def _times(more: float, fewer: float) -> str:
-    quotient = more / fewer
-    return f"{quotient:,.0f} times" if quotient >= 10 else f"{quotient:.3g} times"
-
-
-def _fraction(fewer: float, more: float) -> str:
-    quotient = more / fewer
-    return f"1/{quotient:,.0f} of" if quotient >= 10 else f"{_share(fewer / more)} of"
-
-
-def _percent(quotient: float) -> str:
-    return _share(abs(quotient - 1))
-
-
-def _share(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]

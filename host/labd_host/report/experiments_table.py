@@ -17,8 +17,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from labd_host.experiments.explain import rate
 from labd_host.experiments.model import Accuracy, Measured, Outcome, Result, Simulated, Study
+from labd_host.experiments.wording import rate
 from labd_host.explore.parts import part_of
 from labd_host.explore.resources import Resources
 from labd_host.report.markup import clean, columns, element

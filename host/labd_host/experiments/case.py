@@ -1,0 +1,101 @@
+"""An experiment that has a result, together with what its layers are: what its explanation is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
+from labd_host.experiments.model import Experiment, LayerResult, Predicted, Result, Simulated
+from labd_host.explore.cycles import CONVERTER
+from labd_host.explore.design import Design
+from labd_host.flow.folding import Folding
+
+DMA = "IODMA"
+
+
+@dataclass(frozen=True)
+class Case:
+    """An experiment that has a result, with what its layers are.
+
+    Attributes:
+        experiment: What was asked.
+        result: What came of it.
+        design: The network, in any folding.
+    """
+
+    experiment: Experiment
+    result: Result
+    design: Design
+
+    @property
+    def predicted(self) -> Predicted:
+        """What the models say."""
+        return self.result.predicted
+
+    @property
+    def simulated(self) -> Simulated | None:
+        """What the simulator showed, None where it showed nothing."""
+        found = self.result.simulated
+        return None if found is None or found.fault else found
+
+    @property
+    def name(self) -> str:
+        """In the study."""
+        return self.experiment.name
+
+    @property
+    def clock_mhz(self) -> float:
+        """Of the accelerator."""
+        return self.experiment.clock_mhz
+
+    @cached_property
+    def layers(self) -> dict[str, Layer]:
+        """Node -> layer, folded."""
+        folding = Folding(self.name, self.experiment.settings, {})
+        return {layer.name: layer for layer in self.design.folded(folding).layers}
+
+    @cached_property
+    def stages(self) -> list[LayerResult]:
+        """All nodes but the width converters that are no slower than the stages they stand between."""
+        longest = max(row.interval_cycles for row in self.result.layers if row.op != CONVERTER)
+        return [row for row in self.result.layers if row.op != CONVERTER or row.interval_cycles > longest]
+
+    @cached_property
+    def slowest(self) -> list[LayerResult]:
+        """The stages that take the longest, the first in the stream first."""
+        longest = max(row.interval_cycles for row in self.stages)
+        return [row for row in self.stages if row.interval_cycles == longest]
+
+    @cached_property
+    def others(self) -> list[LayerResult]:
+        """The other stages, the slowest first."""
+        rest = [row for row in self.stages if row not in self.slowest]
+        return sorted(rest, key=lambda row: -row.interval_cycles)
+
+    def row(self, name: str) -> LayerResult | None:
+        """The stage called *name*."""
+        return next((row for row in self.stages if row.name == name), None)
+
+    def called(self, row: LayerResult) -> str:
+        """A stage as the lab speaks of it."""
+        if row.op == DMA:
+            return f"the {'input' if row is self.stages[0] else 'output'} DMA ({row.name})"
+        if row.op == CONVERTER:
+            return f"the width converter ({row.name})"
+        return f"{self._kind(self.layers[row.name])} ({row.name})"
+
+    def _kind(self, layer: Layer) -> str:
+        matrices = [each.name for each in self.layers.values() if isinstance(each, Mvau)]
+        if isinstance(layer, Mvau):
+            return f"layer {matrices.index(layer.name) + 1}"
+        names = list(self.layers)
+        behind = [name for name in names[names.index(layer.name) :] if name in matrices]
+        place = f" in front of layer {matrices.index(behind[0]) + 1}" if behind else ""
+        if isinstance(layer, SlidingWindow):
+            return f"the sliding window{place}"
+        if isinstance(layer, MaxPool):
+            return f"the pool{place}"
+        if isinstance(layer, Padding):
+            return f"the padding{place}"
+        return "the choice of the class" if isinstance(layer, LabelSelect) else f"the thresholding{place}"
