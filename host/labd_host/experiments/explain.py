@@ -402,18 +402,10 @@ def _built(case: Case) -> str:
 
 
 def _next(case: Case) -> str:
-    first, interval = case.slowest[0], case.predicted.interval_cycles
-    if not case.others:
-        return ""
-    following = case.others[0]
-    if first.op == DMA:
-        words = "No folding makes this faster: only fewer bits a frame or a higher clock would."
-        if len(case.slowest) > 1:
-            return words
-        return (
-            f"{words} The slowest layer, {following.name}, needs {following.interval_cycles:,} of the "
-            f"{interval:,} cycles: with less PE and SIMD every layer could take them all, at the same rate."
-        )
+    if any(row.op == DMA for row in case.slowest):
+        return _behind_the_dma(case)
+    interval = case.predicted.interval_cycles
+    following = case.others[0]  # the DMAs at least
     steps: dict[str, list[str]] = {}
     for row in case.slowest:
         steps.setdefault(_more(case, row), []).append(row.name)
@@ -436,6 +428,18 @@ def _next(case: Case) -> str:
     return (
         f"{words} The DMA ends it at {dma:,} cycles, {rate(case.clock_mhz * 1e6 / dma)} frames/s, "
         f"{times(interval, dma)} this rate."
+    )
+
+
+def _behind_the_dma(case: Case) -> str:
+    words = "No folding makes this faster: only fewer bits a frame or a higher clock would."
+    if any(row.op != DMA for row in case.slowest):
+        return words
+    layer = next(row for row in case.others if row.op != DMA)
+    return (
+        f"{words} The slowest layer, {layer.name}, needs {layer.interval_cycles:,} of the "
+        f"{case.predicted.interval_cycles:,} cycles: with less PE and SIMD every layer could take them all, at "
+        f"the same rate."
     )
 
 

@@ -75,6 +75,16 @@ def test_where_the_dma_is_the_limit_no_folding_is_blamed(lab):
     assert "The slowest layer, MVAU_hls_0, needs 70 of the 98 cycles" in said
 
 
+def test_a_layer_as_slow_as_the_output_dma_makes_no_odds(lab):
+    rows = tuple(
+        replace(row, interval_cycles=98) if row.name in ("odma0", "MVAU_hls_0") else row
+        for row in lab[TFC].result.layers
+    )
+    said = words(replace(lab[TFC], result=replace(lab[TFC].result, layers=rows)), None)
+    assert "Layer 1 (MVAU_hls_0) and the output DMA (odma0) take as many" in said
+    assert said.endswith("only fewer bits a frame or a higher clock would.")
+
+
 def test_two_layers_equally_slow_are_both_named(lab):
     said = words(lab[CNV], lab[CNV])
     assert "Layer 7 (MVAU_hls_6) has PE 1 and SIMD 4" in said
@@ -115,7 +125,9 @@ def test_the_restart_is_named_where_it_weighs():
         "MVAU_hls_2": {"PE": 32, "SIMD": 64},
     }
     asked = made("wide", TFC, folding, simulated=False)
-    rows = tuple(row for row in asked.result.layers if row.op != "IODMA")
+    rows = tuple(
+        replace(row, interval_cycles=1) if row.op == "IODMA" else row for row in asked.result.layers
+    )  # as if no DMA were in the way
     predicted = replace(asked.result.predicted, interval_cycles=14, slowest=("MVAU_hls_0",))
     said = words(replace(asked, result=replace(asked.result, layers=rows, predicted=predicted)), None)
     assert "8 cycles and 6 more to start again, 14 a frame" in said
