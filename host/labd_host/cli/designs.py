@@ -13,16 +13,6 @@ if TYPE_CHECKING:
 WHAT = "NETWORK|MY.toml|BUNDLE|DIR|FOLDED.onnx"
 
 
-SHORT = {"StreamingDataWidthConverter_rtl_": "width converter ", "ConvolutionInputGenerator_rtl_": "window "}
-
-
-def shown_name(name: str) -> str:
-    """A node's name for a table of 80 columns, of which FINN's own would take half."""
-    for long, short in SHORT.items():
-        name = name.replace(long, short)
-    return name
-
-
 def named_design(what: str, folding: str | None) -> Design:
     """The design that *what* names, folded as *folding* says or as it is.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labd_host.cli.clock import clock_option
-from labd_host.cli.designs import WHAT, named_design, shown_name
+from labd_host.cli.designs import WHAT, named_design
+from labd_host.report.node_names import shown_name
 
 if TYPE_CHECKING:
     from rich.table import Table

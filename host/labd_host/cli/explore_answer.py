@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from labd_host.cli.designs import shown_name
 from labd_host.explore.behaviour import Behaviour, behaviour
 from labd_host.explore.calibration import Calibration
 from labd_host.explore.comparison import (
@@ -31,6 +30,7 @@ from labd_host.explore.parts import Part
 from labd_host.explore.resources import Resources
 from labd_host.flow.folding import Folding, load_folding
 from labd_host.flow.presets import PRESETS
+from labd_host.report.node_names import shown_name
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,7 +19,7 @@ from labd_host.explore.resources import Resources, finn_estimate
 from labd_host.explore.simulator import BLOCKED, STARVED, WORKING, Deadlock, Simulation, simulate
 from labd_host.flow.folding import Folding
 from labd_shared.errors import ArtifactError, UsageError
-from labd_shared.timing import dma_cycles
+from labd_shared.timing import dma_cycles, frames_per_s
 
 NAMED = 3  # the bottleneck and the next two
 
@@ -116,7 +116,7 @@ def _simulated(
     return run, Simulated(
         latency_cycles=run.latency_cycles,
         interval_cycles=interval,
-        frames_per_s=experiment.clock_mhz * 1e6 / interval,
+        frames_per_s=frames_per_s(experiment.clock_mhz, interval),
         bottleneck=run.bottleneck.name,
         free_interval_cycles=free.interval_cycles,
     )

@@ -28,7 +28,7 @@ from labd_host.explore.cycles import CONVERTER
 from labd_host.explore.design import Design
 from labd_host.explore.parts import part_of
 from labd_host.explore.programs import restart_cycles, words_of
-from labd_shared.timing import GAP_CYCLES, requests
+from labd_shared.timing import GAP_CYCLES, frames_per_s, requests
 
 NOTABLE = 0.02  # a prediction further off is explained
 LEAST_WAIT = 0.05  # of the time
@@ -413,7 +413,7 @@ def _next(case: Case) -> str:
     words = (
         f"The next step is to {asked}. The next slowest stage, {case.called(following)}, "
         f"takes {following.interval_cycles:,} cycles: until then the rate can rise to "
-        f"{rate(case.clock_mhz * 1e6 / following.interval_cycles)} frames/s, "
+        f"{rate(frames_per_s(case.clock_mhz, following.interval_cycles))} frames/s, "
         f"{times(interval, following.interval_cycles)} this one."
     )
     near = [row for row in case.stages if row.interval_cycles >= BALANCED * interval]
@@ -426,7 +426,7 @@ def _next(case: Case) -> str:
     if following.op == DMA:
         return f"{words} Beyond that no folding helps."
     return (
-        f"{words} The DMA ends it at {dma:,} cycles, {rate(case.clock_mhz * 1e6 / dma)} frames/s, "
+        f"{words} The DMA ends it at {dma:,} cycles, {rate(frames_per_s(case.clock_mhz, dma))} frames/s, "
         f"{times(interval, dma)} this rate."
     )
 

@@ -17,6 +17,7 @@ from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau,
 from labd_host.explore.programs import gear_cycles, restart_cycles, words_of
 from labd_shared.tensors import Tensor
 from labd_shared.timing import dma_cycles as dma_cycles
+from labd_shared.timing import frames_per_s as frames_per_s
 
 CONVERTER = "StreamingDataWidthConverter"
 
@@ -73,11 +74,6 @@ class Estimate:
     def frames_per_s(self, clock_mhz: float) -> float:
         """The rate at *clock_mhz* once the pipeline is full."""
         return frames_per_s(clock_mhz, self.cycles_per_frame)
-
-
-def frames_per_s(clock_mhz: float, cycles: float) -> float:
-    """The rate of something that takes *cycles* for a frame."""
-    return clock_mhz * 1e6 / cycles
 
 
 def layer_cycles(layer: Layer) -> int:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from labd_host.experiments.bounds import Bounds
 from labd_host.experiments.model import Outcome, Result
 from labd_host.explore.cycles import CONVERTER
-from labd_host.report.experiments_table import short_name
 from labd_host.report.markup import shorten
+from labd_host.report.node_names import shown_name
+from labd_shared.timing import frames_per_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +95,7 @@ def speed_over_luts(network: str, outcomes: Sequence[Outcome], limits: Bounds) -
     shown = points(outcomes)
     part = limits.part
     clocks = sorted({each.experiment.clock_mhz for each in outcomes})
-    frontiers = {clock: [clock * 1e6 / cycles for cycles in limits.cycles] for clock in clocks}
+    frontiers = {clock: [frames_per_s(clock, cycles) for cycles in limits.cycles] for clock in clocks}
     with _figure(WIDTH_INCHES, 4.4) as (figure, done):
         axes = figure.subplots()
         axes.set_xscale("log")
@@ -368,7 +369,7 @@ class _Done:
 
 def _plain(name: str) -> str:
     """A name as matplotlib draws it as it is: a dollar sign begins a formula."""
-    return shorten(short_name(name), NAME_LETTERS).replace("$", r"\$")
+    return shorten(shown_name(name), NAME_LETTERS).replace("$", r"\$")
 
 
 def _plain_numbers(*axes: Axis) -> None:

@@ -22,6 +22,7 @@ from labd_host.experiments.wording import rate
 from labd_host.explore.parts import part_of
 from labd_host.explore.resources import Resources
 from labd_host.report.markup import clean, columns, element
+from labd_host.report.node_names import shown_name
 
 Cell = float | str | None
 Reader = Callable[[Outcome], Cell]
@@ -69,12 +70,6 @@ def by_network(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     for outcome in outcomes:
         groups.setdefault(outcome.experiment.network, []).append(outcome)
     return groups
-
-
-def short_name(name: str) -> str:
-    """A node's name for a narrow column: FINN's names of windows and converters fill a line."""
-    short = name.replace("ConvolutionInputGenerator_rtl_", "window ")
-    return short.replace("StreamingDataWidthConverter_rtl_", "width converter ")
 
 
 def _of(read: Callable[[Result], Cell]) -> Reader:
@@ -211,7 +206,7 @@ def shown(column: Column, value: Cell) -> str:
     if value is None:
         return "-"
     if isinstance(value, str):
-        return clean(short_name(value) if column.key == "bottleneck" else value)
+        return clean(shown_name(value) if column.key == "bottleneck" else value)
     if column.key == "clock_mhz":
         return f"{value:g}"
     if column.key.endswith("frames_per_s"):
