@@ -238,3 +238,34 @@ def test_a_damaged_calibration_says_how_to_be_rid_of_it(mine):
     with pytest.raises(ArtifactError, match="is no calibration") as caught:
         calibration.load()
     assert caught.value.fix == "labd calibrate --reset"
+
+
+def window(pixels, channels, simd, kernel, bits=1, *, whole=False, pool=False):
+    first = next(
+        layer for layer in design_of(NETWORKS["cnv-w1a1"]).layers if layer.op == "ConvolutionInputGenerator"
+    )
+    datatype = "BINARY" if bits == 1 else f"INT{bits}"
+    return replace(
+        first, channels=channels, height=pixels, width=pixels, kernel_h=kernel, kernel_w=kernel,
+        stride_h=kernel if pool else 1, stride_w=kernel if pool else 1, depthwise=pool, parallel=whole,
+        simd=simd, input=datatype, output=datatype,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layer", "style", "lut", "ff"),
+    [
+        (window(12, 12, 12, 2, 3, pool=True), "distributed", 136, 94),
+        (window(6, 24, 12, 2, 3, pool=True), "distributed", 125, 90),
+        (window(5, 24, 24, 3, 3), "distributed", 134, 121),
+        (window(28, 64, 8, 2, pool=True), "block", 157 * 1.06, 88),  # yosys, as all below
+        (window(14, 64, 8, 3), "block", 135 * 1.06, 87),
+        (window(30, 64, 64, 3, whole=True), "block", 74 * 1.06, 638),
+        (window(30, 64, 64, 3, whole=True), "distributed", (78 + 88) * 1.06, 766),
+        (window(30, 64, 32, 3), "distributed", (149 + 88) * 1.06, 114),
+    ],
+)
+def test_windows_take_what_vivado_and_yosys_made_of_finn_s_rtl(layer, style, lut, ff):
+    found = SHIPPED.cost(layer_unit(layer, {"ram_style": style}))
+    assert found.lut == pytest.approx(lut, rel=0.16)
+    assert found.ff == pytest.approx(ff, rel=0.16)

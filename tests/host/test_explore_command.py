@@ -94,6 +94,9 @@ def test_every_answer_is_simulated_and_the_fifos_are_counted(capsys):
     found = simulate(assemble(design).with_named_depths(depths))
     assert record["simulated_latency_cycles"] == found.latency_cycles
     assert record["calibrated_of_deep_fifos"]["lut"] > 0
+    free = record["simulated_interval_cycles_without_full_fifos"]
+    assert free == record["interval_cycles"], "what the cycle model says, where no FIFO fills"
+    assert free <= record["simulated_interval_cycles"]
     known = calibration.read(calibration.SHIPPED)
     shallow, _ = calibrated_total(design, known)
     deeper = record["calibrated"]["lut"] - shallow.lut

@@ -89,6 +89,7 @@ class Answer:
             "sum_of_layers_cycles": self.expected.latency_cycles,
             "simulated_latency_cycles": self.ran.latency_cycles,
             "simulated_interval_cycles": self.ran.interval_cycles,
+            "simulated_interval_cycles_without_full_fifos": self.ran.free_interval_cycles,
             "bottleneck": self.expected.bottleneck,
             "finn": asdict(self.finn),
             "calibrated": asdict(self.calibrated),
@@ -217,9 +218,9 @@ def show(console: Console, answer: Answer, part: Part, clock_mhz: float) -> None
 
 
 def _slowed(answer: Answer) -> str:
-    if answer.ran.interval_cycles <= answer.expected.cycles_per_frame:
+    if answer.ran.interval_cycles <= answer.ran.free_interval_cycles:
         return ""
-    return f" (deeper ones would allow {answer.expected.cycles_per_frame:,}: labd simulate --size-fifos)"
+    return f" (deeper ones would allow {answer.ran.free_interval_cycles:,.10g}: labd simulate --size-fifos)"
 
 
 def table(*columns: str) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labd_host.explore.design import Design
-from labd_host.explore.fifos import depths_of_finn
+from labd_host.explore.fifos import depths_of_finn, unbounded
 from labd_host.explore.machine import FIFO, assemble
 from labd_host.explore.simulator import simulate
 
@@ -20,11 +20,13 @@ class Behaviour:
     Attributes:
         latency_cycles: From the first word in to the last word of the first frame out.
         interval_cycles: Between two frames once the pipeline is full.
+        free_interval_cycles: The same where no FIFO ever fills.
         depths: Place of a FIFO in the stream, from 0 on -> its depth in words, by FINN's rule.
     """
 
     latency_cycles: int
     interval_cycles: float
+    free_interval_cycles: float
     depths: Mapping[int, int]
 
 
@@ -39,6 +41,8 @@ def behaviour(design: Design, *, dma: bool = True) -> Behaviour:
         UsageError: it takes minutes.
     """
     depths = depths_of_finn(design)
-    found = simulate(assemble(design, dma=dma).with_named_depths(depths), FRAMES)
+    machine = assemble(design, dma=dma)
+    found = simulate(machine.with_named_depths(depths), FRAMES)
+    free = unbounded(machine, FRAMES)
     places = {int(name.removeprefix(f"{FIFO}_")): depth for name, depth in depths.items()}
-    return Behaviour(found.latency_cycles, found.interval_cycles, places)
+    return Behaviour(found.latency_cycles, found.interval_cycles, free.interval_cycles, places)

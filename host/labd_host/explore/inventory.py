@@ -26,6 +26,8 @@ from labd_host.explore.resources import (
     Settings,
     bram18_of,
     finn_estimate,
+    leaves_whole,
+    line_words,
     threshold_bits,
     weight_bits,
     weight_words,
@@ -145,9 +147,7 @@ def layer_unit(layer: Layer, settings: Settings) -> Unit:
     if isinstance(layer, Mvau):
         return _mvau(layer, settings, finn, exact)
     if isinstance(layer, SlidingWindow):
-        width, words = window_bits(layer), window_words(layer)
-        lut = 0 if exact.bram18 or exact.uram else memory_luts(width, words)
-        return Unit(layer.name, "window", {"one": 1, "bits": width}, exact + Resources(lut=lut), finn)
+        return _window(layer, finn, exact)
     if isinstance(layer, Thresholding):
         levels, width = parse_datatype(layer.output).bits, threshold_bits(layer)
         drivers = {"one": 1, "compared": layer.pe * levels * parse_datatype(layer.input).bits}
@@ -176,6 +176,21 @@ def _mvau(layer: Mvau, settings: Settings, finn: Resources, exact: Resources) ->
     repeats = layer.mh > layer.pe
     drivers = {"one": 1, "synapses": layer.pe * layer.simd, "kept": layer.mw if repeats else 0}
     return Unit(layer.name, "xnor", drivers, exact, finn)
+
+
+def _window(layer: SlidingWindow, finn: Resources, exact: Resources) -> Unit:
+    """Its logic grows with the counters of a frame's words; a LUT memory's output is a register more."""
+    width, pixels = window_bits(layer), layer.height * layer.width
+    in_luts = not exact.bram18 and not exact.uram
+    drivers = {"one": 1, "counted": (pixels * (layer.channels // layer.simd) - 1).bit_length()}
+    if not leaves_whole(layer):
+        lut = memory_luts(width, window_words(layer)) if in_luts else 0
+        drivers["registered"] = width if in_luts else 0
+        return Unit(layer.name, "window", drivers, exact + Resources(lut=lut), finn)
+    rows = layer.kernel_h - 1 if min(layer.height, layer.width) > 1 else 0
+    lut = rows * memory_luts(width, line_words(layer)) if in_luts and rows else 0
+    drivers["registered"] = width * (layer.kernel_h * layer.kernel_w + (rows if in_luts else 0))
+    return Unit(layer.name, "whole window", drivers, exact + Resources(lut=lut), finn)
 
 
 def memory_luts(width: int, words: int) -> int:

@@ -160,7 +160,7 @@ def window_words(layer: SlidingWindow) -> int:
     groups = layer.channels // layer.simd
     rows = (layer.kernel_h - 1) * layer.dilation_h * layer.width
     columns = (layer.kernel_w - 1) * layer.dilation_w
-    if _leaves_whole(layer):
+    if leaves_whole(layer):
         return (rows + columns) * groups + 2
     values = layer.kernel_h * layer.kernel_w
     ahead = max(0, layer.stride_w - 1 - values) + max(0, (layer.stride_h - 1) * layer.width - values)
@@ -172,9 +172,15 @@ def window_bits(layer: SlidingWindow) -> int:
     return layer.simd * parse_datatype(layer.input).bits
 
 
-def _leaves_whole(layer: SlidingWindow) -> bool:
+def leaves_whole(layer: SlidingWindow) -> bool:
     """A window a cycle: asked for, or no more than a pixel."""
     return layer.parallel or layer.kernel_h == layer.kernel_w == 1
+
+
+def line_words(layer: SlidingWindow) -> int:
+    """Words of each line buffer where a window leaves whole: a row but for what the registers hold of it."""
+    kernel_width = (layer.kernel_w - 1) * layer.dilation_w + 1
+    return layer.width - kernel_width + layer.width * (layer.dilation_h - 1)
 
 
 def _window(layer: SlidingWindow, settings: Settings) -> Resources:
@@ -182,9 +188,8 @@ def _window(layer: SlidingWindow, settings: Settings) -> Resources:
     width, words = window_bits(layer), window_words(layer)
     lut = 300 + (width * math.ceil(words / 38) if style == "distributed" else 0)
     buffers = 1
-    if _leaves_whole(layer):
-        kernel_width = (layer.kernel_w - 1) * layer.dilation_w + 1
-        words = layer.width - kernel_width + layer.width * (layer.dilation_h - 1)
+    if leaves_whole(layer):
+        words = line_words(layer)
         buffers = 0 if layer.height == 1 or layer.width == 1 else layer.kernel_h - 1
     return Resources(
         lut=lut,
