@@ -226,26 +226,28 @@ def roofline(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Pictu
         _labels(axes, [(name, intensity, found) for name, found in zip(names, reached, strict=True)])
         svg = done(f"{network} roofline {per_s:g}")
     said = "; ".join(
-        f"{name} does {_giga(found)} of {_giga(peak)}"
+        f"{name} does {_short(found)} of {_short(peak)}"
         for name, found, peak in zip(names, reached, peaks, strict=True)
     )
     return Picture(
         svg,
         f"{network}: roofline at {per_s / 1e6:g} MHz",
-        f"Operations a second against operations a byte. The DMA allows {_giga(dma)} operations/s, the fastest folding "
-        f"that fits {_giga(top)}. {said}.",
+        f"Operations a second against operations a byte. The DMA allows {_short(dma)} operations/s, the fastest folding "
+        f"that fits {_short(top)}. {said}.",
         f"A frame is {first.operations:,} operations (a multiplication and an addition for each weight and place) "
         f"and {moved:,} bytes: {intensity:,.0f} operations a byte, whatever the folding, so all experiments lie on one "
-        f"line. The rising line is what the DMA lets in, {_giga(dma)} operations/s here; the flat one what the "
+        f"line. The rising line is what the DMA lets in, {_short(dma)} operations/s here; the flat one what the "
         f"fastest folding of this network computes that fits the part, were there no DMA. A folding's own peak has all "
         f"PEs and lanes busy in every cycle: between it and what the folding does lies the time in which fast stages "
         f"wait for the slowest. What touches the rising line is bound by the DMA, all else by its slowest stage.",
     )
 
 
-def _giga(operations: float) -> str:
-    billions = operations / 1e9
-    return f"{billions:,.0f}G" if billions >= 100 else f"{billions:.3g}G"
+def _short(operations: float) -> str:
+    """*operations* in three figures: "120G", "31T"."""
+    letters = "KMGT"
+    power = min(len(letters), max(1, int(math.log10(operations)) // 3))
+    return f"{operations / 1000**power:.3g}{letters[power - 1]}"
 
 
 def _roof(axes: Axes, intensity: float, dma: float, top: float, label: str) -> None:
