@@ -43,6 +43,7 @@ STYLE = {
 }
 NAME_LETTERS = 28
 LABEL_STEP = 0.05  # of the axes' height between two labels
+SIZES = ("", "K", "M", "G", "T")
 PUSHES = 400  # at most, until no label lies on another
 PANELS_A_ROW = 4
 ROW_INCHES, PANEL_BORDER_INCHES = 0.16, 0.75
@@ -232,8 +233,8 @@ def roofline(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Pictu
     return Picture(
         svg,
         f"{network}: roofline at {per_s / 1e6:g} MHz",
-        f"Operations a second against operations a byte. The DMA allows {_short(dma)} operations/s, the fastest folding "
-        f"that fits {_short(top)}. {said}.",
+        f"Operations a second against operations a byte. The DMA allows {_short(dma)} operations/s, the fastest "
+        f"folding that fits {_short(top)}. {said}.",
         f"A frame is {first.operations:,} operations (a multiplication and an addition for each weight and place) "
         f"and {moved:,} bytes: {intensity:,.0f} operations a byte, whatever the folding, so all experiments lie on one "
         f"line. The rising line is what the DMA lets in, {_short(dma)} operations/s here; the flat one what the "
@@ -245,9 +246,10 @@ def roofline(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Pictu
 
 def _short(operations: float) -> str:
     """*operations* in three figures: "120G", "31T"."""
-    letters = "KMGT"
-    power = min(len(letters), max(1, int(math.log10(operations)) // 3))
-    return f"{operations / 1000**power:.3g}{letters[power - 1]}"
+    size = 0
+    while operations >= 1000 and size < len(SIZES) - 1:
+        operations, size = operations / 1000, size + 1
+    return f"{operations:.3g}{SIZES[size]}"
 
 
 def _roof(axes: Axes, intensity: float, dma: float, top: float, label: str) -> None:
