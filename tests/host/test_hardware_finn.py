@@ -2,10 +2,12 @@
 
 import os
 
+import onnx
 import pytest
 
 from labd_host.flow.finn_door import Finn
 from labd_host.flow.hardware_worker import _exact_period_ns
+from labd_host.hardware.build_hardware import fifo_depths
 from labd_host.hardware.vivado.job import Job
 from labd_host.hardware.vivado.products import BIT, HWH, RESOURCES
 from labd_host.hardware.vivado.reports import TOP, read_resources, read_timing
@@ -20,7 +22,8 @@ from support.vivado_stand_in import timing_report, utilisation_report
 def job(compiled, tmp_path):
     """A build of tfc-w1a1 with the lab's folding."""
     folded = next(stage.path for stage in compiled.stages if stage.name == "folded")
-    return Job(str(folded), str(tmp_path / "work"), "key", "xc7z020clg400-1", "Pynq-Z2", 125, 2)
+    depths = fifo_depths(compiled.golden.network)
+    return Job(str(folded), str(tmp_path / "work"), "key", "xc7z020clg400-1", "Pynq-Z2", 125, 2, depths)
 
 
 @pytest.fixture
@@ -37,6 +40,14 @@ def build(job, monkeypatch, tmp_path):
         return begun, products.project
 
     return building
+
+
+def fifos_of(work):
+    """Depths of the FIFOs that FINN put between the layers, in the order of the stream."""
+    kernels = [onnx.load(path).graph.node for path in work.rglob("*.code.onnx")]
+    layers = next(nodes for nodes in kernels if any("MVAU" in node.op_type for node in nodes))
+    fifos = [node for node in layers if node.op_type.startswith("StreamingFIFO")]
+    return [each.i for node in fifos for each in node.attribute if each.name == "depth"]
 
 
 def test_finn_goes_through_every_step_and_a_build_that_failed_goes_on_where_it_was(build, job, tmp_path):
@@ -59,6 +70,8 @@ def test_finn_goes_through_every_step_and_a_build_that_failed_goes_on_where_it_w
     )
     assert "idma0" in tcl and "odma0" in tcl
     assert f"{os.environ['FINN_DEPS']}/board_files" in tcl
+    assert sum(depth > 2 for depth in job.fifo_depths) >= 2, "some are deeper than FINN's default"
+    assert fifos_of(tmp_path / "work") == [depth for depth in job.fifo_depths if depth > 2]
 
     nothing, same = build()
     assert nothing == [] and same == project

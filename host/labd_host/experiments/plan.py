@@ -24,6 +24,7 @@ from labd_host.explore.choices import calibrated_costs
 from labd_host.explore.comparison import folding_words
 from labd_host.explore.cycles import estimate
 from labd_host.explore.design import Design, design_of
+from labd_host.explore.latency import lowest_latency
 from labd_host.explore.optimiser import Explorer
 from labd_host.explore.parts import part_of
 from labd_host.explore.set_folding import set_folding
@@ -140,7 +141,7 @@ class _Network:
             elif asked.folding == FASTEST:
                 solution = self.explorer.fastest()
             else:
-                solution = self.explorer.lowest_latency()
+                solution = lowest_latency(self.explorer).solution
         except UsageError as error:
             raise _NoFolding(error.what) from error
         return Folding(asked.folding, solution.folding, {})

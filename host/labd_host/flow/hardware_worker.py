@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class _Builder:
                 model = model.transform(step)
                 model = model.transform(GiveUniqueNodeNames())
                 model = model.transform(GiveReadableTensorNames())
+                if isinstance(step, SpecializeLayers):
+                    _set_depths(model, self._job.fifo_depths)
             _save(model, path)
         return path
 
@@ -187,6 +190,22 @@ def _use(folder: Path) -> None:
     from finn.util.settings import get_settings
 
     get_settings().finn_build_dir = folder
+
+
+def _set_depths(model: Any, depths: Sequence[int]) -> None:
+    """Tell every node between the DMAs how deep the FIFOs beside it are to be, for InsertFIFO."""
+    from qonnx.custom_op.registry import getCustomOp
+
+    nodes = [node for node in model.graph.node if not node.op_type.startswith("IODMA")]
+    if not depths:
+        return
+    if len(depths) != len(nodes) + 1:
+        raise ValueError(f"{len(depths)} FIFOs are sized, the design has {len(nodes) + 1}")
+    for node, *beside in zip(nodes, depths, depths[1:], strict=False):
+        layer = getCustomOp(node)
+        for key, depth in zip(("inFIFODepths", "outFIFODepths"), beside, strict=True):
+            first, *others = layer.get_nodeattr(key)
+            layer.set_nodeattr(key, [max(int(first), depth), *others])
 
 
 def _kernels(parent: Path) -> list[tuple[str, Path]]:

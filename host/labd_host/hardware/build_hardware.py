@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labd_host.emulation.golden_layers import Network
+from labd_host.explore.design import Design
+from labd_host.explore.fifos import depths_of_finn
+from labd_host.explore.machine import assemble
 from labd_host.flow import Compiled, Folding, Wanted
 from labd_host.flow.compiler import FOLDING_FILE
 from labd_host.hardware.bundle import check_replaceable, write_bundle
@@ -117,14 +121,16 @@ def build_hardware(
     estimate = estimate_of(prepared.compiled.folder, prepared.compiled.folder / FOLDING_FILE)
     if over := check_fits(estimate, PYNQ_Z2_PART, FITS in options.although):
         accepted.append(over)
+    depths = fifo_depths(prepared.compiled.golden.network)
     job = Job(
         model=str(folded),
         folder=str(work),
-        key=_key(folded, work, options.clock_mhz, tools, prepared.compiled.tools),
+        key=_key(folded, work, options.clock_mhz, depths, tools, prepared.compiled.tools),
         part=PYNQ_Z2_PART,
         board=BOARD,
         clock_mhz=options.clock_mhz,
         jobs=options.jobs,
+        fifo_depths=depths,
     )
     variables = environment(tools) | {finn_dependencies.VARIABLE: str(finn_dependencies.folder())}
     say(f"hardware: FINN's steps with Vivado, logs in {work}")
@@ -160,12 +166,30 @@ def _folded(compiled: Compiled) -> Path:
     raise StageFailed("the network was not folded", fix="compile it with a folding", stage="folded")
 
 
-def _key(folded: Path, work: Path, clock_mhz: int, tools: Toolchain, packages: Mapping[str, str]) -> str:
+def fifo_depths(network: Network) -> tuple[int, ...]:
+    """The FIFOs of *network*, in the order of the stream, as FINN's sizing makes them: by labd's simulator.
+
+    FINN sizes them by an RTL simulation in Vivado; the depths are the same (`labd_host.explore.fifos`).
+    """
+    design = Design(network.name, network.layers, network.inputs, network.outputs)
+    machine = assemble(design, dma=False).with_named_depths(depths_of_finn(design))
+    return tuple(fifo.depth for fifo in machine.fifos)
+
+
+def _key(
+    folded: Path,
+    work: Path,
+    clock_mhz: int,
+    depths: Sequence[int],
+    tools: Toolchain,
+    packages: Mapping[str, str],
+) -> str:
     """What decides a build; the folder too, since FINN writes absolute paths."""
     facts = [
         file_sha256(folded),
         str(work),
         clock_mhz,
+        list(depths),
         tools.vivado.said,
         tools.hls.said,
         sorted(packages.items()),

@@ -9,6 +9,7 @@ from labd_host.experiments.plan import plan
 from labd_host.experiments.request import PART3, Asked, read_request
 from labd_host.explore.cycles import estimate
 from labd_host.explore.design import design_of
+from labd_host.explore.latency import first_frame
 from labd_host.flow.folding import Folding, load_folding
 from labd_host.networks import NETWORKS
 from labd_shared.errors import IllegalFolding, UnknownName, UsageError
@@ -53,6 +54,15 @@ def test_exp1_is_the_lab_s_folding_but_for_layer_2(part_3, network, mvau):
     for name, settings in lab.nodes.items():
         assert settings.items() <= baseline.settings[name].items()
     assert exp1.folding == "lab, layer 2 at PE 1, SIMD 1"
+
+
+def test_the_lowest_latency_is_simulated_and_lower_than_the_fastest_folding_s():
+    quickest, fastest = planned(Asked("a", folding="lowest-latency"), Asked("b", folding="fastest"))
+    cycles = [
+        first_frame(design_of(NETWORKS["tfc-w1a1"]).folded(Folding("", each.settings, {})))[0]
+        for each in (quickest, fastest)
+    ]
+    assert cycles[0] < cycles[1]
 
 
 def test_as_fast_as_is_as_fast(part_3):

@@ -39,6 +39,8 @@ class Job:
         part, board: "xc7z020clg400-1" and FINN's name of the board, "Pynq-Z2".
         clock_mhz: Whole MHz of the accelerator's clock.
         jobs: How many HLS or Vivado runs go on at a time.
+        fifo_depths: Words of the FIFOs, in the order of the stream: in front of the first layer, behind each
+            layer and width converter. A node that asks for a deeper one has it; none at all leaves FINN's 2.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Job:
     board: str
     clock_mhz: int
     jobs: int
+    fifo_depths: tuple[int, ...] = ()
 
     @property
     def period_ns(self) -> float:
@@ -61,7 +64,8 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> "Job":
         """The job in *path*, which `write` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**record, "fifo_depths": tuple(record["fifo_depths"])})
 
 
 @dataclass(frozen=True)
