@@ -26,8 +26,9 @@ from labd_shared.errors import (
     UsageError,
     WrongTarget,
 )
+from labd_shared.rates import cycles_s
 from labd_shared.tensors import Tensor, count
-from labd_shared.timing import batch_cycles, cycles_s
+from labd_shared.timing import batch_cycles
 
 DEFAULT_BATCH = 1000
 CLOCK_TOLERANCE = 0.01  # over the built clock: dividers round, timing was met for the built clock only

@@ -14,9 +14,10 @@ from labd_board.device import Buffer, Device, Registers
 from labd_shared.errors import BoardError, BusFault, DmaBusy, OutOfMemory, unknown_name
 from labd_shared.manifest import Expected
 from labd_shared.packing import pack_tensor, unpack_tensor
+from labd_shared.rates import cycles_s
 from labd_shared.registers import Control, Iodma
 from labd_shared.tensors import Tensor, count
-from labd_shared.timing import batch_cycles, cycles_s
+from labd_shared.timing import batch_cycles
 
 Model = Callable[..., Any]
 

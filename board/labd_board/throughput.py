@@ -13,9 +13,9 @@ from labd_board.command import Arguments, Output, positive, run
 from labd_board.device import Device
 from labd_shared.manifest import Manifest
 from labd_shared.packing import container
+from labd_shared.rates import frames_per_s
 from labd_shared.statistics import percentile, spread
 from labd_shared.tensors import Tensor
-from labd_shared.timing import frames_per_s
 
 SWEEP = (1, 10, 100, 1000, 10000)
 NEAR = 0.95  # of the expectation is what the cycle model promises

@@ -28,20 +28,6 @@ MEMORY_CYCLES = 64
 GAP_CYCLES = REQUEST_CYCLES + MEMORY_CYCLES
 
 
-def frames_per_s(clock_mhz: float, cycles_per_frame: float) -> float:
-    """Frames a second at one every *cycles_per_frame* cycles.
-
-    >>> frames_per_s(100.0, 32768)
-    3051.7578125
-    """
-    return clock_mhz * 1e6 / cycles_per_frame
-
-
-def cycles_s(cycles: float, clock_mhz: float) -> float:
-    """Seconds that *cycles* take."""
-    return cycles / (clock_mhz * 1e6)
-
-
 def dma_cycles(tensor: Tensor) -> int:
     """Cycles the DMA of *tensor* is busy with one frame: its beats, one a cycle.
 

@@ -3,14 +3,13 @@
 import pytest
 
 from labd_shared.manifest import Expected
+from labd_shared.rates import cycles_s, frames_per_s
 from labd_shared.tensors import make_tensor
 from labd_shared.timing import (
     GAP_CYCLES,
     batch_cycles,
     behind_the_dma,
-    cycles_s,
     dma_cycles,
-    frames_per_s,
     leaving_cycles,
     requests,
 )

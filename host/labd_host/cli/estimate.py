@@ -72,7 +72,7 @@ def _folds(design: Design) -> dict[str, dict[str, int]]:
 def _print(design: Design, found: Estimate, clock_mhz: float) -> None:
     from rich.console import Console
 
-    from labd_host.explore.cycles import frames_per_s
+    from labd_shared.rates import frames_per_s
 
     console = Console(highlight=False)
     console.print(_table(design, found))

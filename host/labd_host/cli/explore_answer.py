@@ -22,7 +22,7 @@ from labd_host.explore.comparison import (
     slowest_cycles,
     suggestions,
 )
-from labd_host.explore.cycles import Estimate, estimate, frames_per_s
+from labd_host.explore.cycles import Estimate, estimate
 from labd_host.explore.design import Design
 from labd_host.explore.latency import Quickest
 from labd_host.explore.optimiser import Explorer, Solution
@@ -31,6 +31,7 @@ from labd_host.explore.resources import Resources
 from labd_host.flow.folding import Folding, load_folding
 from labd_host.flow.presets import PRESETS
 from labd_host.report.node_names import shown_name
+from labd_shared.rates import frames_per_s
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -131,8 +131,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _record(found: Simulation, free_cycles: float, clock_mhz: float) -> dict[str, Any]:
-    from labd_host.explore.cycles import frames_per_s
     from labd_host.explore.simulator import STATES
+    from labd_shared.rates import frames_per_s
 
     interval = found.interval_cycles
     return {
@@ -159,7 +159,7 @@ def _record(found: Simulation, free_cycles: float, clock_mhz: float) -> dict[str
 def _print(found: Simulation, free_cycles: float, clock_mhz: float) -> None:
     from rich.console import Console
 
-    from labd_host.explore.cycles import frames_per_s
+    from labd_shared.rates import frames_per_s
 
     console = Console(highlight=False)
     console.print(_table(found))

@@ -19,7 +19,8 @@ from labd_host.explore.resources import Resources, finn_estimate
 from labd_host.explore.simulator import BLOCKED, STARVED, WORKING, Deadlock, Simulation, simulate
 from labd_host.flow.folding import Folding
 from labd_shared.errors import ArtifactError, UsageError
-from labd_shared.timing import dma_cycles, frames_per_s
+from labd_shared.rates import frames_per_s
+from labd_shared.timing import dma_cycles
 
 NAMED = 3  # the bottleneck and the next two
 

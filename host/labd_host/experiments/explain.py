@@ -28,7 +28,8 @@ from labd_host.explore.cycles import CONVERTER
 from labd_host.explore.design import Design
 from labd_host.explore.parts import part_of
 from labd_host.explore.programs import restart_cycles, words_of
-from labd_shared.timing import GAP_CYCLES, frames_per_s, requests
+from labd_shared.rates import frames_per_s
+from labd_shared.timing import GAP_CYCLES, requests
 
 NOTABLE = 0.02  # a prediction further off is explained
 LEAST_WAIT = 0.05  # of the time

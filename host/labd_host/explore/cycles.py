@@ -15,9 +15,9 @@ from itertools import count
 
 from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
 from labd_host.explore.programs import gear_cycles, restart_cycles, words_of
+from labd_shared.rates import frames_per_s
 from labd_shared.tensors import Tensor
 from labd_shared.timing import dma_cycles as dma_cycles
-from labd_shared.timing import frames_per_s as frames_per_s
 
 CONVERTER = "StreamingDataWidthConverter"
 

@@ -72,7 +72,7 @@ def _check_reachable(wanted: Wanted, network: Network | Design) -> None:
     Raises:
         UsageError: naming the layer or DMA that is too slow, and the most there is.
     """
-    from labd_host.explore.cycles import frames_per_s
+    from labd_shared.rates import frames_per_s
 
     cycles = wanted.cycles_per_frame
     if cycles is None:

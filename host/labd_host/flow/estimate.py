@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.explore.cycles import Estimate, NodeCycles, frames_per_s
+from labd_host.explore.cycles import Estimate, NodeCycles
 from labd_host.explore.parts import part_of
 from labd_host.explore.resources import Resources
 from labd_host.flow.records import written
+from labd_shared.rates import frames_per_s
 
 ESTIMATE_FILE = "estimate.json"
 RESOURCES = ("LUT", "BRAM18", "URAM", "DSP")

@@ -19,7 +19,7 @@ from labd_host.experiments.model import Outcome, Result
 from labd_host.explore.cycles import CONVERTER
 from labd_host.report.markup import shorten
 from labd_host.report.node_names import shown_name
-from labd_shared.timing import frames_per_s
+from labd_shared.rates import frames_per_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

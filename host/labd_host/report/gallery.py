@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
-from labd_host.explore.cycles import frames_per_s
 from labd_host.report.explanations import explanation, operator
 from labd_host.report.gallery_style import PAGE_STYLE
 from labd_host.report.graph_colours import style_sheet
 from labd_host.report.graph_picture import GraphPicture
 from labd_host.report.graph_svg import draw
 from labd_host.report.markup import clean, element, html
+from labd_shared.rates import frames_per_s
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 KINDS = {

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.explore.cycles import frames_per_s
 from labd_host.explore.simulator import STATES, Simulation
 from labd_host.report.markup import shorten
+from labd_shared.rates import frames_per_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

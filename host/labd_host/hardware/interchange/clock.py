@@ -14,11 +14,11 @@ import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 
-from labd_host.explore.cycles import frames_per_s
 from labd_host.hardware.interchange.findings import Findings
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.hwh import Hwh
 from labd_shared.manifest import Expected
+from labd_shared.rates import frames_per_s
 
 WIZARD = "clk_wiz_0"
 DRIVER_DEFAULT_MHZ = 100.0

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labd_host.explore.cycles import dma_cycles, frames_per_s
+from labd_host.explore.cycles import dma_cycles
 from labd_host.hardware.bundle import (
     NETWORK_NAME,
     check_same_tensors,
@@ -32,6 +32,7 @@ from labd_shared.errors import ArtifactError, DigestMismatch, UsageError, WrongP
 from labd_shared.files import read_bounded
 from labd_shared.hwh import MAX_HWH_BYTES, Hwh, parse_hwh
 from labd_shared.manifest import UNKNOWN, Accuracy, Expected, InputContract, Manifest
+from labd_shared.rates import frames_per_s
 from labd_shared.tensors import Tensor, count
 from labd_shared.weight_files import FOLDER, parse_layer_file, read_words
 from labd_shared.weight_files import MAX_BYTES as MAX_WEIGHTS_BYTES
