@@ -161,8 +161,8 @@ class Store:
             claim = Claim(os.getpid(), socket.gethostname(), 1)
             if before is not None:
                 claim = replace(claim, attempt=before.attempt + 1, cause=before.cause)
-            self._write_claim(handle, claim)
             try:
+                self._write_claim(handle, claim)
                 yield claim
             except (KeyboardInterrupt, SystemExit):
                 handle.truncate(0)
@@ -170,7 +170,7 @@ class Store:
             handle.truncate(0)
 
     def holder(self, key: str) -> Claim | None:
-        """Who is at work on *key*; None where nobody is."""
+        """Who is at work on *key*; None where nobody is. For an instant it is still who was before."""
         with contextlib.suppress(FileNotFoundError), self._path(CLAIMS, key).open("rb") as handle:
             if is_locked(handle):
                 return self._read(CLAIMS, key, Claim) or Claim(0, "", 1)

@@ -128,8 +128,7 @@ def test_a_worker_that_keeps_dying_is_given_up_with_the_cause(store, slow):
     left = Claim(pid=1, host="elsewhere", attempt=2)
     (store.folder / "claims" / exp1.key).write_text(json.dumps(left.__dict__))
     thread, answers = run_in_thread(Pool(store, Limits(1, WAIT_S), lambda key: None), [exp1.key])
-    holder = until(lambda: store.holder(exp1.key))
-    assert holder.attempt == 3
+    holder = until(lambda: (found := store.holder(exp1.key)) and found.attempt == 3 and found)
     os.kill(holder.pid, signal.SIGKILL)
     thread.join(WAIT_S)
     assert answers == [{}]
