@@ -18,14 +18,18 @@ DRAWN = 300
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A LABD_HOME with the board environment of this machine, or a skip."""
-    wanted = environments.environment("board")
-    made = environments.folder(wanted)
-    if not environments.is_ready(wanted, made):
+    """A LABD_HOME with the board environment of this machine, or a skip; with FINN's driver's where it is."""
+    made = {}
+    for name in ("board", "peer"):
+        wanted = environments.environment(name)
+        if environments.is_ready(wanted, environments.folder(wanted)):
+            made[name] = environments.folder(wanted)
+    if "board" not in made:
         pytest.skip("needs the board environment with pynq: make setup")
     folder = tmp_path_factory.mktemp("home")
     (folder / "environments").mkdir()
-    (folder / "environments" / made.name).symlink_to(made)
+    for each in made.values():
+        (folder / "environments" / each.name).symlink_to(each)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABD_HOME", str(folder))
         yield folder

@@ -1,7 +1,7 @@
 """What Slurm says of a job, read from `squeue` and `sacct` and told in words.
 
-The states and reasons are those of Slurm's own pages (squeue(1), sacct(1)), all of 18.08 to 25.05; a reason that is
-not explained here is shown as Slurm wrote it.
+The states and reasons are those of Slurm's own pages, squeue(1) and sacct(1); 22.05 is the version it was run with.
+A reason that is not explained here is shown as Slurm wrote it.
 """
 
 from __future__ import annotations
