@@ -8,6 +8,7 @@ item of numpy's void type, several times as fast as a copy of two-dimensional sl
 Values are not checked here: `labd_shared.packing` does that.
 """
 
+from abc import ABC, abstractmethod
 from math import gcd
 from typing import Iterator, List, Tuple
 
@@ -37,7 +38,7 @@ def fields(datatype: Datatype, inner: int) -> "Fields":
     return MergedFields(datatype, inner)
 
 
-class Fields(object):
+class Fields(ABC):
     """Rows of *inner* elements of *datatype*.
 
     An object keeps scratch memory between calls, so two threads must not use one at once.
@@ -53,19 +54,19 @@ class Fields(object):
         self.lane = lane
         self.row_bytes = (inner * datatype.bits + 7) // 8
 
+    @abstractmethod
     def pack(self, values: np.ndarray, out: np.ndarray) -> None:
         """Pack *values*, `lane` of shape ``(rows, inner)``, into *out*, uint8 ``(rows, row_bytes)``.
 
         Both C-contiguous, of at least one row.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def unpack(self, packed: np.ndarray, out: np.ndarray) -> None:
         """Unpack *packed*, uint8 ``(rows, row_bytes)``, into *out*, `container` of shape ``(rows, inner)``.
 
         Both C-contiguous, of at least one row.
         """
-        raise NotImplementedError
 
 
 class NativeFields(Fields):

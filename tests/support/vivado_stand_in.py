@@ -213,26 +213,22 @@ def timing_report(wns_ns: float, whs_ns: float) -> str:
     return "\n".join((before, title, table, clocks, "clk_out1  9.999  0.000\n"))
 
 
+UTILISATION = (
+    "Instance", "Module", "Total LUTs", "Logic LUTs", "LUTRAMs", "SRLs", "FFs", "RAMB36", "RAMB18", "DSP Blocks",
+)  # fmt: skip
+"""The columns of a hierarchical report."""
+
+
 def utilisation_report() -> str:
     """report_utilization -hierarchical -format xml, with the rows of a small design."""
-    names = (
-        "Instance",
-        "Module",
-        "Total LUTs",
-        "Logic LUTs",
-        "LUTRAMs",
-        "SRLs",
-        "FFs",
-        "RAMB36",
-        "RAMB18",
-        "DSP Blocks",
-    )
     rows = (
         ("top_wrapper", "(top)", 8220, 7640, 144, 436, 11045, 3, 4, 0),
         ("  top_i", "top", 8220, 7640, 144, 436, 11045, 3, 4, 0),
         ("    StreamingDataflowPartition_1_MVAU_hls_0", "MVAU_hls_0", 1203, 1203, 0, 0, 990, 1, 1, 0),
     )
-    header = "".join(f'<tableheader class="" contents="{name}" halign="3" width="-1"/>' for name in names)
+    header = "".join(
+        f'<tableheader class="" contents="{name}" halign="3" width="-1"/>' for name in UTILISATION
+    )
     body = "".join(
         "<tablerow>" + "".join(f'<tablecell class="" contents="{cell}"/>' for cell in row) + "</tablerow>"
         for row in rows

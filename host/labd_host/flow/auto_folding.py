@@ -53,12 +53,12 @@ def choose_folding(network: Network | Design, wanted: Wanted) -> dict[str, dict[
     from labd_host.explore.optimiser import CELLS
     from labd_host.explore.parts import part_of
 
-    _check_reachable(wanted, network)
     cycles, room = wanted.cycles_per_frame, part_of(PART).recommended
     explorer = _explorer(network, {cell: int(getattr(room, cell)) for cell in CELLS})
     try:
         return (explorer.fastest() if cycles is None else explorer.cheapest(cycles)).folding
     except UsageError as error:
+        _check_reachable(wanted, network)  # no larger FPGA would help: that is said first
         raise UsageError(
             error.what,
             fix=f"ask for less, or raise the budgets: labd explore {network.name} has options for them, and -o FILE "
