@@ -41,7 +41,7 @@ setup(
         "labd_host.explore": ["*.json"],
         "labd_host.networks": ["*.toml", "trained/*"],
         "labd_host.remote": ["*.toml"],
-        "labd_host.report": ["*.js"],
+        "labd_host.simulate": ["*.js"],
     },
     install_requires=[
         "labd-board==0.1.0",  # labd_shared, which both ends speak

@@ -24,9 +24,9 @@ from numba.extending import intrinsic
 from threadpoolctl import threadpool_limits
 
 from labd_host import datasets
-from labd_host.emulation import golden_kernels as kernels
-from labd_host.emulation.golden import GoldenModel
-from labd_host.emulation.golden_layers import Mvau, Network
+from labd_host.dataflow.layers import Mvau, Network
+from labd_host.golden import kernels
+from labd_host.golden.golden_model import GoldenModel
 from labd_shared.errors import DataMissing
 
 IMAGE = (32, 32, 3)
@@ -189,7 +189,7 @@ atexit.register(tell)
 """
 FIRST = """
 import numpy as np
-from labd_host.emulation.golden import GoldenModel
+from labd_host.golden.golden_model import GoldenModel
 model = GoldenModel.load(sys.argv[1], form="compiled")
 model.run(np.zeros((1, *model.inputs[0].normal[1:]), np.uint8))
 """

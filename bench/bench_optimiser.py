@@ -14,20 +14,20 @@ from pathlib import Path
 
 from measure import figure
 
+from labd_host.dataflow.cycles import estimate
+from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.folding import load_folding
+from labd_host.dataflow.parts import part_of
+from labd_host.dataflow.resources import finn_estimate
 from labd_host.explore import calibration
 from labd_host.explore.build_reports import read_build
 from labd_host.explore.calibration import Sample, fitted
 from labd_host.explore.choices import finn_costs
-from labd_host.explore.comparison import cheapest_beside, finn_total
-from labd_host.explore.cycles import estimate
-from labd_host.explore.design import Design, design_of
-from labd_host.explore.inventory import Unit, layer_unit
+from labd_host.explore.cost_units import Unit, layer_unit
 from labd_host.explore.latency import first_frame, lowest_latency
 from labd_host.explore.optimiser import Explorer
-from labd_host.explore.parts import part_of
-from labd_host.explore.resources import finn_estimate
+from labd_host.explore.rivals import cheapest_beside, finn_total
 from labd_host.explore.set_folding import set_folding
-from labd_host.flow import load_folding
 from labd_host.networks import NETWORKS
 from labd_shared.errors import IllegalFolding
 

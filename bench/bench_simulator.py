@@ -14,13 +14,13 @@ from pathlib import Path
 
 from measure import figure
 
-from labd_host.explore.design import design_of
-from labd_host.explore.fifos import size_fifos
-from labd_host.explore.machine import Machine, assemble
-from labd_host.explore.rtl_reports import Measured, fit, read_measured
-from labd_host.explore.simulator import simulate
-from labd_host.flow import load_folding
+from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folding import load_folding
 from labd_host.networks import NETWORKS
+from labd_host.simulate.fifos import size_fifos
+from labd_host.simulate.pipeline import Machine, assemble
+from labd_host.simulate.rtl_reports import Measured, fit, read_measured
+from labd_host.simulate.simulator import simulate
 
 REPEATS = 5
 SHOWN = ("tfc_w1a1_pynqz2_auto", "tfc_w1a1_pynqz2_custom_0", "tfc_w1a1_pynqz2_custom_4")

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from labd_host.emulation.golden_layers import LabelSelect, MaxPool, Mvau, Network, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, Network, SlidingWindow, Thresholding
 from labd_shared.tensors import make_tensor
 
 CNV = ((64, False), (64, True), (128, False), (128, True), (256, False), (256, False))  # channels, pool

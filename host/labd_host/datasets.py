@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labd_host import places
-from labd_host.downloads import LIMITS, Limits, download
+from labd_host.machine import places
+from labd_host.machine.downloads import LIMITS, Limits, download
 from labd_shared.datasets import SPLITS, dataset_spec, missing_files, read_official
 from labd_shared.errors import DataDamaged, DataMissing
 

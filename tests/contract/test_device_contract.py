@@ -5,7 +5,7 @@ comes from the environment: LABD_CONTRACT_DEVICE ("fake", the default, or "pynq"
 on), LABD_CONTRACT_BUNDLE (default: the one that ships in bitfiles/).
 
     fake        python3 -m pytest tests/contract
-    pynq        tests/host/test_contract_on_a_board.py sends this file to a board and runs it there
+    pynq        tests/host/virtual_board/test_contract_on_a_board.py sends this file to a board and runs it there
 """
 
 import os

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from labd_host import environments
-from labd_host.emulation import state, virtual_board
-from labd_host.emulation.golden import GoldenModel
-from labd_host.hardware.golden_samples import draw_strokes
+from labd_host.bundles.golden_samples import draw_strokes
+from labd_host.golden.golden_model import GoldenModel
+from labd_host.virtual_board import board_state, virtual_board
 from support.paths import SHIPPED_BUNDLE
 from support.shell import BOARD, Shell
 
@@ -33,7 +33,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABD_HOME", str(folder))
         yield folder
-        for board in state.known_boards():
+        for board in board_state.known_boards():
             virtual_board.down(board)
 
 

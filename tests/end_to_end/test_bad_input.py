@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from labd_host.hardware.bitfile_writer import write_bit
-from labd_host.remote import hostkeys, inventory
+from labd_host.bundles.bitfile_writer import write_bit
+from labd_host.machine import hostkeys
+from labd_host.remote import inventory
 from labd_shared.digest import file_sha256
 from support.paths import SHIPPED_BUNDLE
 from support.shell import BOARD

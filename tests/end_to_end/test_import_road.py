@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from labd_host.hardware.bitfile_writer import write_bit
-from labd_host.hardware.bundle import write_bundle
-from labd_host.hardware.golden_samples import no_golden_samples
-from labd_host.hardware.interchange.exporting import export_bundle
+from labd_host.bundles.bitfile_writer import write_bit
+from labd_host.bundles.bundle_writer import write_bundle
+from labd_host.bundles.golden_samples import no_golden_samples
+from labd_host.interchange.exporting import export_bundle
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import open_bundle
 from support.paths import SHIPPED_BUNDLE

@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from labd_host.bundles.bundle_writer import golden_model, write_bundle
+from labd_host.bundles.golden_samples import golden_arrays
 from labd_host.cli.main import run
-from labd_host.emulation.contiguous_memory import ContiguousMemory
-from labd_host.emulation.golden import GoldenModel
-from labd_host.emulation.logic import ProgrammableLogic
+from labd_host.dataflow.presets import PRESETS
 from labd_host.flow.finn_door import Finn
-from labd_host.flow.presets import PRESETS
-from labd_host.hardware.bundle import golden_model, write_bundle
-from labd_host.hardware.golden_samples import golden_arrays
-from labd_host.hardware.interchange.exporting import export_bundle
-from labd_host.hardware.interchange.importing import Given, import_design
+from labd_host.golden.golden_model import GoldenModel
+from labd_host.interchange.exporting import export_bundle
+from labd_host.interchange.importing import Given, import_design
+from labd_host.virtual_board.contiguous_memory import ContiguousMemory
+from labd_host.virtual_board.logic import ProgrammableLogic
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.datasets import read_official

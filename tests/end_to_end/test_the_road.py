@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from labd_host.emulation import state
-from labd_host.emulation.golden import GoldenModel
-from labd_host.hardware.golden_samples import draw_strokes
+from labd_host.bundles.golden_samples import draw_strokes
+from labd_host.golden.golden_model import GoldenModel
+from labd_host.virtual_board import board_state
 from labd_shared.dataset_table import dataset_spec
 from labd_shared.predictions import load_predictions
 from support.paths import SHIPPED_BUNDLE
@@ -125,6 +125,6 @@ def test_the_demo_walks_the_road_and_leaves_no_board_up(home, mnist_folder):
     assert "export     93.55 %" in said.out and "golden     93.55 %" in said.out
     assert "agreement  10000 same" in said.out and "cycle model" in said.out
     assert "$ fab deploy --board 63" in said.err
-    assert state.load("63") is None
+    assert board_state.load("63") is None
     record = json.loads((home / "demo" / "tfc-w1a1-validation.json").read_text())
     assert record["samples"] == 10000 and record["accuracy_percent"] >= 92.0

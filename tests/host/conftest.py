@@ -48,9 +48,9 @@ def labd_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABD_HOME", str(home))
         yield home
-        from labd_host.emulation import state, virtual_board
+        from labd_host.virtual_board import board_state, virtual_board
 
-        for board in state.known_boards():
+        for board in board_state.known_boards():
             virtual_board.down(board)
 
 
@@ -72,7 +72,8 @@ def proof_images():
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory, proof_images):
     """tfc-w1a1 as shipped, through FINN with the lab's folding."""
-    from labd_host.flow import compile_network, load_folding
+    from labd_host.dataflow.folding import load_folding
+    from labd_host.flow import compile_network
     from labd_host.networks import trained_onnx
 
     return compile_network(

@@ -11,7 +11,7 @@ import tarfile
 
 import numpy as np
 
-from labd_host.emulation.golden_layers import MaxPool, Mvau, Network, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import MaxPool, Mvau, Network, SlidingWindow, Thresholding
 from labd_shared.tensors import make_tensor
 
 POOLED = (1, 3)

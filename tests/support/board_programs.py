@@ -4,10 +4,10 @@ import contextlib
 import json
 import subprocess
 
-from labd_host.emulation import board_root
-from labd_host.emulation.contiguous_memory import ContiguousMemory
-from labd_host.emulation.logic import ProgrammableLogic
-from labd_host.emulation.logic_server import serving
+from labd_host.virtual_board import board_root
+from labd_host.virtual_board.contiguous_memory import ContiguousMemory
+from labd_host.virtual_board.logic import ProgrammableLogic
+from labd_host.virtual_board.logic_server import serving
 
 TIMEOUT_S = 60
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from labd_host.emulation.golden import GoldenModel
-from labd_host.emulation.golden_layers import LabelSelect, Network
-from labd_host.hardware.bitfile_writer import write_bit
-from labd_host.hardware.hwh_writer import write_hwh
+from labd_host.bundles.bitfile_writer import write_bit
+from labd_host.bundles.hwh_writer import write_hwh
+from labd_host.dataflow.layers import LabelSelect, Network
+from labd_host.golden.golden_model import GoldenModel
 from labd_shared.arrays import save_npz
 from labd_shared.digest import file_sha256, image_digest
 from labd_shared.manifest import Expected, FileEntry, InputContract, Manifest

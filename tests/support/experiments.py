@@ -3,15 +3,14 @@
 from dataclasses import replace
 from unittest.mock import patch
 
+from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.experiments import assess
 from labd_host.experiments.basis import network_sha256
-from labd_host.experiments.model import Experiment, Outcome
-from labd_host.experiments.plan import settings_in_full
-from labd_host.explore.design import design_of
-from labd_host.explore.simulator import Deadlock
-from labd_host.flow import load_folding
-from labd_host.flow.folding import Folding
+from labd_host.experiments.study_model import Experiment, Outcome
+from labd_host.experiments.study_plan import settings_in_full
 from labd_host.networks import NETWORKS
+from labd_host.simulate.simulator import Deadlock
 
 PART = "xc7z020"
 

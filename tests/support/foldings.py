@@ -1,6 +1,6 @@
 """Random legal foldings, to compare labd's figures with FINN's over many."""
 
-from labd_host.emulation.golden_layers import LabelSelect, MaxPool, Mvau, SlidingWindow
+from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, SlidingWindow
 
 MOST = 64  # values of a factor: wider streams than FINN allows would follow
 MOST_SIMD_FOLD = 1024

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from labd_host.emulation.processes import with_variables
-from labd_host.hardware.vivado import finn_dependencies
+from labd_host.machine.processes import with_variables
+from labd_host.vivado import finn_dependencies
 from support.paths import ROOT
 
 STAND_IN = Path(__file__).with_name("vivado_stand_in.py")

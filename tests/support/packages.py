@@ -2,10 +2,10 @@
 
 import json
 
-from labd_host.emulation.golden import GoldenModel
-from labd_host.emulation.golden_layers import LabelSelect, Network
-from labd_host.hardware.bitfile_writer import write_bit
-from labd_host.hardware.hwh_writer import write_hwh
+from labd_host.bundles.bitfile_writer import write_bit
+from labd_host.bundles.hwh_writer import write_hwh
+from labd_host.dataflow.layers import LabelSelect, Network
+from labd_host.golden.golden_model import GoldenModel
 from support.emulated import INPUT, OUTPUT, PIXELS
 
 SCALARS_2021 = """

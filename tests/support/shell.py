@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from labd_host.emulation import state
+from labd_host.virtual_board import board_state
 from support.paths import ROOT
 
 BOARD = "61"
@@ -56,5 +56,5 @@ class Shell:
 
     def current(self, board: str = BOARD) -> str:
         """The release a board has."""
-        running = state.load(board)
+        running = board_state.load(board)
         return str((running.root / "home" / "xilinx" / "labd" / "current").readlink())

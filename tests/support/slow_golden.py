@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labd_host.emulation.golden_layers import LabelSelect, MaxPool, Padding, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import LabelSelect, MaxPool, Padding, SlidingWindow, Thresholding
 
 
 def slow(network, frame):

@@ -6,7 +6,7 @@ register by register as FINN's swg_template_default.sv and swg_template_parallel
 
 from collections import deque
 
-from labd_host.explore.programs import READ, WRITE, Gear, Loop, Window
+from labd_host.dataflow.programs import READ, WRITE, Gear, Loop, Window
 
 
 class Queue:

@@ -1,7 +1,7 @@
 """A stand-in for FINN behind the interface of a hardware build: the same messages, folders and scripts, no graph.
 
 It calls the tools as FINN does (bash scripts, return codes that get lost in them), so that what follows a
-build can be tested in a second. `tests/host/test_hardware_finn.py` runs FINN itself.
+build can be tested in a second. `tests/host/vivado/test_hardware_finn.py` runs FINN itself.
 """
 
 import os
@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from labd_host.hardware.vivado.job import Job, Products, Unit
-from labd_host.hardware.vivado.process import Units, serve
+from labd_host.vivado.job import Job, Products, Unit
+from labd_host.vivado.worker_process import Units, serve
 
 NODES = ("StreamingDataflowPartition_1_MVAU_hls_0", "StreamingDataflowPartition_1_MVAU_hls_1")
 

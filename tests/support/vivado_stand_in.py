@@ -2,7 +2,7 @@
 format, and the ways in which real runs fail.
 
 It reads as much of FINN's Tcl as it needs. What it writes has the form of files of Vivado 2020.1 to 2023.2;
-the messages are those of logs in public issues (see labd_host.hardware.vivado.logs). The variable
+the messages are those of logs in public issues (see labd_host.vivado.logs). The variable
 LABD_STAND_IN names the way to fail; none is a run that succeeds.
 """
 
@@ -164,8 +164,8 @@ def write_products(run: Path, mhz: int) -> None:
     import site
 
     site.main()  # numpy; the other commands do without and start sooner
-    from labd_host.hardware.bitfile_writer import write_bit
-    from labd_host.hardware.hwh_writer import write_hwh
+    from labd_host.bundles.bitfile_writer import write_bit
+    from labd_host.bundles.hwh_writer import write_hwh
     from support.bundles import make_manifest
 
     bit = run / "top_wrapper.bit"

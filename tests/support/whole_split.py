@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from labd_host import networks
-from labd_host.emulation import virtual_board
-from labd_host.hardware.build import write_emulation
-from labd_host.hardware.preparation import measure
+from labd_host.bundles.emulation_build import write_emulation
+from labd_host.bundles.preparation import measure
+from labd_host.virtual_board import virtual_board
 from support.shell import BOARD, Shell
 
 

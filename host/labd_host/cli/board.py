@@ -6,8 +6,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from labd_host.emulation import state
-from labd_host.emulation.logic_faults import FAULTS
+from labd_host.virtual_board import board_state
+from labd_host.virtual_board.logic_faults import FAULTS
 from labd_shared.errors import UsageError
 
 NO_FAULT = "none"
@@ -35,20 +35,20 @@ def board() -> None:
               help="End by itself when nobody was logged in for so long, seconds.")  # fmt: skip
 def up(number: str, faults: tuple[str, ...], idle_s: float) -> None:
     """Start virtual board NUMBER (two digits) and wait until one can log in."""
-    from labd_host.emulation import virtual_board
+    from labd_host.virtual_board import virtual_board
 
     if NO_FAULT in faults and len(faults) > 1:
         raise UsageError("'none' was given beside other faults", fix="give --fault none alone")
-    was_up = state.load(number) is not None
+    was_up = board_state.load(number) is not None
     running = virtual_board.up(
         number, faults=[fault for fault in faults if fault != NO_FAULT], idle_s=idle_s, say=_say
     )
     if was_up and NO_FAULT in faults:
         virtual_board.set_faults(number, [])
     click.echo(f"virtual board {number} is up{' already' if was_up else ''} at {running.host}:{running.port}")
-    if running.port != state.rule_port(number):
+    if running.port != board_state.rule_port(number):
         _say(
-            f"port {state.rule_port(number)}, which board {number} has by the rule, is taken by something else"
+            f"port {board_state.rule_port(number)}, which board {number} has by the rule, is taken by something else"
         )
     if faults:
         _say(f"faults: {', '.join(faults)}")
@@ -58,7 +58,7 @@ def up(number: str, faults: tuple[str, ...], idle_s: float) -> None:
 @click.argument("number")
 def down(number: str) -> None:
     """End virtual board NUMBER and everything that runs on it."""
-    from labd_host.emulation import virtual_board
+    from labd_host.virtual_board import virtual_board
 
     was_up = virtual_board.down(number)
     click.echo(f"virtual board {number} is down{'' if was_up else '; it was not up'}")
@@ -67,7 +67,7 @@ def down(number: str) -> None:
 @board.command(name="list")
 def list_boards() -> None:
     """List the virtual boards that run."""
-    from labd_host.emulation import virtual_board
+    from labd_host.virtual_board import virtual_board
 
     boards = virtual_board.running()
     if not boards:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_host.cli.clock import clock_option
+from labd_host.cli.clock_option import clock_option
 from labd_host.cli.foldings import check_early, chosen_folding, folding_options
 from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from labd_host.flow import Folding, Wanted
-    from labd_host.hardware.build import Built
-    from labd_host.hardware.build_hardware import BuiltHardware, Options
+    from labd_host.bundles.emulation_build import Built
+    from labd_host.dataflow.folding import Folding
+    from labd_host.explore.for_a_rate import Wanted
+    from labd_host.vivado.hardware_build import BuiltHardware, Options
     from labd_shared.bundle import Bundle
 
 LAB = "lab"
@@ -57,9 +58,9 @@ def build(
     Without --folding and --target-fps it is folded as the lab course begins, where there is such a folding.
     """
     from labd_host import networks
-    from labd_host.flow import PRESETS
-    from labd_host.hardware.build import build_emulation
-    from labd_host.hardware.bundle import zip_bundle
+    from labd_host.bundles.bundle_writer import zip_bundle
+    from labd_host.bundles.emulation_build import build_emulation
+    from labd_host.dataflow.presets import PRESETS
 
     built: Built | BuiltHardware
     entry = networks.network(network)
@@ -103,9 +104,9 @@ def _options(
     although: tuple[str, ...],
     silence_minutes: float | None,
 ) -> Options:
-    from labd_host.hardware.build_hardware import CHECKS, Options
-    from labd_host.hardware.vivado.needs import default_jobs
-    from labd_host.hardware.vivado.run import Deadlines
+    from labd_host.vivado.build_needs import default_jobs
+    from labd_host.vivado.followed_build import Deadlines
+    from labd_host.vivado.hardware_build import CHECKS, Options
 
     if clock_mhz != int(clock_mhz):
         raise UsageError(
@@ -124,8 +125,8 @@ def _build_hardware(
     """Run the build, showing how it stands on standard error; then the resources, on standard output."""
     from rich.console import Console
 
-    from labd_host.hardware.build_hardware import build_hardware
-    from labd_host.report.hardware_build import Standing, resources_table, timing_line
+    from labd_host.vivado.build_progress import Standing, resources_table, timing_line
+    from labd_host.vivado.hardware_build import build_hardware
 
     with Standing(Console(stderr=True, highlight=False)) as standing:
         try:
@@ -156,7 +157,7 @@ def _build_hardware(
               help="Where the bundle with the network goes.")  # fmt: skip
 def attach_network(bundle: Path, network: Path, out: Path) -> None:
     """Add NETWORK, the network.npz of labd compile, to BUNDLE, so that a virtual board can run it."""
-    from labd_host.hardware.bundle import attach_network as attach
+    from labd_host.bundles.bundle_writer import attach_network as attach
     from labd_shared.bundle import open_bundle
 
     made = attach(open_bundle(bundle), network, out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_host.cli.designs import WHAT, unfolded_design
+from labd_host.cli.named_designs import WHAT, unfolded_design
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: 
     A report is the output folder of a FINN build with post_synth_resources.json (or Vivado's
     synth_report.xml) and final_hw_config.json. A report that was seen before is not counted again.
     """
+    from labd_host.dataflow.parts import part_of
     from labd_host.explore import calibration
     from labd_host.explore.build_reports import read_build
-    from labd_host.explore.parts import part_of
 
     mine = calibration.users_file()
     if reset:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from rich.console import Group
 
-    from labd_host.report.comparison import Comparison
+    from labd_host.judge.agreement import Comparison
     from labd_shared.predictions import Predictions
 
 LISTED = 20  # differing images in the terminal; the page shows more
@@ -42,8 +42,8 @@ def compare(
     """
     from rich.console import Console
 
-    from labd_host.report.comparison import compare as compared
-    from labd_host.report.comparison_page import comparison_page
+    from labd_host.judge.agreement import compare as compared
+    from labd_host.judge.agreement_page import comparison_page
 
     found = compared(_predictions(first, dataset, limit), _predictions(second, dataset, limit))
     names = _class_names(found.about[0]["dataset"])
@@ -64,8 +64,8 @@ def compare(
 
 def _predictions(text: str, dataset: str | None, limit: int | None) -> Predictions:
     """What *text* says of each image: read, or run."""
-    from labd_host.classifiers import exported, golden, is_predictions
-    from labd_host.scoring import scored
+    from labd_host.judge.classifiers import exported, golden, is_predictions
+    from labd_host.judge.scoring import scored
     from labd_shared.predictions import load_predictions
 
     if is_predictions(text):
@@ -107,7 +107,7 @@ def _report(found: Comparison, given: tuple[str, str], names: Sequence[str]) -> 
     from rich.console import Group
     from rich.table import Table
 
-    from labd_host.report.comparison import class_name
+    from labd_host.judge.agreement import class_name
 
     lines: list[Any] = []
     for run, letter in enumerate("AB"):

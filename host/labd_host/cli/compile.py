@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_host.cli.clock import clock_option
+from labd_host.cli.clock_option import clock_option
 from labd_host.cli.foldings import check_early, chosen_folding, folding_options
 from labd_shared.errors import ArtifactError, UsageError
 
@@ -101,7 +101,7 @@ def _report(compiled: Compiled) -> None:
     from rich.console import Console
 
     from labd_host.flow.compiler import FOLDING_FILE
-    from labd_host.flow.estimate import ESTIMATE_FILE
+    from labd_host.flow.cost import ESTIMATE_FILE
 
     cost = compiled.cost
     console = Console(highlight=False)
@@ -140,7 +140,7 @@ def _stage_table(compiled: Compiled) -> Table:
     from rich import box
     from rich.table import Table
 
-    from labd_host.flow.records import NOT_BEFORE
+    from labd_host.flow.stage_records import NOT_BEFORE
 
     table = Table(title="stages", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for heading in ("stage", "compared with"):

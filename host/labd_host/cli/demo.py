@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from labd_host.cli.clock import DEFAULT_MHZ
-from labd_host.report.terminal import Step, report
+from labd_host.cli.clock_option import DEFAULT_MHZ
+from labd_host.cli.demo_report import Step, report
 from labd_shared.errors import BoardError, LabdError, SetupError
 from labd_shared.wire import find_error
 
@@ -38,12 +38,12 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     """
     from rich.console import Console
 
-    from labd_host.emulation import virtual_board
-    from labd_host.flow import load_folding
-    from labd_host.hardware.build import build_emulation
+    from labd_host.bundles.emulation_build import build_emulation
+    from labd_host.dataflow.folding import load_folding
     from labd_host.networks import find_trained, trained_record
     from labd_host.networks import network as find_network
     from labd_host.remote.inventory import SHIPPED
+    from labd_host.virtual_board import virtual_board
 
     if not (CHECKOUT / "fabfile.py").is_file():
         raise SetupError(

@@ -13,7 +13,7 @@ from labd_shared.errors import SetupError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from labd_host.needs import Need
+    from labd_host.doctor.needs import Need
 
 
 @click.command()
@@ -27,8 +27,8 @@ def doctor(purpose: str, out: Path, as_json: bool) -> None:
 
     Fails (3) where something is missing that the target needs.
     """
-    from labd_host.hardware.vivado.needs import hardware_needs
-    from labd_host.needs import MISSING, labd_needs
+    from labd_host.doctor.needs import MISSING, labd_needs
+    from labd_host.vivado.build_needs import hardware_needs
 
     groups = {"emu": labd_needs(), "hw": hardware_needs(out.absolute())}
     demanded = [*groups["emu"], *(groups["hw"] if purpose == "hw" else [])]

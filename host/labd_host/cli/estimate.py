@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labd_host.cli.clock import clock_option
-from labd_host.cli.designs import WHAT, named_design
-from labd_host.report.node_names import shown_name
+from labd_host.cli.clock_option import clock_option
+from labd_host.cli.named_designs import WHAT, named_design
+from labd_host.drawing.node_names import shown_name
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from labd_host.explore.cycles import Estimate, NodeCycles
-    from labd_host.explore.design import Design
+    from labd_host.dataflow.cycles import Estimate, NodeCycles
+    from labd_host.dataflow.design import Design
 
 NAMED = 3  # the bottleneck and the next two
 
@@ -31,7 +31,7 @@ def estimate(what: str, folding: str | None, clock_mhz: float, as_json: bool) ->
     The layers' cycles are FINN's own numbers. On top come the restart of HLS units, the width converters and
     the DMAs, which FINN leaves out. For latency and FIFOs: labd simulate.
     """
-    from labd_host.explore.cycles import estimate as estimate_cycles
+    from labd_host.dataflow.cycles import estimate as estimate_cycles
 
     design = named_design(what, folding)
     found = estimate_cycles(design.layers, design.inputs, design.outputs)
@@ -64,7 +64,7 @@ def _record(design: Design, found: Estimate, clock_mhz: float) -> dict[str, Any]
 
 
 def _folds(design: Design) -> dict[str, dict[str, int]]:
-    from labd_host.flow.folding import folding_of
+    from labd_host.dataflow.folding import folding_of
 
     return folding_of(design.layers)
 

@@ -17,8 +17,8 @@ def evaluate(network: str, dataset: str | None, limit: int | None, as_json: bool
 
     This is what training achieved. What the accelerator will make of it, bit by bit: labd validate.
     """
-    from labd_host.classifiers import exported
-    from labd_host.scoring import scored
+    from labd_host.judge.classifiers import exported
+    from labd_host.judge.scoring import scored
 
     report = scored(exported(network), dataset, limit).report
     if as_json:

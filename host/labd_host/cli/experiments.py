@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_host.cli.clock import CLOCKS_MHZ
+from labd_host.cli.clock_option import CLOCKS_MHZ
 from labd_shared.errors import BoardError, BuildError, LabdError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from labd_host.experiments.builds import Builds
-    from labd_host.experiments.model import Accuracy, Outcome, Study
     from labd_host.experiments.pool import Limits
     from labd_host.experiments.request import Request
     from labd_host.experiments.slurm import Demand
     from labd_host.experiments.store import Store
+    from labd_host.experiments.study_model import Accuracy, Outcome, Study
     from labd_host.experiments.synthesis import Licences
 
 OUT = Path("build/experiments")
@@ -75,14 +75,14 @@ def experiments(
     Without a file: Part 3 of the lab, on TFC and CNV. What is known is kept in DIR by content: nothing is done
     twice, a study that was stopped goes on, and several may work on one.
     """
+    from labd_host.dataflow.parts import part_of
     from labd_host.experiments.builds import read_builds
     from labd_host.experiments.outcomes import keys_of, outcomes
-    from labd_host.experiments.plan import plan
     from labd_host.experiments.pool import available_gb, limits
     from labd_host.experiments.request import PART3, check, read_request
     from labd_host.experiments.store import Store
+    from labd_host.experiments.study_plan import plan
     from labd_host.experiments.synthesis import bundle_of, is_built, licences
-    from labd_host.explore.parts import part_of
     from labd_host.remote import inventory
 
     if example:
@@ -264,8 +264,8 @@ def _finish(study: Study, found: Sequence[Outcome], folder: Path, source: str) -
     from rich.console import Console
 
     from labd_host.experiments.outcomes import write_json
-    from labd_host.report.experiments_page import write_page
-    from labd_host.report.experiments_table import terminal_tables
+    from labd_host.experiments.study_page import write_page
+    from labd_host.experiments.study_table import terminal_tables
 
     console = Console(highlight=False)
     console.print(terminal_tables(study, found, console.width))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_host.cli.clock import clock_option
-from labd_host.cli.designs import WHAT, unfolded_design
+from labd_host.cli.clock_option import clock_option
+from labd_host.cli.named_designs import WHAT, unfolded_design
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from labd_host.cli.explore_answer import Answer
+    from labd_host.explore.answer import Answer
     from labd_host.explore.calibration import Calibration
     from labd_host.explore.optimiser import Explorer
 
@@ -55,10 +55,10 @@ def explore(
     lowest latency is the best of those that were simulated. Budgets are what AMD recommends to use of the
     part (LUT 70 %, FF 50 %, BRAM and DSP 80 %) unless they are given.
     """
+    from labd_host.dataflow.parts import part_of
     from labd_host.explore import calibration
     from labd_host.explore.choices import calibrated_costs, finn_costs
     from labd_host.explore.optimiser import Explorer
-    from labd_host.explore.parts import part_of
 
     if (target_fps is not None) + fastest + lowest_latency + frontier + (folding is not None) > 1:
         raise UsageError(
@@ -93,7 +93,7 @@ def explore(
     else:
         from rich.console import Console
 
-        from labd_host.cli.explore_answer import show
+        from labd_host.explore.answer import show
 
         show(Console(highlight=False), answer, device, clock_mhz)
     rate = answer.expected.frames_per_s(clock_mhz)
@@ -104,15 +104,15 @@ def explore(
             err=True,
         )
     if out is not None:
-        from labd_host.flow.folding import to_json
+        from labd_host.dataflow.folding import to_json
 
         out.write_text(to_json(answer.design.settings), encoding="utf-8")
         click.echo(f"{out}: try it with labd compile {network} --folding {out} -o DIR", err=True)
 
 
 def _given(explorer: Explorer, known: Calibration, folding: str) -> Answer:
-    from labd_host.cli.explore_answer import given
-    from labd_host.flow import load_folding
+    from labd_host.dataflow.folding import load_folding
+    from labd_host.explore.answer import given
 
     return given(explorer, known, load_folding(folding, explorer.design.name))
 
@@ -121,9 +121,9 @@ def _answer(
     explorer: Explorer, known: Calibration, target_fps: float | None, lowest_latency: bool, clock_mhz: float
 ) -> Answer:
     """What was asked for."""
-    from labd_host.cli.explore_answer import found
+    from labd_host.explore.answer import found
+    from labd_host.explore.for_a_rate import Wanted
     from labd_host.explore.latency import lowest_latency as quickest
-    from labd_host.flow import Wanted
 
     if lowest_latency:
         return found(explorer, known, quickest(explorer))
@@ -132,7 +132,7 @@ def _answer(
 
 
 def _print_frontier(explorer: Explorer, known: Calibration, clock_mhz: float, as_json: bool) -> None:
-    from labd_host.explore.comparison import calibrated_total, finn_total
+    from labd_host.explore.rivals import calibrated_total, finn_total
 
     rows = []
     for solution in explorer.frontier():
@@ -162,7 +162,7 @@ def _print_frontier(explorer: Explorer, known: Calibration, clock_mhz: float, as
         )
     from rich.console import Console
 
-    from labd_host.cli.explore_answer import table
+    from labd_host.explore.answer import table
 
     made = table("cycles", "frames/s", "LUT by FINN", "BRAM18 by FINN", "LUT expected", "FF expected")
     made.columns[0].justify = "right"

@@ -11,7 +11,8 @@ import click
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from labd_host.flow import Folding, Wanted
+    from labd_host.dataflow.folding import Folding
+    from labd_host.explore.for_a_rate import Wanted
     from labd_host.networks import Network
 
 AUTO = "auto"
@@ -48,7 +49,9 @@ def chosen_folding(
         UsageError: both were given, or neither.
         ArtifactError, UnknownName: the folding is none, or there is none of that name.
     """
-    from labd_host.flow import PRESETS, Wanted, load_folding
+    from labd_host.dataflow.folding import load_folding
+    from labd_host.dataflow.presets import PRESETS
+    from labd_host.explore.for_a_rate import Wanted
 
     if target_fps is not None and folding not in (None, AUTO):
         raise UsageError(
@@ -73,8 +76,9 @@ def check_early(chosen: Folding | Wanted, entry: Network) -> None:
         IllegalFolding, UnknownName: the folding does not fit.
         UsageError: no folding reaches the rate, or none of those is small enough.
     """
-    from labd_host.explore.design import design_of
-    from labd_host.flow import Folding, choose_folding
+    from labd_host.dataflow.design import design_of
+    from labd_host.dataflow.folding import Folding
+    from labd_host.explore.for_a_rate import choose_folding
 
     design = design_of(entry)
     if isinstance(chosen, Folding):

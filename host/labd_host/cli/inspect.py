@@ -69,7 +69,7 @@ def _has_manifest(path: Path) -> bool:
 
 
 def _package_or_bundle(path: Path) -> dict[str, Any]:
-    from labd_host.hardware.interchange.package import NoPackage
+    from labd_host.interchange.package import NoPackage
 
     try:
         return _package(path)
@@ -78,7 +78,7 @@ def _package_or_bundle(path: Path) -> dict[str, Any]:
 
 
 def _package(path: Path) -> dict[str, Any]:
-    from labd_host.hardware.interchange.importing import Given, read_design
+    from labd_host.interchange.importing import Given, read_design
 
     design = read_design(path, Given())
     return {
@@ -178,8 +178,8 @@ def _hwh(path: Path) -> dict[str, Any]:
 
 
 def _network(path: Path) -> dict[str, Any]:
-    from labd_host.emulation.golden import GoldenModel
-    from labd_host.explore.cycles import estimate
+    from labd_host.dataflow.cycles import estimate
+    from labd_host.golden.golden_model import GoldenModel
 
     model = GoldenModel.load(path)
     cycles = estimate(model.network.layers, model.inputs, model.outputs)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_host.cli.clock import CLOCKS_MHZ
+from labd_host.cli.clock_option import CLOCKS_MHZ
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from labd_host.hardware.interchange.findings import Findings
+    from labd_host.interchange.findings import Findings
     from labd_shared.manifest import Accuracy
 
 DIR = click.Path(path_type=Path, file_okay=False)
@@ -63,10 +63,10 @@ def import_(
 
     Nothing of it is executed; all that was checked, assumed or is in doubt is said.
     """
+    from labd_host.bundles.bundle_writer import zip_bundle
     from labd_host.cli.build import one_line
-    from labd_host.hardware.bundle import zip_bundle
-    from labd_host.hardware.interchange.importing import Given, import_design
-    from labd_host.hardware.interchange.tensor_option import parse_tensor_option
+    from labd_host.interchange.importing import Given, import_design
+    from labd_host.interchange.tensor_option import parse_tensor_option
 
     given = Given(
         network,
@@ -102,7 +102,7 @@ def import_(
 @click.option("-o", "--out", required=True, type=DIR, metavar="DIR", help="A new or empty folder.")
 def export(bundle: Path, form: str, out: Path) -> None:
     """Write BUNDLE as the folder that FINN's driver, or finn-plus-driver, expects."""
-    from labd_host.hardware.interchange.exporting import export_bundle
+    from labd_host.interchange.exporting import export_bundle
     from labd_shared.bundle import open_bundle
 
     exported = export_bundle(open_bundle(bundle), out, form)

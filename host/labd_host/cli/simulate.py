@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labd_host.cli.clock import clock_option
-from labd_host.cli.designs import WHAT, named_design, unfolded_design
-from labd_host.report.node_names import shown_name
+from labd_host.cli.clock_option import clock_option
+from labd_host.cli.named_designs import WHAT, named_design, unfolded_design
+from labd_host.drawing.node_names import shown_name
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from labd_host.explore.machine import Machine
-    from labd_host.explore.simulator import Simulation
+    from labd_host.simulate.pipeline import Machine
+    from labd_host.simulate.simulator import Simulation
 
 FRAMES = 5
 FINN, MINIMAL = "finn", "minimal"
@@ -52,9 +52,9 @@ def simulate(
     Every layer does what its circuit does in each cycle: read, compute, write, wait. The latency was
     within 2 cycles of RTL simulations of five builds; no board and no Vivado is needed.
     """
-    from labd_host.explore.fifos import size_fifos as find_depths
-    from labd_host.explore.fifos import unbounded
-    from labd_host.explore.simulator import simulate as run
+    from labd_host.simulate.fifos import size_fifos as find_depths
+    from labd_host.simulate.fifos import unbounded
+    from labd_host.simulate.simulator import simulate as run
 
     machine = _machine(what, folding, depths, dma=not no_dma)
     before = machine
@@ -77,9 +77,9 @@ def simulate(
 
 
 def _machine(what: str, folding: str | None, depths: str, *, dma: bool) -> Machine:
-    from labd_host.explore.fifos import depths_of_finn
-    from labd_host.explore.hardware_config import read_hardware_config
-    from labd_host.explore.machine import assemble
+    from labd_host.simulate.fifos import depths_of_finn
+    from labd_host.simulate.hardware_config import read_hardware_config
+    from labd_host.simulate.pipeline import assemble
     from labd_shared.errors import UsageError
 
     if depths in (FINN, MINIMAL):
@@ -105,16 +105,16 @@ def _draw(
     machine: Machine, frames: int, clock_mhz: float, picture: Path | None, animation: Path | None
 ) -> list[str]:
     """Run again with a trace, and draw it; what was written, a line each."""
-    from labd_host.explore.simulator import simulate as run
+    from labd_host.simulate.simulator import simulate as run
 
     lines = []
     if picture is not None:
-        from labd_host.report.simulation_picture import draw
+        from labd_host.simulate.run_picture import draw
 
         _write(picture, draw(run(machine, frames, trace_rows=TRACE_ROWS), clock_mhz))
         lines.append(f"picture: {picture}")
     if animation is not None:
-        from labd_host.report.animation import page
+        from labd_host.simulate.animation import page
 
         _write(animation, page(run(machine, frames, trace_rows=ANIMATION_ROWS), clock_mhz))
         lines.append(f"animation: {animation}")
@@ -131,7 +131,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _record(found: Simulation, free_cycles: float, clock_mhz: float) -> dict[str, Any]:
-    from labd_host.explore.simulator import STATES
+    from labd_host.simulate.simulator import STATES
     from labd_shared.rates import frames_per_s
 
     interval = found.interval_cycles
@@ -188,7 +188,7 @@ def _print(found: Simulation, free_cycles: float, clock_mhz: float) -> None:
 
 def _print_blocked(console: Console, found: Simulation) -> None:
     """Which unit waits longest for room in front of it."""
-    from labd_host.explore.simulator import BLOCKED
+    from labd_host.simulate.simulator import BLOCKED
 
     index = int(found.busy[:, BLOCKED].argmax())
     cycles = int(found.busy[index, BLOCKED])
@@ -205,7 +205,7 @@ def _table(found: Simulation) -> Table:
     from rich import box
     from rich.table import Table
 
-    from labd_host.explore.simulator import BLOCKED, IDLE, STARVED, WORKING
+    from labd_host.simulate.simulator import BLOCKED, IDLE, STARVED, WORKING
 
     table = Table(
         title=f"{found.machine.name}, {found.cycles:,} cycles", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)

@@ -55,8 +55,8 @@ def train(
     """
     from labd_host.networks import launch
     from labd_host.networks import network as find_network
+    from labd_host.networks.learning_curve import write_learning_curve
     from labd_host.networks.trained import training_folder
-    from labd_host.report.learning_curve import write_learning_curve
 
     wanted = find_network(network)
     folder = (out or training_folder(wanted.name)).absolute()

@@ -26,8 +26,8 @@ def validate(
     confused. A network of the table is compiled first and kept in the cache. For an export's
     floating-point arithmetic, before FINN: labd evaluate.
     """
-    from labd_host.classifiers import golden
-    from labd_host.scoring import lines, scored
+    from labd_host.judge.classifiers import golden
+    from labd_host.judge.scoring import lines, scored
     from labd_shared.predictions import save_predictions
 
     result = scored(golden(network, lambda line: click.echo(line, err=True)), dataset, limit)

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from labd_host import places
 from labd_host.environments import userland
+from labd_host.machine import places
 from labd_shared.errors import SetupError, ToolNotFound, unknown_name
 
 HERE = Path(__file__).parent

@@ -7,7 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from labd_host import environments, places
+from labd_host import environments
+from labd_host.machine import places
 from labd_shared.errors import LabdError
 
 

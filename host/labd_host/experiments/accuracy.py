@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from labd_host import datasets, networks, places
-from labd_host.experiments.model import Accuracy
-from labd_host.experiments.records import from_record, to_record
+from labd_host import datasets, networks
+from labd_host.experiments.strict_records import from_record, to_record
+from labd_host.experiments.study_model import Accuracy
+from labd_host.machine import places
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import ArtifactError, DataMissing
 from labd_shared.files import read_bounded, replacing
@@ -37,10 +38,10 @@ def accuracy_of(name: str, say: Callable[[str], None]) -> Accuracy | None:
 
 
 def _counted(name: str, say: Callable[[str], None]) -> Accuracy:
-    from labd_host.classifiers import golden
-    from labd_host.flow.golden_cache import golden_file
-    from labd_host.flow.records import code_sha256
-    from labd_host.scoring import scored
+    from labd_host.flow.stage_records import code_sha256
+    from labd_host.judge.classifiers import golden
+    from labd_host.judge.golden_cache import golden_file
+    from labd_host.judge.scoring import scored
 
     digest = json_sha256([file_sha256(golden_file(name, say)), code_sha256()])
     kept = places.cache() / "accuracy" / f"{digest}.json"

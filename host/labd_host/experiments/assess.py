@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 
 from labd_host import networks
-from labd_host.emulation.golden_layers import Layer, Mvau
+from labd_host.dataflow.cycles import Estimate, NodeCycles, estimate
+from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.folding import Folding
+from labd_host.dataflow.layers import Layer, Mvau
+from labd_host.dataflow.resources import Resources, finn_estimate
 from labd_host.experiments.basis import network_sha256, origin
-from labd_host.experiments.model import Experiment, LayerResult, Predicted, Result, Simulated
+from labd_host.experiments.study_model import Experiment, LayerResult, Predicted, Result, Simulated
 from labd_host.explore import calibration
-from labd_host.explore.comparison import finn_total
-from labd_host.explore.cycles import Estimate, NodeCycles, estimate
-from labd_host.explore.design import Design, design_of
-from labd_host.explore.fifos import depths_of_finn, unbounded
-from labd_host.explore.inventory import Unit, units_of
-from labd_host.explore.machine import FIFO, assemble
-from labd_host.explore.resources import Resources, finn_estimate
-from labd_host.explore.simulator import BLOCKED, STARVED, WORKING, Deadlock, Simulation, simulate
-from labd_host.flow.folding import Folding
+from labd_host.explore.cost_units import Unit, units_of
+from labd_host.explore.rivals import finn_total
+from labd_host.simulate.fifos import depths_of_finn, unbounded
+from labd_host.simulate.pipeline import FIFO, assemble
+from labd_host.simulate.simulator import BLOCKED, STARVED, WORKING, Deadlock, Simulation, simulate
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.rates import frames_per_s
 from labd_shared.timing import dma_cycles

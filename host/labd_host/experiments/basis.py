@@ -8,17 +8,17 @@ from pathlib import Path
 
 import labd_host
 import labd_shared
+from labd_host.dataflow.design import Design
 from labd_host.explore import calibration
-from labd_host.explore.design import Design
 from labd_shared import __version__
 from labd_shared.digest import file_sha256, json_sha256
 
 DECIDES = (
-    "emulation/golden_layers.py",
+    "dataflow/**/*.py",
     "experiments/assess.py",
-    "experiments/model.py",
+    "experiments/study_model.py",
     "explore/*.py",
-    "flow/folding.py",
+    "simulate/*.py",
 )
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host import networks
-from labd_host.experiments.model import Experiment
+from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.folding import Folding
+from labd_host.dataflow.parts import Part
+from labd_host.dataflow.resources import Resources
+from labd_host.experiments.study_model import Experiment
 from labd_host.explore.build_reports import TOP, BuildReport, read_build
-from labd_host.explore.design import Design, design_of
-from labd_host.explore.parts import Part
-from labd_host.explore.resources import Resources
-from labd_host.flow.folding import Folding
 from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
 from labd_shared.files import read_bounded
@@ -61,7 +61,7 @@ class Builds:
 
 def _reported(bundle: Bundle) -> Resources | None:
     """The cells in the report of labd's own build; None where the bundle has none."""
-    from labd_host.hardware.build_hardware import REPORT_NAME
+    from labd_host.vivado.hardware_build import REPORT_NAME
 
     if REPORT_NAME not in bundle.manifest.files:
         return None

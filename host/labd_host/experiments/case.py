@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
-from labd_host.experiments.model import Experiment, LayerResult, Predicted, Result, Simulated
-from labd_host.explore.cycles import CONVERTER
-from labd_host.explore.design import Design
-from labd_host.flow.folding import Folding
+from labd_host.dataflow.cycles import CONVERTER
+from labd_host.dataflow.design import Design
+from labd_host.dataflow.folding import Folding
+from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
+from labd_host.experiments.study_model import Experiment, LayerResult, Predicted, Result, Simulated
 
 DMA = "IODMA"
 

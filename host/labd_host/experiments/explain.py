@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import math
 
-from labd_host.emulation.golden_layers import Mvau, SlidingWindow
+from labd_host.dataflow.cycles import CONVERTER
+from labd_host.dataflow.design import Design
+from labd_host.dataflow.layers import Mvau, SlidingWindow
+from labd_host.dataflow.parts import part_of
+from labd_host.dataflow.programs import restart_cycles, words_of
 from labd_host.experiments.case import DMA, Case
-from labd_host.experiments.model import LayerResult, Measured, Outcome, Simulated
+from labd_host.experiments.study_model import LayerResult, Measured, Outcome, Simulated
 from labd_host.experiments.wording import (
     SAME,
     alike,
@@ -24,10 +28,6 @@ from labd_host.experiments.wording import (
     rate,
     times,
 )
-from labd_host.explore.cycles import CONVERTER
-from labd_host.explore.design import Design
-from labd_host.explore.parts import part_of
-from labd_host.explore.programs import restart_cycles, words_of
 from labd_shared.rates import frames_per_s
 from labd_shared.timing import GAP_CYCLES, requests
 

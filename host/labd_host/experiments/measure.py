@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labd_host.dataflow.folding import Folding, to_json
 from labd_host.experiments.builds import Builds
-from labd_host.experiments.model import Experiment, Measured
-from labd_host.flow.folding import Folding, to_json
+from labd_host.experiments.study_model import Experiment, Measured
 from labd_host.remote import inventory, tasks
 from labd_host.remote.fleet import Report, Talk
 from labd_shared.errors import ArtifactError, SetupError
@@ -35,9 +35,9 @@ def board_at_hand(number: str) -> Iterator[None]:
         UnknownName: the inventory has no such board.
         BoardError: it does not start.
     """
-    from labd_host.emulation import state, virtual_board
+    from labd_host.virtual_board import board_state, virtual_board
 
-    starts = inventory.load().board(number).kind == VIRTUAL and state.load(number) is None
+    starts = inventory.load().board(number).kind == VIRTUAL and board_state.load(number) is None
     if starts:
         virtual_board.up(number, say=_unheard)
     try:
@@ -82,8 +82,8 @@ def measure(experiment: Experiment, folder: Path, builds: Builds) -> Measured:
 
 def _emulation(experiment: Experiment, folder: Path) -> Path:
     """A bundle for virtual boards; stages that foldings share are compiled once."""
-    from labd_host.hardware.build import write_emulation
-    from labd_host.hardware.preparation import prepare
+    from labd_host.bundles.emulation_build import write_emulation
+    from labd_host.bundles.preparation import prepare
 
     bundle = folder / BUNDLES / experiment.key
     stages = folder / STAGES / experiment.network_sha256

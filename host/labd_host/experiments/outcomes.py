@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from labd_host.experiments.builds import Builds
-from labd_host.experiments.model import Accuracy, Experiment, Outcome, Study
-from labd_host.experiments.records import to_record
 from labd_host.experiments.store import Store
+from labd_host.experiments.strict_records import to_record
+from labd_host.experiments.study_model import Accuracy, Experiment, Outcome, Study
 from labd_shared.files import replacing
 
 DONE, RUNNING, WAITING, FAILED = "done", "running", "waiting", "failed"

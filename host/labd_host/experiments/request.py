@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from labd_host.explore.parts import part_of
-from labd_host.flow.folding import KEYS, Attribute
+from labd_host.dataflow.folding import KEYS, Attribute
+from labd_host.dataflow.parts import part_of
 from labd_shared.errors import ArtifactError, LabdError, UsageError, unknown_name
 from labd_shared.files import read_bounded
 
@@ -60,7 +60,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Request:
-    """A study as it was asked for; see `labd_host.experiments.model.Study` for what becomes of it.
+    """A study as it was asked for; see `labd_host.experiments.study_model.Study` for what becomes of it.
 
     Attributes:
         folder: Where its files of foldings lie.

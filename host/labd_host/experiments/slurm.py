@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.experiments.records import from_record
+from labd_host.experiments.strict_records import from_record
 from labd_shared.errors import ArtifactError, LabdError, SetupError, UsageError
 from labd_shared.files import read_bounded
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host.experiments import slurm
-from labd_host.experiments.records import to_record
 from labd_host.experiments.slurm import Demand, Submission, read_submission
 from labd_host.experiments.slurm_states import (
     GONE,
@@ -35,6 +34,7 @@ from labd_host.experiments.slurm_states import (
     read_squeue,
     waiting,
 )
+from labd_host.experiments.strict_records import to_record
 from labd_shared.errors import SetupError, ToolNotFound, UsageError, from_wire
 from labd_shared.files import replacing
 

@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labd_host.experiments.locks import is_locked, lock
-from labd_host.experiments.model import Experiment, Measured, Result
-from labd_host.experiments.records import from_record, to_record
+from labd_host.experiments.strict_records import from_record, to_record
+from labd_host.experiments.study_model import Experiment, Measured, Result
+from labd_host.machine.locks import is_locked, lock
 from labd_shared.errors import ArtifactError, SetupError
 from labd_shared.files import read_bounded, replacing
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from labd_host import places
-from labd_host.experiments.locks import lock
-from labd_host.experiments.model import Experiment
-from labd_host.flow.folding import to_json
+from labd_host.dataflow.folding import to_json
+from labd_host.experiments.study_model import Experiment
+from labd_host.machine import places
+from labd_host.machine.locks import lock
 from labd_shared.errors import UsageError
 from labd_shared.manifest import MANIFEST_NAME
 

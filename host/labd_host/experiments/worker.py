@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from labd_host.experiments.assess import assess
-from labd_host.experiments.model import Result
 from labd_host.experiments.store import MAX_ATTEMPTS, Store
+from labd_host.experiments.study_model import Result
 from labd_shared.errors import LabdError
 
 STARTED, FINISHED, FAILED = "started", "finished", "failed"

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from labd_host.dataflow.design import Design
+from labd_host.dataflow.parts import Part
+from labd_host.dataflow.resources import Resources
 from labd_host.explore.calibration import Sample
-from labd_host.explore.design import Design
-from labd_host.explore.hardware_config import CONFIG_FILE, FIFO_KIND, HardwareConfig, read_hardware_config
-from labd_host.explore.inventory import (
+from labd_host.explore.cost_units import (
     Unit,
     converter,
     entry_bits,
@@ -33,8 +34,7 @@ from labd_host.explore.inventory import (
     output_dma,
     shell,
 )
-from labd_host.explore.parts import Part
-from labd_host.explore.resources import Resources
+from labd_host.simulate.hardware_config import CONFIG_FILE, FIFO_KIND, HardwareConfig, read_hardware_config
 from labd_shared.errors import ArtifactError, WrongPart
 from labd_shared.files import read_bounded
 from labd_shared.hwh import read_hwh

@@ -17,11 +17,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
-from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
+from labd_host.dataflow.cycles import layer_cycles
+from labd_host.dataflow.design import Design
+from labd_host.dataflow.folding import MAX_SIMD_FOLD, MAX_STREAM_BITS, Attribute, divisors
+from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
+from labd_host.dataflow.programs import restart_cycles
+from labd_host.dataflow.resources import Resources, finn_estimate
 from labd_host.explore.calibration import Calibration
-from labd_host.explore.cycles import layer_cycles
-from labd_host.explore.design import Design
-from labd_host.explore.inventory import (
+from labd_host.explore.cost_units import (
     converter,
     entry_bits,
     exit_bits,
@@ -31,9 +34,6 @@ from labd_host.explore.inventory import (
     output_dma,
     shell,
 )
-from labd_host.explore.programs import restart_cycles
-from labd_host.explore.resources import Resources, finn_estimate
-from labd_host.flow.folding import MAX_SIMD_FOLD, MAX_STREAM_BITS, Attribute, divisors
 from labd_shared.datatypes import parse_datatype
 
 Options = Mapping[str, Attribute]

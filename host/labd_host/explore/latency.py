@@ -19,13 +19,13 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.emulation.golden_layers import Layer
-from labd_host.explore.cycles import CONVERTER
-from labd_host.explore.design import Design
-from labd_host.explore.fifos import NEVER_FULL
-from labd_host.explore.machine import assemble
+from labd_host.dataflow.cycles import CONVERTER
+from labd_host.dataflow.design import Design
+from labd_host.dataflow.layers import Layer
 from labd_host.explore.optimiser import Explorer, Solution
-from labd_host.explore.simulator import STARVED, simulate
+from labd_host.simulate.fifos import NEVER_FULL
+from labd_host.simulate.pipeline import assemble
+from labd_host.simulate.simulator import STARVED, simulate
 
 CAPS = (1.0, 1.1, 1.2, 1.3, 1.5, 2.0)  # on the slowest layer, of what the fastest folding takes
 ROUNDS = 10  # of correcting the weights under one cap

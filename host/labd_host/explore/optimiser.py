@@ -15,14 +15,14 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.emulation.golden_layers import Layer
+from labd_host.dataflow.cycles import Estimate, dma_cycles, estimate
+from labd_host.dataflow.design import Design
+from labd_host.dataflow.folding import Attribute, Folding
+from labd_host.dataflow.layers import Layer
+from labd_host.dataflow.programs import gear_cycles
+from labd_host.dataflow.resources import Resources
 from labd_host.explore import chain
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
-from labd_host.explore.cycles import Estimate, dma_cycles, estimate
-from labd_host.explore.design import Design
-from labd_host.explore.programs import gear_cycles
-from labd_host.explore.resources import Resources
-from labd_host.flow.folding import Attribute, Folding
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import UsageError
 

@@ -4,7 +4,7 @@ An MVAU first gets the narrowest SIMD that is fast enough, of at most 36 bits of
 narrowest PE; a pool and its window share theirs; when a layer misses the target, everything is folded
 again for what that layer can do.
 
-Source: finn-plus 1.6.1, transformation/fpgadataflow/set_folding.py; tests/host/test_explore_optimiser.py
+Source: finn-plus 1.6.1, transformation/fpgadataflow/set_folding.py; tests/host/explore/test_optimiser.py
 compares with it.
 """
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labd_host.emulation.golden_layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
+from labd_host.dataflow.cycles import layer_cycles
+from labd_host.dataflow.design import Design
+from labd_host.dataflow.folding import MAX_STREAM_BITS, Folding, divisors, settings_of
+from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
 from labd_host.explore.choices import stages_of
-from labd_host.explore.cycles import layer_cycles
-from labd_host.explore.design import Design
-from labd_host.flow.folding import MAX_STREAM_BITS, Folding, divisors, settings_of
 from labd_shared.datatypes import parse_datatype
 
 MAX_WEIGHT_BITS = 36  # of a row

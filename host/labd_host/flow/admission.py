@@ -10,8 +10,8 @@ arithmetic is gone.
 from collections.abc import Iterator
 from pathlib import Path
 
-from labd_host.flow.graph import Graph, Node
 from labd_host.flow.onnx_graph import read_graph
+from labd_host.flow.plain_graph import Graph, Node
 from labd_shared.errors import ArtifactError
 
 QUANTISERS = ("Quant", "BipolarQuant", "MultiThreshold")

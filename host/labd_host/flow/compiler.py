@@ -1,7 +1,7 @@
 """From an exported network to a folded dataflow graph, proven stage by stage.
 
 Every stage starts from the file of the stage before it. So a stage that is finished, and came from the same
-things, is used again (see `labd_host.flow.records`), and only what changed is made, its proof included.
+things, is used again (see `labd_host.flow.stage_records`), and only what changed is made, its proof included.
 """
 
 import contextlib
@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.emulation.golden import GoldenModel
-from labd_host.emulation.golden_layers import Network
-from labd_host.explore.cycles import Estimate, estimate
+from labd_host.dataflow.cycles import Estimate, estimate
+from labd_host.dataflow.folding import Attribute, Folding, check_folding, folding_of, read_folding, to_json
+from labd_host.dataflow.layers import Network
+from labd_host.explore.for_a_rate import Wanted, choose_folding
 from labd_host.flow.admission import check_export, check_network
-from labd_host.flow.auto_folding import Wanted, choose_folding
+from labd_host.flow.cost import ESTIMATE_FILE, Cost, cost_of
 from labd_host.flow.describe import describe
-from labd_host.flow.estimate import ESTIMATE_FILE, Cost, cost_of
 from labd_host.flow.finn_door import Finn, Model, tool_versions
-from labd_host.flow.folding import Attribute, Folding, check_folding, folding_of, read_folding, to_json
-from labd_host.flow.graph import Graph, Values
 from labd_host.flow.observe import Observation, Point, observe, observe_golden
+from labd_host.flow.plain_graph import Graph, Values
 from labd_host.flow.proof import Proof, compare, first_proof, observe_answers
-from labd_host.flow.records import (
+from labd_host.flow.stage_records import (
     ANSWERS,
     GOLDEN,
     NOT_BEFORE,
@@ -47,14 +46,15 @@ from labd_host.flow.stages import (
     FOLD_CONSTANTS,
     FOLDED,
     HARDWARE,
-    PART,
     PARTITION,
     PREPOST,
     STREAMLINED,
     TIDY,
     Stage,
 )
+from labd_host.golden.golden_model import GoldenModel
 from labd_host.networks.exported import Exported
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.digest import bytes_sha256, file_sha256, json_sha256
 from labd_shared.errors import ArtifactError, ShapeError, StageFailed, StageMismatch, UsageError, unknown_name
 from labd_shared.tensors import Tensor
@@ -252,7 +252,7 @@ class _Run:
             folds,
             self._finn.resources(model),
             clock_mhz=clock_mhz,
-            part=PART,
+            part=PYNQ_Z2_PART,
         )
         cost.write(self._out)
         return Compiled(
@@ -343,7 +343,7 @@ class _Run:
 
         settings: dict[str, Any]
         if isinstance(folding, Wanted):
-            settings = {"part": PART, "cycles_per_frame": folding.cycles_per_frame}
+            settings = {"part": PYNQ_Z2_PART, "cycles_per_frame": folding.cycles_per_frame}
         else:
             settings = {"nodes": folding.nodes, "defaults": folding.defaults}
         self._advance(

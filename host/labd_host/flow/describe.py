@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.emulation.golden_layers import (
+from labd_host.dataflow.layers import (
     Array,
     LabelSelect,
     Layer,
@@ -17,7 +17,7 @@ from labd_host.emulation.golden_layers import (
     SlidingWindow,
     Thresholding,
 )
-from labd_host.flow.graph import Graph, Node
+from labd_host.flow.plain_graph import Graph, Node
 from labd_shared.errors import StageFailed
 from labd_shared.tensors import Tensor, make_tensor
 

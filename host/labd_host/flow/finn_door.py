@@ -27,10 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.flow.folding import KEYS
-from labd_host.flow.graph import Graph, Node, Trace, Values
-from labd_host.flow.stages import PART, Step
+from labd_host.dataflow.folding import KEYS
+from labd_host.flow.plain_graph import Graph, Node, Trace, Values
+from labd_host.flow.stages import Step
 from labd_host.networks.exported import load_qonnx
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ArtifactError, IllegalFolding, LabdError, SetupError, StageFailed, unknown_name
 
 Model = Any  # qonnx.core.modelwrapper.ModelWrapper, not looked into outside this module
@@ -238,11 +239,11 @@ class Finn:
             return dict(model.analysis(exp_cycles_per_layer))
 
     def resources(self, model: Model) -> dict[str, dict[str, int]]:
-        """FINN's own estimate of *model* on `PART`: node name -> LUT, BRAM18, URAM, DSP -> how many."""
+        """FINN's own estimate of *model* on `PYNQ_Z2_PART`: node name -> LUT, BRAM18, URAM, DSP -> how many."""
         from finn.analysis.fpgadataflow.res_estimation import res_estimation
 
         with self._hushed("estimate the resources"):
-            found = res_estimation(model, PART)
+            found = res_estimation(model, PYNQ_Z2_PART)
         return {
             name: {kind: math.ceil(uses[theirs]) for kind, theirs in _RESOURCES.items()}
             for name, uses in found.items()

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
+from labd_host.drawing.graph_picture import GraphPicture
+from labd_host.drawing.graph_svg import graph_svg
 from labd_host.flow.compiler import FOLDING_FILE, PARTITION_FILE, Compiled, CompiledStage
-from labd_host.flow.picture import pictures, read_stage
-from labd_host.flow.records import written
-from labd_host.report.gallery import ComparedRow, CycleRow, Gallery, ProofShown, StageShown, gallery_html
-from labd_host.report.graph_picture import GraphPicture
-from labd_host.report.graph_svg import graph_svg
+from labd_host.flow.gallery_page import ComparedRow, CycleRow, Gallery, ProofShown, StageShown, gallery_html
+from labd_host.flow.stage_pictures import pictures, read_stage
+from labd_host.flow.stage_records import written
 from labd_shared.digest import file_sha256
 
 GALLERY_FILE = "gallery.html"

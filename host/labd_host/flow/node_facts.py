@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from labd_host.flow.graph import Graph, Node
+from labd_host.flow.plain_graph import Graph, Node
 
 _KINDS = {
     "quantise": "Quant BipolarQuant BinaryQuant IntQuant Trunc MultiThreshold Thresholding Relu Sign Clip "
@@ -47,7 +47,7 @@ FOLDING = ("PE", "SIMD")
 
 
 def kind_of(node: Node) -> str:
-    """One of `labd_host.report.graph_colours.KINDS`."""
+    """One of `labd_host.drawing.graph_colours.KINDS`."""
     return _KIND_OF.get(node.kind, "other")
 
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.emulation.golden import GoldenResult
-from labd_host.emulation.golden_layers import LabelSelect, Mvau, Network, Thresholding
-from labd_host.flow.graph import Graph, Node, Trace, Values
+from labd_host.dataflow.layers import LabelSelect, Mvau, Network, Thresholding
+from labd_host.flow.plain_graph import Graph, Node, Trace, Values
+from labd_host.golden.golden_model import GoldenResult
 from labd_shared.errors import StageFailed, StageMismatch
 
 Integers = npt.NDArray[np.int64]

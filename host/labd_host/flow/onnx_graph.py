@@ -6,7 +6,7 @@ What FINN's defaults would fill in is left out: a stage's file holds what a tran
 from pathlib import Path
 from typing import Any
 
-from labd_host.flow.graph import Graph, Node
+from labd_host.flow.plain_graph import Graph, Node
 from labd_host.networks.exported import load_qonnx
 from labd_shared.errors import ArtifactError
 

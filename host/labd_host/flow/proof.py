@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.emulation.golden import GoldenResult
-from labd_host.emulation.golden_layers import Mvau, Network
+from labd_host.dataflow.layers import Mvau, Network
 from labd_host.flow.observe import Integers, Observation, Point, Scores
+from labd_host.golden.golden_model import GoldenResult
 from labd_shared.errors import StageMismatch
 
 KINDS = ("levels", "sums", "label")

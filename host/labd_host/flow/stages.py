@@ -14,8 +14,9 @@ the tidy-up and conversion that QONNX exports need; walked through with finn-plu
 from dataclasses import dataclass, field
 from typing import Any
 
+from labd_shared.bitfile import PYNQ_Z2_PART
+
 BOARD = "Pynq-Z2"
-PART = "xc7z020clg400-1"  # its FPGA
 CLOCK_MHZ = 100.0  # what FINN's shell for it is built for unless told otherwise
 
 
@@ -146,7 +147,7 @@ PARTITION = Stage(
 )
 
 SPECIALISED = (
-    Step("finn.transformation.fpgadataflow.specialize_layers:SpecializeLayers", {"fpgapart": PART}),
+    Step("finn.transformation.fpgadataflow.specialize_layers:SpecializeLayers", {"fpgapart": PYNQ_Z2_PART}),
     Step("qonnx.transformation.general:GiveUniqueNodeNames"),
     Step("qonnx.transformation.general:GiveReadableTensorNames"),
 )

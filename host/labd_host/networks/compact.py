@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labd_host import places
+from labd_host.machine import places
 from labd_host.networks.exported import MAX_MODEL_BYTES
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, UsageError

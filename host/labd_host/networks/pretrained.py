@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labd_host import places
-from labd_host.downloads import Limits, download
+from labd_host.machine import places
+from labd_host.machine.downloads import Limits, download
 from labd_host.networks.table import Network
 from labd_shared.digest import file_sha256
 from labd_shared.errors import DataMissing, DigestMismatch, UsageError

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host import places
+from labd_host.machine import places
 from labd_host.networks.compact import AGAIN, SUFFIX, unpacked
 from labd_host.networks.table import Network, Recipe
 from labd_shared.digest import file_sha256

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host import places
+from labd_host.machine import places
 from labd_host.remote.agent import Session
 from labd_host.remote.releases import RESERVE_BYTES, Content, Say, upload_missing
 from labd_shared.datasets import INDEX_NAME, SPLITS, dataset_spec, packed_sizes, write_packed

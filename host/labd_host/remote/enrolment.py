@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from labd_host.remote import hostkeys, inventory, transport
+from labd_host.machine import hostkeys
+from labd_host.remote import inventory, transport
 from labd_host.remote.fleet import Report, Talk, on_each
 from labd_host.remote.inventory import Board, Inventory
 from labd_shared.errors import HostKeyChanged, HostKeyUnknown, UsageError

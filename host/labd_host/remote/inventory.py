@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from labd_host import places
+from labd_host.machine import places
 from labd_shared.errors import BoardUnreachable, UnknownName, UsageError, unknown_name
 
 VARIABLE = "LABD_BOARDS"
@@ -60,7 +60,7 @@ class Board:
 
 
 class VirtualState(Protocol):
-    """What a running virtual board says of itself (`labd_host.emulation.state.State`)."""
+    """What a running virtual board says of itself (`labd_host.virtual_board.board_state.State`)."""
 
     @property
     def host(self) -> str: ...
@@ -205,7 +205,7 @@ def endpoint(board: Board, virtual_state: Callable[[str], VirtualState | None] |
 
     Args:
         board: From the inventory.
-        virtual_state: Finds a running virtual board; `labd_host.emulation.state.load` when None.
+        virtual_state: Finds a running virtual board; `labd_host.virtual_board.board_state.load` when None.
 
     Raises:
         BoardUnreachable: the virtual board is down.
@@ -213,7 +213,7 @@ def endpoint(board: Board, virtual_state: Callable[[str], VirtualState | None] |
     if board.kind != "virtual":
         return board
     if virtual_state is None:
-        from labd_host.emulation.state import load
+        from labd_host.virtual_board.board_state import load
 
         virtual_state = load
     state = virtual_state(board.number)

@@ -17,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from labd_host.remote import hostkeys
+from labd_host.machine import hostkeys
 from labd_host.remote.inventory import Board
 from labd_host.remote.passwords import Password, sudo_password
-from labd_host.remote.process import SUDO, Finished, LineHandler, Process, guarded
+from labd_host.remote.remote_process import SUDO, Finished, LineHandler, Process, guarded
 from labd_host.remote.transfer import receive, send
 from labd_shared.errors import (
     BoardDiskFull,

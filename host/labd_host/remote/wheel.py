@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from labd_host import places
+from labd_host.machine import places
 from labd_shared.errors import ArtifactError, SetupError
 
 CARRIED = Path(__file__).with_name("wheel")

@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import pytest
 
+from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folding import Folding
 from labd_host.experiments.assess import assess
-from labd_host.experiments.plan import plan
 from labd_host.experiments.request import PART3, read_request
+from labd_host.experiments.study_plan import plan
 from labd_host.explore import calibration
-from labd_host.explore.comparison import calibrated_total, finn_total
-from labd_host.explore.design import design_of
-from labd_host.explore.fifos import depths_of_finn
-from labd_host.explore.machine import assemble
-from labd_host.explore.simulator import Deadlock, simulate
-from labd_host.flow.folding import Folding
+from labd_host.explore.rivals import calibrated_total, finn_total
 from labd_host.networks import NETWORKS
+from labd_host.simulate.fifos import depths_of_finn
+from labd_host.simulate.pipeline import assemble
+from labd_host.simulate.simulator import Deadlock, simulate
 from labd_shared.errors import ArtifactError
 
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
+from labd_host.dataflow.parts import part_of
+from labd_host.dataflow.resources import Resources
 from labd_host.experiments.builds import Builds, read_builds
 from labd_host.experiments.measure import board_at_hand, measure
 from labd_host.experiments.outcomes import outcomes
-from labd_host.experiments.plan import plan
 from labd_host.experiments.request import PART3, Asked, read_request
 from labd_host.experiments.store import Store
+from labd_host.experiments.study_plan import plan
 from labd_host.experiments.worker import run_one
-from labd_host.explore.parts import part_of
-from labd_host.explore.resources import Resources
 from labd_shared.errors import ArtifactError, SetupError, UsageError, WrongPart
 from support.paths import ROOT
 
@@ -101,14 +101,14 @@ def test_a_real_board_wants_a_bundle_and_is_told_how_to_make_it(tmp_path, study,
 def test_a_virtual_board_measures_and_is_not_asked_twice(
     tmp_path, study, labd_home, board_python, mnist_folder, monkeypatch
 ):
-    from labd_host.emulation import state, virtual_board
+    from labd_host.virtual_board import board_state, virtual_board
 
     monkeypatch.setenv("LABD_BOARDS", str(ROOT / "host" / "labd_host" / "remote" / "boards.toml"))
     asked = replace(study.experiments[0], board="61")
     virtual_board.up("61", python=board_python)
     with board_at_hand("61"):
         found = measure(asked, tmp_path, read_builds([BUNDLE], PART))
-    assert state.load("61") is not None  # it was up before
+    assert board_state.load("61") is not None  # it was up before
     assert (found.where, found.clock_mhz, found.batchsize) == ("virtual board 61", 100.0, 1000)
     assert 100_000 < found.frames_per_s < 1_020_408
     store = Store(tmp_path / "study")

@@ -6,11 +6,11 @@ import pytest
 
 from labd_host import datasets
 from labd_host.cli.main import run
+from labd_host.experiments import study_page
 from labd_host.experiments.accuracy import GOLDEN, RECORD, accuracy_of
 from labd_host.experiments.request import PART3
 from labd_host.experiments.store import Store
 from labd_host.networks import trained_record
-from labd_host.report import experiments_page
 
 STUDY = """
 name = "mine"
@@ -35,7 +35,7 @@ def no_data(monkeypatch):
     """
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(datasets, "present", lambda name: None)
-    monkeypatch.setattr(experiments_page, "_pictures", lambda *known: [])
+    monkeypatch.setattr(study_page, "_pictures", lambda *known: [])
 
 
 @pytest.fixture
@@ -172,14 +172,14 @@ def test_where_the_data_is_the_golden_model_counts_once(monkeypatch, tmp_path):
     monkeypatch.setenv("LABD_CACHE", str(tmp_path))
     network = tmp_path / "network.npz"
     network.write_bytes(b"a golden model")
-    monkeypatch.setattr("labd_host.flow.golden_cache.golden_file", lambda name, say: network)
-    monkeypatch.setattr("labd_host.classifiers.golden", lambda name, say: name)
+    monkeypatch.setattr("labd_host.judge.golden_cache.golden_file", lambda name, say: network)
+    monkeypatch.setattr("labd_host.judge.classifiers.golden", lambda name, say: name)
 
     def scored(classifier):
         counted.append(classifier)
         return type("Scored", (), {"report": {"correct": 9, "samples": 10, "dataset": "mnist"}})
 
-    monkeypatch.setattr("labd_host.scoring.scored", scored)
+    monkeypatch.setattr("labd_host.judge.scoring.scored", scored)
     first, second = (accuracy_of("tfc-w1a1", print) for _ in range(2))
     assert first == second
     assert (first.percent, first.source, counted) == (90.0, GOLDEN, ["tfc-w1a1"])

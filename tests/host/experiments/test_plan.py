@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.experiments.plan import plan
+from labd_host.dataflow.cycles import estimate
+from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.experiments.request import PART3, Asked, read_request
-from labd_host.explore.cycles import estimate
-from labd_host.explore.design import design_of
+from labd_host.experiments.study_plan import plan
 from labd_host.explore.latency import first_frame
-from labd_host.flow.folding import Folding, load_folding
 from labd_host.networks import NETWORKS
 from labd_shared.errors import IllegalFolding, UnknownName, UsageError
 

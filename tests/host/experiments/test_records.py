@@ -5,10 +5,10 @@ import json
 import pytest
 
 from labd_host.experiments.assess import assess
-from labd_host.experiments.model import Accuracy, Result
-from labd_host.experiments.plan import plan
-from labd_host.experiments.records import from_record, to_record
 from labd_host.experiments.request import PART3, read_request
+from labd_host.experiments.strict_records import from_record, to_record
+from labd_host.experiments.study_model import Accuracy, Result
+from labd_host.experiments.study_plan import plan
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 
 from labd_host.cli.experiments import experiments
 from labd_host.experiments import slurm, slurm_queue
-from labd_host.experiments.records import to_record
 from labd_host.experiments.slurm import Demand, Submission
 from labd_host.experiments.slurm_pool import SlurmPool, summary
 from labd_host.experiments.slurm_queue import SlurmQueue, how_to_return
 from labd_host.experiments.slurm_states import GONE, Job, ending, read_sacct, read_squeue, waiting
 from labd_host.experiments.store import Store
+from labd_host.experiments.strict_records import to_record
 from labd_shared.errors import ArtifactError, SetupError, ToolNotFound, UsageError
 from support.slurm_stand_in import Slurm
 

@@ -10,17 +10,17 @@ from html.parser import HTMLParser
 
 import pytest
 
-from labd_host.experiments.bounds import bounds
-from labd_host.experiments.model import Accuracy, Measured, Outcome, Study
+from labd_host.dataflow.cycles import estimate
+from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folding import Folding, load_folding
+from labd_host.dataflow.parts import part_of
+from labd_host.experiments.study_model import Accuracy, Measured, Outcome, Study
+from labd_host.experiments.study_page import write_page
+from labd_host.experiments.study_plots import layer_cycles, roofline, speed_over_luts
 from labd_host.explore import calibration
-from labd_host.explore.comparison import calibrated_total
-from labd_host.explore.cycles import estimate
-from labd_host.explore.design import design_of
-from labd_host.explore.parts import part_of
-from labd_host.flow.folding import Folding, load_folding
+from labd_host.explore.bounds import bounds
+from labd_host.explore.rivals import calibrated_total
 from labd_host.networks import NETWORKS
-from labd_host.report.experiments_page import write_page
-from labd_host.report.experiments_plots import layer_cycles, roofline, speed_over_luts
 from support.browser import find_browser, opened
 from support.experiments import experiment, lab_with, outcome
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from labd_host.experiments.model import Accuracy, Measured, Outcome, Study
-from labd_host.explore.resources import Resources
-from labd_host.report.experiments_table import (
+from labd_host.dataflow.resources import Resources
+from labd_host.drawing.markup import element
+from labd_host.experiments.study_model import Accuracy, Measured, Outcome, Study
+from labd_host.experiments.study_table import (
     COLUMNS,
     add_table,
     as_csv,
@@ -18,7 +19,6 @@ from labd_host.report.experiments_table import (
     in_markdown,
     terminal_tables,
 )
-from labd_host.report.markup import element
 from support.experiments import experiment, lab_with, outcome
 
 NETWORK = "tfc-w1a1"

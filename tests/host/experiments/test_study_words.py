@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from labd_host.dataflow.design import design_of
+from labd_host.dataflow.resources import Resources
 from labd_host.experiments.explain import explain
-from labd_host.experiments.model import Measured, Outcome
-from labd_host.explore.design import design_of
-from labd_host.explore.resources import Resources
+from labd_host.experiments.study_model import Measured, Outcome
 from labd_host.networks import NETWORKS
 from support.experiments import experiment, lab_with, outcome
 

@@ -1,6 +1,6 @@
 """Builds with Vivado: never more at once than licences, gone on with, and a failed one is a sentence.
 
-What builds is a stand-in here; tests/host/test_hardware_build.py has the build itself.
+What builds is a stand-in here; tests/host/vivado/test_hardware_build.py has the build itself.
 """
 
 import json
@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import pytest
 
+from labd_host.bundles.bundle_writer import write_bundle
+from labd_host.dataflow.parts import part_of
+from labd_host.dataflow.resources import Resources
 from labd_host.experiments.builds import read_builds
-from labd_host.experiments.plan import plan
 from labd_host.experiments.request import PART3, read_request
+from labd_host.experiments.study_plan import plan
 from labd_host.experiments.synthesis import build_all, bundle_of, is_built, licences
-from labd_host.explore.parts import part_of
-from labd_host.explore.resources import Resources
-from labd_host.hardware.bundle import write_bundle
 from labd_shared.errors import UsageError
 from support.bundles import make_manifest
 

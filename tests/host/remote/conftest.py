@@ -24,7 +24,8 @@ import asyncssh
 import pytest
 
 from labd_host import environments
-from labd_host.remote import hostkeys, inventory
+from labd_host.machine import hostkeys
+from labd_host.remote import inventory
 from labd_host.remote.fleet import Talk
 from labd_host.remote.transport import Connection, Deadlines
 from labd_shared.errors import ToolNotFound

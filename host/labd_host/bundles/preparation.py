@@ -1,0 +1,160 @@
+"""What every bundle of a network begins with, whatever it is for: compiled, proven, its accuracy measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labd_host import datasets, networks
+from labd_host.bundles.golden_samples import golden_arrays, golden_samples
+from labd_host.dataflow.folding import Folding
+from labd_host.explore.for_a_rate import Wanted
+from labd_host.flow import MANY_IMAGES, Compiled, compile_network, proof_images
+from labd_shared.answers import predicted_classes
+from labd_shared.bitfile import PYNQ_Z2_PART
+from labd_shared.datasets import dataset_spec
+from labd_shared.digest import image_digest
+from labd_shared.errors import UsageError
+from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest
+from labd_shared.tensors import count
+
+BOARD = "Pynq-Z2"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A compiled network with its golden answers.
+
+    Attributes:
+        network, dataset: Their names.
+        class_names: Of the data set.
+        compiled: The stages and the golden model.
+        golden: The content of golden.npz.
+        accuracy: The golden model's, on the whole test split.
+    """
+
+    network: str
+    dataset: str
+    class_names: tuple[str, ...]
+    compiled: Compiled
+    golden: dict[str, npt.NDArray[Any]]
+    accuracy: Accuracy
+
+    def manifest(
+        self,
+        target: str,
+        *,
+        clock_mhz: float,
+        slack_ns: float | None,
+        expected: Expected,
+        tools: dict[str, str],
+    ) -> Manifest:
+        """The manifest of a bundle of this network; its list of files is empty."""
+        return Manifest(
+            network=self.network,
+            dataset=self.dataset,
+            class_names=self.class_names,
+            target=target,
+            part=PYNQ_Z2_PART,
+            board=BOARD,
+            clock_mhz=clock_mhz,
+            slack_ns=slack_ns,
+            input_contract=InputContract("raw-uint8"),
+            inputs=self.compiled.inputs,
+            outputs=self.compiled.outputs,
+            folding={name: dict(values) for name, values in self.compiled.folding.items()},
+            expected=expected,
+            accuracy=self.accuracy,
+            tools=tools,
+            files={},
+        )
+
+    def expected(self, clock_mhz: float) -> Expected:
+        """What the cycle model promises where the accelerator runs at *clock_mhz*."""
+        estimate = self.compiled.estimate
+        return Expected(
+            estimate.cycles_per_frame,
+            estimate.latency_cycles,
+            estimate.frames_per_s(clock_mhz),
+            estimate.bottleneck,
+        )
+
+
+def prepare(
+    network: str,
+    stages: Path,
+    *,
+    folding: Folding | Wanted,
+    clock_mhz: float,
+    say: Say,
+    model: Path | None = None,
+) -> Prepared:
+    """Compile a network of the table and measure its golden model on the whole test split.
+
+    Args:
+        network: A name of the table, or a user's own network (NAME.toml).
+        stages: The folder for the compiled stages and their proofs.
+        folding: PE and SIMD of the layers, or what labd is to choose them for.
+        clock_mhz: For the frames a second of the stages' ``estimate.json``.
+        say: Told what happens.
+        model: A trained export of that network, from `labd train`; the one that ships when None.
+
+    Raises:
+        UsageError: unknown names.
+        DataMissing: the data set is not to be had.
+        BuildError: a stage failed or changed a result.
+    """
+    entry = networks.network(network)
+    images, labels = datasets.load(entry.dataset, "test")
+    compiled = compile_network(
+        model or networks.resolve(network)[0],
+        folding=folding,
+        out=stages,
+        images=images[: proof_images(entry.kind)],
+        many_images=images[:MANY_IMAGES],
+        clock_mhz=clock_mhz,
+        say=say,
+    )
+    say(f"golden model: {len(images)} images of {entry.dataset}")
+    return measure(entry, compiled, images, labels)
+
+
+def measure(
+    entry: networks.Network, compiled: Compiled, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> Prepared:
+    """What the golden model of a compiled network answers to its test split, and to the golden samples.
+
+    Args:
+        entry: The network in the table.
+        compiled: The same network.
+        images, labels: The whole test split of its data set, (n, ...) and (n,).
+
+    Raises:
+        UsageError: the network takes frames of another size than the data set has.
+    """
+    spec = dataset_spec(entry.dataset)
+    golden = compiled.golden
+    if count(golden.inputs[0].normal) != count(spec.image_shape):
+        raise UsageError(
+            f"{entry.name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
+            fix="correct the data set in the network's table entry",
+        )
+    predictions = predicted_classes(golden.run(images).outputs[0])
+    right = int((predictions == labels).sum())
+    samples, answers = golden_samples(golden, spec.image_shape)
+    digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)
+    order = np.argsort(digests)
+    return Prepared(
+        network=entry.name,
+        dataset=spec.name,
+        class_names=spec.class_names,
+        compiled=compiled,
+        golden=golden_arrays(samples, answers, digests[order], predictions[order]),
+        accuracy=Accuracy(100.0 * right / len(labels), len(labels), "test", "golden model"),
+    )

@@ -1,0 +1,322 @@
+"""Foldings: how many rows (PE) and columns (SIMD) of each layer are computed in one cycle.
+
+Read and written in FINN's own JSON (``{"Defaults": {}, "MVAU_hls_0": {"PE": 16, "SIMD": 49}}``),
+checked against the layers before FINN sees it, because FINN itself notices late or not at all.
+
+Source: the rules are in finn-plus 1.6.1, custom_op/fpgadataflow (matrixvectoractivation.py calc_wmem,
+hls/matrixvectoractivation_hls.py, rtl/convolutioninputgenerator_rtl.py select_impl_style, util/basic.py:
+HLS streams of at most 8191 bits; transformation/fpgadataflow/set_folding.py: the window of a pool is
+folded like the pool, other values give wrong results, not slow ones); the JSON is
+qonnx 1.0.0, transformation/general.py ApplyConfig.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from labd_host.dataflow.layers import (
+    LabelSelect,
+    Layer,
+    MaxPool,
+    Mvau,
+    Padding,
+    SlidingWindow,
+)
+from labd_host.dataflow.presets import PRESETS
+from labd_shared.datatypes import parse_datatype
+from labd_shared.errors import ArtifactError, IllegalFolding, UsageError, unknown_name
+
+MAX_STREAM_BITS = 8191  # an HLS ap_uint
+MAX_SIMD_FOLD = 1024  # HLS MVAU: columns per SIMD lane
+MAX_FILE_BYTES = 4 << 20
+DEFAULTS = "Defaults"
+# Nodes that FINN inserts after folding; a configuration of a finished build names them, too.
+LATER_NODES = ("StreamingFIFO", "StreamingDataWidthConverter", "IODMA", "TLastMarker")
+WINDOW, POOL, STREAMING_POOL = "ConvolutionInputGenerator", "Pool", "StreamingMaxPool"
+
+# What FINN itself writes into a folding and reads from one; everything else would change the network.
+# finn-plus 1.6.1, builder/build_dataflow_steps.py hw_attrs.
+KEYS = (
+    "PE", "SIMD", "parallel_window", "ram_style", "ram_style_thresholds", "resType", "mem_mode", "depth",
+    "impl_style", "runtime_writeable_weights", "inFIFODepths", "outFIFODepths", "depth_trigger_uram",
+    "depth_trigger_bram", "preferred_impl_style", "EmbFold", "SeqFold", "ram_style_mask", "mac_resource",
+)  # fmt: skip
+
+Attribute = int | str | list[int]
+
+
+@dataclass(frozen=True)
+class Folding:
+    """A folding as somebody wrote it.
+
+    Attributes:
+        name: Of the preset or the file, for messages.
+        nodes: Node name -> attribute -> value (PE, SIMD, ram_style, ...).
+        defaults: Attribute -> (value, kinds of nodes it is for, or ("all",)); a node's own value wins.
+    """
+
+    name: str
+    nodes: Mapping[str, Mapping[str, Attribute]]
+    defaults: Mapping[str, tuple[Attribute, tuple[str, ...]]]
+
+    def resolve(
+        self, ops: Mapping[str, str], layers: Sequence[Layer] = ()
+    ) -> dict[str, dict[str, Attribute]]:
+        """The attributes to set: node name -> attribute -> value.
+
+        Args:
+            ops: The graph's nodes: name -> operation ("MVAU_hls").
+            layers: The same as layers; they tell the windows of pools from those of convolutions.
+
+        Raises:
+            UnknownName: the folding names a node that the network does not have.
+        """
+        resolved: dict[str, dict[str, Attribute]] = {name: {} for name in ops}
+        for key, (value, kinds) in self.defaults.items():
+            for name, op in ops.items():
+                if "all" in kinds or op in kinds:
+                    resolved[name][key] = value
+        for name, settings in self._of_this_finn(layers).items():
+            if name in resolved:
+                resolved[name].update(settings)
+            elif not name.startswith(LATER_NODES):
+                raise unknown_name(f"layer (folding {self.name})", name, ops)
+        return resolved
+
+    def _of_this_finn(self, layers: Sequence[Layer]) -> Mapping[str, Mapping[str, Attribute]]:
+        """The nodes by the names that today's FINN gives them.
+
+        A FINN that built a StreamingMaxPool counted the windows of convolutions only, and folded no
+        pool: a folding that names no pool, and exactly as many windows as there are convolutions,
+        means those. Its pools stay as FINN makes them, all channels at once, as that one's were.
+        """
+        pools = [layer for layer in layers if isinstance(layer, MaxPool)]
+        windows = [layer for layer in layers if isinstance(layer, SlidingWindow)]
+        dense = [layer.name for layer in windows if not layer.depthwise]
+        named = {name for name in self.nodes if name.startswith(WINDOW)}
+        counted = [window.name for window in windows[: len(dense)]]
+        if not pools or named != set(counted) or any(name.startswith(POOL) for name in self.nodes):
+            return self.nodes
+        meant = dict(zip(counted, dense, strict=True))
+        return {
+            meant.get(name, name): settings
+            for name, settings in self.nodes.items()
+            if not name.startswith(STREAMING_POOL)
+        }
+
+
+def to_json(settings: Mapping[str, Mapping[str, Attribute]]) -> str:
+    """*settings* as FINN's folding JSON."""
+    return json.dumps({DEFAULTS: {}, **settings}, indent=2) + "\n"
+
+
+def load_folding(wanted: str, network: str) -> Folding:
+    """The preset called *wanted* of *network*, or the folding in the file *wanted*.
+
+    Raises:
+        UnknownName: neither a preset of that network nor a file.
+        ArtifactError: the file is no folding.
+    """
+    presets = PRESETS.get(network, {})
+    if wanted in presets:
+        return Folding(wanted, presets[wanted], {})
+    path = Path(wanted)
+    if path.is_file():
+        return read_folding(path)
+    raise unknown_name(f"folding for {network}", wanted, presets, fix="give a preset's name or a JSON file")
+
+
+def read_folding(path: Path) -> Folding:
+    """A folding in FINN's JSON.
+
+    Raises:
+        ArtifactError: not JSON, not of that form, or it says nothing.
+        UnknownName: it sets what no folding does.
+    """
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ArtifactError(f"{path} has {path.stat().st_size} bytes, no folding needs that", fix=_FORM)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not JSON: {error}", fix=_FORM) from error
+    if not isinstance(record, dict) or not all(isinstance(entry, dict) for entry in record.values()):
+        raise ArtifactError(f"{path} is no folding: it must hold an object for each layer", fix=_FORM)
+    nodes = {name: entry for name, entry in record.items() if name != DEFAULTS}
+    for name, entry in nodes.items():
+        for key, value in entry.items():
+            if not _is_attribute(value):
+                raise ArtifactError(f"{path}: {key} of {name} is {value!r:.60}", fix=_FORM)
+            if key not in KEYS:
+                raise unknown_name(f"setting of {name} ({path.name})", key, KEYS, fix=_FORM)
+    defaults = {}
+    for key, entry in record.get(DEFAULTS, {}).items():
+        if not (
+            isinstance(entry, list) and len(entry) == 2 and _is_attribute(entry[0]) and _are_names(entry[1])
+        ):
+            raise ArtifactError(f"{path}: {DEFAULTS}.{key} is {entry!r:.60}, not [value, [kinds]]", fix=_FORM)
+        defaults[key] = (entry[0], tuple(entry[1]))
+        if key not in KEYS:
+            raise unknown_name(f"setting in {DEFAULTS} ({path.name})", key, KEYS, fix=_FORM)
+    if not nodes and not defaults:
+        raise ArtifactError(f"{path} folds no layer: each would compute one value a cycle", fix=_FORM)
+    return Folding(path.name, nodes, defaults)
+
+
+_FORM = 'write FINN\'s form: {"Defaults": {}, "MVAU_hls_0": {"PE": 16, "SIMD": 49}}'
+
+
+def _is_attribute(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(type(entry) is int for entry in value)
+    return type(value) is int or isinstance(value, str)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+
+
+def check_folding(layers: Sequence[Layer], settings: Mapping[str, Mapping[str, Attribute]]) -> None:
+    """Refuse a folding that the layers cannot have, naming every fault at once.
+
+    Raises:
+        IllegalFolding: a PE or SIMD value does not divide what it folds, or makes a stream too
+            wide; the message has the nearest legal values.
+        UsageError: a layer is given a PE or SIMD it does not have.
+    """
+    faults = []
+    for layer in layers:
+        chosen = settings.get(layer.name, {})
+        axes = _axes(layer)
+        values: dict[str, Any] = {}
+        for key in ("PE", "SIMD"):
+            if key in chosen and key not in axes:
+                raise UsageError(
+                    f"{layer.name} is folded by {' and '.join(axes)}, it has no {key}", fix=f"leave {key} out"
+                )
+            if key in axes:
+                values[key] = chosen.get(key, getattr(layer, key.lower()))
+        for key, value in values.items():
+            extent = axes[key]
+            if type(value) is not int or value < 1 or extent % value:
+                moves = isinstance(layer, SlidingWindow | Padding | MaxPool)
+                meaning = "channels" if moves else _MEANING[key]
+                faults.append(
+                    f"{key} {value!r} of {layer.name} does not divide its {extent} {meaning}; "
+                    f"nearest legal: {_listed(_nearest(extent, value))}"
+                )
+        if not any(f" of {layer.name} " in fault for fault in faults):
+            faults += _too_wide(layer, values, chosen)
+    faults += _unequal_pools(layers, settings)
+    if faults:
+        raise IllegalFolding("; ".join(faults), fix="correct these values in the folding", faults=faults)
+
+
+_MEANING = {"PE": "rows", "SIMD": "columns"}
+
+
+def _axes(layer: Layer) -> dict[str, int]:
+    """What PE and SIMD must divide."""
+    if isinstance(layer, Mvau):
+        return {"PE": layer.mh, "SIMD": layer.mw}
+    if isinstance(layer, SlidingWindow | Padding):
+        return {"SIMD": layer.channels}
+    return {"PE": layer.labels if isinstance(layer, LabelSelect) else layer.channels}
+
+
+def _unequal_pools(layers: Sequence[Layer], settings: Mapping[str, Mapping[str, Attribute]]) -> list[str]:
+    """Pools that are folded otherwise than the windows that feed them."""
+    faults = []
+    for window, pool in pairwise(layers):
+        if isinstance(window, SlidingWindow) and isinstance(pool, MaxPool):
+            simd = settings.get(window.name, {}).get("SIMD", window.simd)
+            pe = settings.get(pool.name, {}).get("PE", pool.pe)
+            if simd != pe:
+                faults.append(
+                    f"SIMD {simd} of {window.name} and PE {pe} of {pool.name} must be equal: "
+                    f"a pool takes the channels in the groups its window gives"
+                )
+    return faults
+
+
+def _partial_window(window: SlidingWindow, simd: int, chosen: Mapping[str, Attribute]) -> list[str]:
+    """A window that leaves whole needs all its channels, unless they do not mix."""
+    pixel = window.kernel_h == window.kernel_w == 1
+    if not chosen.get("parallel_window", window.parallel) or window.depthwise or pixel:
+        return []
+    if simd == window.channels:
+        return []
+    return [
+        f"SIMD {simd} of {window.name} with parallel_window must be all its channels; "
+        f"nearest legal: {window.channels}"
+    ]
+
+
+def _too_wide(layer: Layer, values: Mapping[str, int], chosen: Mapping[str, Attribute]) -> list[str]:
+    bits_in, bits_out = parse_datatype(layer.input).bits, parse_datatype(layer.output).bits
+    pe, simd = values.get("PE", 1), values.get("SIMD", 1)
+    widths = {}
+    if isinstance(layer, SlidingWindow | Padding):
+        return _partial_window(layer, simd, chosen) if isinstance(layer, SlidingWindow) else []
+    if isinstance(layer, Mvau):
+        widths["input"] = ("SIMD", simd, bits_in, layer.mw)
+        widths["output"] = ("PE", pe, bits_out, layer.mh)
+        widths["weight"] = ("PE", pe, simd * parse_datatype(layer.weight).bits, layer.mh)
+    elif isinstance(layer, LabelSelect):
+        widths["input"] = ("PE", pe, bits_in, layer.labels)
+    else:
+        widths["input"] = ("PE", pe, bits_in, layer.channels)
+        widths["output"] = ("PE", pe, bits_out, layer.channels)
+    faults = [
+        f"the {stream} stream of {layer.name} is {value * bits} bits wide at {key} {value}, "
+        f"{MAX_STREAM_BITS} is the most; nearest legal {key}: "
+        f"{_listed([d for d in divisors(extent) if d * bits <= MAX_STREAM_BITS][-1:])}"
+        for stream, (key, value, bits, extent) in widths.items()
+        if value * bits > MAX_STREAM_BITS
+    ]
+    if isinstance(layer, Mvau) and layer.mw > simd * MAX_SIMD_FOLD:
+        least = [d for d in divisors(layer.mw) if d * MAX_SIMD_FOLD >= layer.mw][:1]
+        faults.append(
+            f"SIMD {simd} of {layer.name} folds its {layer.mw} columns {layer.mw // simd} times, "
+            f"{MAX_SIMD_FOLD} is the most; nearest legal SIMD: {_listed(least)}"
+        )
+    return faults
+
+
+def settings_of(layer: Layer) -> dict[str, Attribute]:
+    """What a folding says of *layer* as it is folded: the PE, SIMD and parallel_window it has."""
+    found: dict[str, Attribute] = {
+        key.upper(): getattr(layer, key) for key in ("pe", "simd") if hasattr(layer, key)
+    }
+    if isinstance(layer, SlidingWindow):
+        found["parallel_window"] = int(layer.parallel)
+    return found
+
+
+@cache
+def divisors(extent: int) -> tuple[int, ...]:
+    """What divides *extent*, ascending."""
+    return tuple(each for each in range(1, extent + 1) if extent % each == 0)
+
+
+def _nearest(extent: int, value: Any) -> list[int]:
+    """The divisors next to *value*, below and above."""
+    there = divisors(extent)
+    if type(value) is not int:
+        return [*there]
+    return [each for each in there if each < value][-1:] + [each for each in there if each > value][:1]
+
+
+def _listed(values: Iterable[int]) -> str:
+    return ", ".join(str(value) for value in values) or "none"
+
+
+def folding_of(layers: Sequence[Layer]) -> dict[str, dict[str, int]]:
+    """The PE and SIMD that *layers* have: node name -> {"PE": ..., "SIMD": ...}."""
+    return {
+        layer.name: {key.upper(): value for key, value in asdict(layer).items() if key in ("pe", "simd")}
+        for layer in layers
+    }

@@ -1,0 +1,1 @@
+"""What this machine needs, and whether it has it."""

@@ -1,1 +1,0 @@
-"""What stands in for hardware: the golden model and the virtual boards."""

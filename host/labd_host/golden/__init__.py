@@ -1,0 +1,1 @@
+"""The golden model: what an accelerator computes, to the bit."""

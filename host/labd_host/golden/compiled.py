@@ -1,0 +1,462 @@
+"""The golden model compiled: bits packed in words, windows read where they lie, a few frames at a time.
+
+A product of bits counts agreeing bits: xor with the inverted weights, and popcount. Other products
+multiply 16-bit values in pairs and add in 32 bits, or in 64 where the sums ask for it. Thresholds are
+compared with the sums in registers where a level is a bit, so the sums never reach the memory.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labd_host.dataflow.layers import Array
+from labd_host.golden import kernels
+from labd_host.golden.fused_plan import Ladder, Levels, Pad, Pool, Product, Select, Slide, Step, Windows
+from labd_host.golden.vectors import LANES, ROWS
+from labd_shared.datatypes import Datatype, parse_datatype
+
+WORKING_BYTES = 1 << 20  # of the maps before and after a step, for the frames computed at once
+MOST_FRAMES = 1024  # computed at once
+SPARE = 2 * LANES  # entries behind a map that a vector may read
+MOST_INT32 = (1 << 31) - 2  # thresholds reach one further
+TABLE = 1 << 16  # values of an input for which the level is looked up
+
+Entries = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Map:
+    """How the values between two steps lie: pixels times *width* entries of *dtype*.
+
+    Attributes:
+        channels: Values of a pixel. In a map of bits (uint32) an entry holds LANES of them.
+    """
+
+    pixels: int
+    channels: int
+    dtype: np.dtype[Any]
+    width: int
+
+    @property
+    def bits(self) -> bool:
+        """Whether an entry is a word of bits."""
+        return self.dtype == np.uint32
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of one frame."""
+        return self.pixels * self.width * self.dtype.itemsize
+
+    def allocate(self, frames: int) -> Entries:
+        """Zeros for *frames*, for whole groups of ROWS pixels, and SPARE behind."""
+        return np.zeros(_up(frames * self.pixels, ROWS) * self.width + SPARE, self.dtype)
+
+    def view(self, entries: Entries, frames: int) -> Entries:
+        """The entries of *frames*, (frames, pixels, width)."""
+        return entries[: frames * self.pixels * self.width].reshape(frames, self.pixels, self.width)
+
+    def values(self, entries: Entries, frames: int) -> Array:
+        """The values, (frames, pixels * channels); a copy for bits only."""
+        whole = self.view(entries, frames)
+        if self.bits:
+            whole = np.unpackbits(whole.astype("<u4").view(np.uint8), axis=2, bitorder="little")
+        return whole[:, :, : self.channels].reshape(frames, self.pixels * self.channels)
+
+
+def _bits(pixels: int, channels: int) -> Map:
+    return Map(pixels, channels, np.dtype(np.uint32), _up(channels, LANES) // LANES)
+
+
+def _plain(pixels: int, channels: int, kind: Datatype) -> Map:
+    """Values of *kind*: 16 bits, with one to spare for a threshold above all, or 64."""
+    narrow = kind.low >= -(1 << 15) and kind.high < (1 << 15) - 1
+    return Map(pixels, channels, np.dtype(np.int16 if narrow else np.int64), channels)
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+Run = Callable[[Entries, Entries, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One pass over a map.
+
+    Attributes:
+        target: The map it writes.
+        prepare: Given the most frames there will be, makes what computes some frames: from the entries
+            of the map before into those of *target*.
+        gives: What *target* holds: the "values" of the plan's next step, its "sums", or nothing that
+            the plan knows.
+        sums: Of a product that compares its sums and forgets them: the same, with the sums as target.
+    """
+
+    target: Map
+    prepare: Callable[[int], Run]
+    gives: str = ""
+    sums: "Operation | None" = None
+
+
+class CompiledEngine:
+    """Runs a plan with the kernels of `kernels`; from any number of threads at once.
+
+    Attributes:
+        chunk_frames: Frames it computes at once, so that they stay in a core's cache.
+    """
+
+    def __init__(self, plan: Sequence[Step], values: int, kind: Datatype) -> None:
+        """Compile *plan*, whose frames have *values* of *kind*."""
+        self._plan = plan
+        self._input = _input_map(plan, values, kind)
+        self._operations = _operations(plan, self._input)
+        maps = [self._input, *(operation.target for operation in self._operations)]
+        most = max(ours.frame_bytes + theirs.frame_bytes for ours, theirs in pairwise(maps))
+        self.chunk_frames = max(1, min(MOST_FRAMES, WORKING_BYTES // most))
+        self._maps = maps
+        self._runs = [operation.prepare(self.chunk_frames) for operation in self._operations]
+        self._idle: list[list[Entries]] = []
+
+    def run(self, frames: Array, outputs: Array, logits: Array | None) -> None:
+        """Compute at most *chunk_frames* frames (n, values) into *outputs* and *logits*, where wanted."""
+        entries = self._entries()
+        number = len(frames)
+        self._fill(entries[0], frames)
+        for run, source, target in zip(self._runs, entries, entries[1:], strict=False):
+            run(source, target, number)
+        outputs[...] = self._maps[-1].values(entries[-1], number)
+        if logits is not None:
+            last = -2 if isinstance(self._plan[-1], Select) else -1
+            logits[...] = self._maps[last].values(entries[last], number)
+        self._idle.append(entries)
+
+    def trace(self, frames: Array) -> Iterator[tuple[Step, Array | None, Array]]:
+        """For each step of the plan its sums, where thresholds follow them, and its values (n, ...)."""
+        entries = self._entries()
+        number = len(frames)
+        self._fill(entries[0], frames)
+        steps = iter(self._plan)
+        sums: Array | None = None
+        for index, (operation, run) in enumerate(zip(self._operations, self._runs, strict=True)):
+            source, target = entries[index : index + 2]
+            if operation.sums is not None:
+                beside = operation.sums.target.allocate(self.chunk_frames)
+                operation.sums.prepare(self.chunk_frames)(source, beside, number)
+                sums = operation.sums.target.values(beside, number)
+            run(source, target, number)
+            if operation.gives == "sums":
+                sums = operation.target.values(target, number).copy()
+            elif operation.gives == "values":
+                yield next(steps), sums, operation.target.values(target, number).copy()
+                sums = None
+
+    def _entries(self) -> list[Entries]:
+        """Memory for all maps, that of an earlier run where one has ended."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return [each.allocate(self.chunk_frames) for each in self._maps]
+
+    def _fill(self, entries: Entries, frames: Array) -> None:
+        whole = self._input.view(entries, len(frames)).reshape(frames.shape)
+        np.copyto(whole, frames, casting="unsafe")  # the values are checked
+
+
+def _input_map(plan: Sequence[Step], values: int, kind: Datatype) -> Map:
+    if isinstance(plan[0], Levels) and kind.low >= 0 and kind.high < 1 << 8:
+        return Map(values, 1, np.dtype(np.uint8), 1)
+    return _plain(values, 1, kind)
+
+
+def _operations(plan: Sequence[Step], source: Map) -> list[Operation]:
+    found: list[Operation] = []
+    for step in plan:
+        for operation in _operations_of(step, source):
+            found.append(operation)
+            source = operation.target
+    return found
+
+
+def _operations_of(step: Step, source: Map) -> Iterator[Operation]:
+    """What computes *step* from *source*, the last of them giving its values."""
+    if isinstance(step, Levels):
+        yield from _levels(step, source)
+    elif isinstance(step, Product):
+        yield from _product(step, source)
+    elif isinstance(step, Select):
+        if source.bits:
+            yield (unpacked := _unpacked(source))
+            source = unpacked.target
+        yield _select(source)
+    else:
+        channels = step.layer.channels
+        if source.bits and source.channels == channels:
+            arranged = source
+        else:
+            for operation in _as_plain(source):
+                yield operation
+                source = operation.target
+            arranged = _regrouped(source, channels)
+        yield _pad(step, arranged) if isinstance(step, Pad) else _move(step, arranged)
+
+
+# -- from one way to lie to another
+
+
+def _unpacked(source: Map) -> Operation:
+    target = _plain(source.pixels, source.channels, parse_datatype("BINARY"))
+
+    def run(x: Entries, out: Entries, frames: int) -> None:
+        kernels.unpack(x, frames * source.pixels, source.channels, source.width, out)
+
+    return Operation(target, lambda _: run)
+
+
+def _as_plain(source: Map) -> Iterator[Operation]:
+    """What it takes to have *source* as 16-bit or 64-bit values without gaps; nothing where it is so."""
+    if source.bits:
+        yield _unpacked(source)
+    elif source.width != source.channels or source.dtype not in (np.int16, np.int64):
+        target = Map(source.pixels, source.channels, np.dtype(np.int64), source.channels)
+
+        def run(x: Entries, out: Entries, frames: int) -> None:
+            target.view(out, frames)[...] = source.view(x, frames)[:, :, : source.channels]
+
+        yield Operation(target, lambda _: run)
+
+
+def _regrouped(source: Map, channels: int) -> Map:
+    """Values without gaps, seen as pixels of *channels*."""
+    return Map(source.pixels * source.channels // channels, channels, source.dtype, channels)
+
+
+def _as_bits(source: Map, channels: int) -> Iterator[Operation]:
+    """What it takes to have *source*, which holds zeros and ones, as pixels of *channels* bits."""
+    if source.bits and source.channels == channels:
+        return
+    for operation in _as_plain(source):
+        yield operation
+        source = operation.target
+    yield _reaches(_regrouped(source, channels), np.ones((1, 1), np.int64))
+
+
+# -- thresholds
+
+
+def _levels(step: Levels, source: Map) -> Iterator[Operation]:
+    if source.bits or (source.channels != step.channels and source.width != source.channels):
+        for operation in _as_plain(source):
+            yield operation
+            source = operation.target
+    if source.channels != step.channels:
+        source = _regrouped(source, step.channels)
+    kind = parse_datatype(step.layer.input)
+    if step.ladder.is_bit:
+        yield _reaches(source, step.ladder.thresholds, gives="values")
+    elif len(step.ladder.thresholds) == 1 and kind.high - kind.low < TABLE and source.dtype.itemsize <= 2:
+        yield _looked_up(source, step.ladder, kind)
+    else:
+        yield _counted(source, step.ladder)
+
+
+def _limits(source: Map, thresholds: Entries) -> Entries:
+    """*thresholds* in a type that they can be compared with the values of *source* in."""
+    dtype = np.dtype(np.int16) if source.dtype == np.uint8 else source.dtype
+    return np.minimum(thresholds, np.iinfo(dtype).max).astype(dtype)
+
+
+def _reaches(source: Map, thresholds: Entries, gives: str = "") -> Operation:
+    target = _bits(source.pixels, source.channels)
+    never = np.iinfo(np.int16 if source.dtype == np.uint8 else source.dtype).max
+    wanted = np.full(target.width * LANES, never, np.int64)
+    wanted[: source.channels] = thresholds[:, 0]
+    limits = _limits(source, wanted)
+
+    def run(x: Entries, out: Entries, frames: int) -> None:
+        kernels.reaches(x, frames * source.pixels, source.width, limits, out, target.width)
+
+    return Operation(target, lambda _: run, gives)
+
+
+def _looked_up(source: Map, ladder: Ladder, kind: Datatype) -> Operation:
+    target = _plain(source.pixels, source.channels, ladder.kind)
+    reached = np.searchsorted(ladder.thresholds[0], np.arange(kind.low, kind.high + 1), "right")
+    table = (ladder.offset + ladder.rise * reached).astype(target.dtype)
+
+    def run(x: Entries, out: Entries, frames: int) -> None:
+        kernels.look_up(x, frames * source.pixels * source.width, kind.low, table, out)
+
+    return Operation(target, lambda _: run, "values")
+
+
+def _counted(source: Map, ladder: Ladder) -> Operation:
+    target = _plain(source.pixels, source.channels, ladder.kind)
+    steps = np.broadcast_to(ladder.thresholds, (source.channels, ladder.steps)).T
+    limits = np.ascontiguousarray(_limits(source, steps))
+
+    def run(x: Entries, out: Entries, frames: int) -> None:
+        kernels.count_reached(
+            x, frames * source.pixels, source.width, limits, ladder.offset, ladder.rise, out
+        )
+
+    return Operation(target, lambda _: run, "values")
+
+
+# -- products
+
+
+def _product(step: Product, source: Map) -> Iterator[Operation]:
+    if step.layer.xnor:
+        for operation in _as_bits(source, step.windows.channels):
+            yield operation
+            source = operation.target
+        yield from _thresholded(step, source, *_bit_words(step))
+        return
+    for operation in _as_plain(source):
+        yield operation
+        source = operation.target
+    small = step.largest <= MOST_INT32 and np.abs(step.weights).max(initial=0) < 1 << 15
+    if small and source.dtype == np.int16:
+        yield from _thresholded(step, source, *_pair_words(step))
+    else:
+        yield from _wide_product(step, source)
+
+
+def _bit_words(step: Product) -> tuple[Entries, Entries]:
+    """Where the words of a window of bits lie, in bytes, and the inverted weights (words, mh)."""
+    windows = step.windows
+    width = _up(windows.channels, LANES) // LANES
+    inverted = np.zeros((windows.kernel, width * LANES, step.layer.mh), np.uint8)
+    inverted[:, : windows.channels] = 1 - step.weights.reshape(windows.kernel, windows.channels, -1)
+    packed = np.packbits(inverted.transpose(0, 2, 1), axis=2, bitorder="little")
+    words = np.ascontiguousarray(packed).view("<i4").transpose(0, 2, 1).reshape(-1, step.layer.mh)
+    offsets = windows.offsets()[:, np.newaxis] * width + np.arange(width)
+    return 4 * offsets.reshape(-1), words
+
+
+def _pair_words(step: Product) -> tuple[Entries, Entries]:
+    """The same for 16-bit values in pairs: neighbours in the map, the last of an odd row with weight 0."""
+    windows = step.windows
+    together = windows.kernel_w if windows.dilation_w == 1 else 1
+    runs = windows.offsets()[::together]
+    length = together * windows.channels
+    pairs = np.zeros((len(runs), _up(length, 2), step.layer.mh), np.int16)
+    pairs[:, :length] = step.weights.reshape(len(runs), length, -1)
+    halves = pairs.reshape(-1, 2, step.layer.mh).transpose(0, 2, 1)
+    words = np.ascontiguousarray(halves.astype("<i2")).view("<i4")[:, :, 0]
+    offsets = runs[:, np.newaxis] * windows.channels + np.arange(0, length, 2)
+    return 2 * offsets.reshape(-1), words
+
+
+def _thresholded(step: Product, source: Map, offsets: Entries, words: Entries) -> Iterator[Operation]:
+    """A product of 32-bit words, and its levels where thresholds follow."""
+    mh, ladder = step.layer.mh, step.ladder
+    blocks = _up(mh, LANES) // LANES
+    weights = np.zeros((len(words), blocks * LANES), np.int32)
+    weights[:, :mh] = words
+    weights = np.ascontiguousarray(weights.reshape(-1, blocks, LANES).transpose(1, 0, 2))
+    offsets = offsets.astype(np.int32)
+    pixels, xnor = step.windows.count, step.layer.xnor
+    pixel = source.dtype.itemsize * (source.width if source.bits else step.windows.channels)
+
+    def operation(target: Map, kernel: Any, rest: tuple[Any, ...], gives: str) -> Operation:
+        def prepare(most: int) -> Run:
+            starts = _starts(step.windows, most, pixel)
+
+            def run(x: Entries, out: Entries, frames: int) -> None:
+                kernel(xnor, x, starts, frames * pixels, offsets, weights, *rest, out)
+
+            return run
+
+        return Operation(target, prepare, gives)
+
+    sums_map = Map(pixels, mh, np.dtype(np.int32), blocks * LANES)
+    sums = operation(sums_map, kernels.product_sums, (sums_map.width,), "sums")
+    if ladder is None:
+        yield replace(sums, gives="values")
+    elif ladder.is_bit:
+        thresholds = np.full(blocks * LANES, np.iinfo(np.int32).max, np.int32)
+        thresholds[:mh] = ladder.thresholds[:, 0]
+        bits = _bits(pixels, mh)
+        rest = (thresholds.reshape(blocks, LANES), bits.width)
+        yield replace(operation(bits, kernels.product_reaches, rest, "values"), sums=sums)
+    else:
+        yield sums
+        yield _counted(sums_map, ladder)
+
+
+def _wide_product(step: Product, source: Map) -> Iterator[Operation]:
+    windows, mh = step.windows, step.layer.mh
+    target = Map(windows.count, mh, np.dtype(np.int64), mh)
+    each = np.arange(windows.channels)
+    offsets = (windows.offsets()[:, np.newaxis] * windows.channels + each).reshape(-1).astype(np.int32)
+
+    def prepare(most: int) -> Run:
+        starts = _starts(windows, most, windows.channels)
+
+        def run(x: Entries, out: Entries, frames: int) -> None:
+            kernels.wide_product_sums(x, starts, frames * windows.count, offsets, step.weights, out, mh)
+
+        return run
+
+    sums = Operation(target, prepare, "values" if step.ladder is None else "sums")
+    yield sums
+    if step.ladder is not None:
+        bit = step.ladder.is_bit
+        yield _reaches(target, step.ladder.thresholds, "values") if bit else _counted(target, step.ladder)
+
+
+def _starts(windows: Windows, frames: int, pixel: int) -> Entries:
+    """Where each window of each frame begins, in units of which a pixel has *pixel*; whole groups of ROWS."""
+    first = np.arange(frames)[:, np.newaxis] * windows.pixels
+    starts = ((first + windows.starts()) * pixel).reshape(-1)
+    return np.pad(starts, (0, -len(starts) % ROWS), mode="edge").astype(np.int32)
+
+
+# -- pools, windows, padding, the label
+
+
+def _move(step: Pool | Slide, source: Map) -> Operation:
+    windows = step.windows
+    if isinstance(step, Slide):
+        kernel, pixels = kernels.slide, windows.count * windows.kernel
+    else:
+        kernel, pixels = kernels.pool_bits if source.bits else kernels.pool_values, windows.count
+    offsets = (windows.offsets() * source.width).astype(np.int32)
+
+    def prepare(most: int) -> Run:
+        starts = _starts(windows, most, source.width)
+
+        def run(x: Entries, out: Entries, frames: int) -> None:
+            kernel(x, starts, frames * windows.count, offsets, source.width, out)
+
+        return run
+
+    return Operation(replace(source, pixels=pixels), prepare, "values")
+
+
+def _pad(step: Pad, source: Map) -> Operation:
+    layer = step.layer
+    target = replace(source, pixels=layer.out_height * layer.out_width)
+    rows, columns = slice(layer.top, layer.top + layer.height), slice(layer.left, layer.left + layer.width)
+
+    def run(x: Entries, out: Entries, frames: int) -> None:
+        grown = target.view(out, frames).reshape(frames, layer.out_height, layer.out_width, source.width)
+        grown[:, rows, columns] = x[: frames * source.pixels * source.width].reshape(
+            frames, layer.height, layer.width, source.width
+        )
+
+    return Operation(target, lambda _: run, "values")
+
+
+def _select(source: Map) -> Operation:
+    def run(x: Entries, out: Entries, frames: int) -> None:
+        scores = source.view(x, frames).reshape(frames, -1)
+        np.argmax(scores[:, : source.pixels * source.channels], axis=1, out=out[:frames])
+
+    return Operation(Map(1, 1, np.dtype(np.int64), 1), lambda _: run, "values")

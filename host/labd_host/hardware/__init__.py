@@ -1,1 +1,0 @@
-"""From a dataflow graph to a bundle: Vivado, its reports, the files a board loads."""

@@ -1,1 +1,0 @@
-"""Vivado and Vitis HLS: found, asked, run, followed, and their logs and reports read."""

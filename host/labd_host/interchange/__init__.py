@@ -1,0 +1,1 @@
+"""Designs from and for FINN's own tools: import and export."""

@@ -1,0 +1,144 @@
+"""What a user names on the command line, as something that classifies images on this machine.
+
+Two arithmetics: the golden model computes what the accelerator does, bit by bit; onnxruntime computes
+what was exported from training, in floating point. `labd validate` takes the one, `labd evaluate` the other.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labd_shared.errors import UsageError
+
+Images = npt.NDArray[np.uint8]
+Integers = npt.NDArray[np.integer[Any]]
+Say = Callable[[str], None]
+
+NETWORK_NAME, MANIFEST_NAME = "network.npz", "manifest.json"
+BEST = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a network says of n images.
+
+    Attributes:
+        best: Classes (n, k), best first; at least one, `BEST` where the network tells.
+        scores: int64 (n, classes) where they are integers.
+    """
+
+    best: Integers
+    scores: npt.NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A network that can be run.
+
+    Attributes:
+        name: The network's.
+        dataset: What it is for; None where nobody knows.
+        source: Who computes: "golden model" or "onnxruntime".
+        run: Of images (n, height, width, channels) and the number of classes.
+    """
+
+    name: str
+    dataset: str | None
+    source: str
+    run: Callable[[Images, int], Said]
+
+
+def exported(text: str) -> Classifier:
+    """A trained export: a network of the table or of the user's own, or a .onnx file.
+
+    Raises:
+        UsageError: it is a bundle or another golden model.
+        UnknownName: no such network.
+        ArtifactError: the file cannot be run.
+    """
+    from labd_host import networks
+    from labd_host.networks.exported import Exported
+
+    path = Path(text)
+    if path.suffix in (".npz", ".zip") or path.is_dir():
+        raise UsageError(f"{text} is a golden model, no export", fix=f"labd validate {text}")
+    file, entry = networks.resolve(text)
+    model = Exported(file)
+    name = entry.name if entry else file.stem
+
+    def run(images: Images, classes: int) -> Said:
+        return Said(np.argsort(-model.run(images), axis=1, kind="stable")[:, :BEST])
+
+    return Classifier(name, entry.dataset if entry else None, "onnxruntime", run)
+
+
+def golden(text: str, say: Say) -> Classifier:
+    """A golden model: of a bundle, a folder of `labd compile`, a network.npz, or a network's.
+
+    Raises:
+        UsageError: it is an export, or there is no such file.
+        UnknownName: no such network.
+        ArtifactError: a file is damaged, or the bundle has no network.
+        BuildError, DataMissing: as `labd_host.judge.golden_cache.golden_file` raises them.
+    """
+    from labd_host import networks
+    from labd_host.golden.golden_model import GoldenModel
+    from labd_shared.answers import best_classes
+
+    path = Path(text)
+    dataset = None
+    if path.suffix == ".onnx":
+        raise UsageError(
+            f"{text} is an export, it has no golden model yet",
+            fix=f"labd compile {text} --folding lab -o DIR, then labd validate DIR; "
+            f"or its own arithmetic: labd evaluate {text}",
+        )
+    if path.suffix in (".npz", ".zip") and not path.exists():
+        raise UsageError(
+            f"there is no {text}", fix="name a network, a bundle, or the network.npz of labd compile"
+        )
+    if path.suffix == ".npz":
+        model = GoldenModel.load(path)
+    elif path.is_dir() and (path / NETWORK_NAME).is_file() and not (path / MANIFEST_NAME).is_file():
+        model = GoldenModel.load(path / NETWORK_NAME)
+    elif path.is_dir() or path.suffix == ".zip":
+        from labd_host.bundles.bundle_writer import golden_model
+        from labd_shared.bundle import open_bundle
+
+        bundle = open_bundle(path)
+        model, dataset = golden_model(bundle.folder, bundle.manifest.files), bundle.manifest.dataset
+    else:
+        dataset = networks.network(text).dataset
+        from labd_host.judge.golden_cache import golden_file
+
+        model = GoldenModel.load(golden_file(text, say))
+    name = model.network.name
+    if dataset is None and name in networks.NETWORKS:
+        dataset = networks.NETWORKS[name].dataset
+
+    def run(images: Images, classes: int) -> Said:
+        result = model.run(images)
+        answers = result.outputs[0] if result.logits is None else result.logits
+        scores = None if result.logits is None else np.asarray(result.logits, np.int64)
+        return Said(best_classes(answers, classes, BEST), scores)
+
+    return Classifier(name, dataset, "golden model", run)
+
+
+def is_predictions(text: str) -> bool:
+    """Whether *text* names a file of predictions (`labd_shared.predictions`), not a network."""
+    path = Path(text)
+    if path.suffix != ".npz" or not path.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "about.npy" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False  # whoever reads it says what is wrong with it

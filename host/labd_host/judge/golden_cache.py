@@ -1,0 +1,72 @@
+"""The golden models of trained networks, compiled once and kept in the user's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from labd_host import datasets, networks
+from labd_host.dataflow.folding import Folding, load_folding
+from labd_host.dataflow.network_file import VERSION
+from labd_host.dataflow.presets import PRESETS
+from labd_host.flow.compiler import NETWORK_FILE, compile_network
+from labd_host.flow.finn_door import tool_versions
+from labd_host.flow.proof import MANY_IMAGES, proof_images
+from labd_host.machine import places
+from labd_shared.digest import file_sha256, json_sha256
+from labd_shared.errors import UsageError
+
+FOLDING = "lab"  # no answer depends on it
+UNFOLDED = Folding("unfolded", {}, {})  # where there is no preset
+
+
+def golden_file(name: str, say: Callable[[str], None]) -> Path:
+    """The ``network.npz`` of the trained network *name*; compiled and proven first where the cache lacks it.
+
+    Raises:
+        UnknownName: no such network, or it has no folding that ships.
+        DataMissing: no trained network, or no images to prove it on.
+        BuildError: a stage failed or changed a result.
+        UsageError: the cache cannot be written.
+    """
+    entry = networks.network(name)
+    onnx, _ = networks.resolve(name)
+    folding = load_folding(FOLDING, entry.name) if entry.name in PRESETS else UNFOLDED
+    made_from = {
+        "onnx": file_sha256(onnx),
+        "folding": folding.nodes,
+        "tools": tool_versions(),
+        "version": VERSION,
+    }
+    target = places.cache() / "golden" / f"{entry.name}-{json_sha256(made_from)[:16]}"
+    if (target / NETWORK_FILE).is_file():
+        return target / NETWORK_FILE
+    images, _ = datasets.load(entry.dataset, "test")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
+    except OSError as error:
+        raise UsageError(
+            f"{target.parent} cannot be written: {error.strerror}", fix="set LABD_CACHE to another folder"
+        ) from error
+    try:
+        say(f"{entry.name} is compiled once for its golden model")
+        compiled = compile_network(
+            onnx,
+            folding=folding,
+            out=making / "stages",
+            images=images[: proof_images(entry.kind)],
+            many_images=images[:MANY_IMAGES],
+            say=say,
+        )
+        kept = making / "kept"
+        kept.mkdir()
+        compiled.network_file.rename(kept / NETWORK_FILE)
+        with contextlib.suppress(OSError):  # somebody else was faster, with the same file
+            kept.rename(target)
+        return target / NETWORK_FILE
+    finally:
+        shutil.rmtree(making, ignore_errors=True)

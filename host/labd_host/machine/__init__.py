@@ -1,0 +1,1 @@
+"""This machine: places, downloads, locks, processes, host keys."""

@@ -1,1 +1,0 @@
-"""What labd shows a person about a run."""

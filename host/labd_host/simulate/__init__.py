@@ -1,0 +1,1 @@
+"""The cycle simulator and the pictures of its runs."""

@@ -1,0 +1,1 @@
+"""The hardware build: Vivado and Vitis HLS found and run, their logs, reports and products read."""

@@ -1,0 +1,145 @@
+"""What a hardware build is told and tells: shared by the process that builds and the one that follows it.
+
+The builder is a process of its own (`labd_host.vivado.finn_worker`). It reads a `Job` from a JSON
+file and writes one JSON line a message to its standard output: `Unit` begun, the same ended, at last
+`Products` or a `Failure`. Nothing here imports FINN.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from labd_shared.wire import dump_line
+
+MODULE = "labd_host.vivado.finn_worker"
+LOG_NAME = "worker.log"  # in the job's folder: what FINN itself prints
+STATE_NAME = "finished.json"  # in the job's folder: which units need not be built again
+
+STEPS = {
+    "partition": "DMAs and width converters inserted, the graph cut into kernels",
+    "code": "C++ and Verilog written for every node",
+    "hls": "Vitis HLS makes an IP block of every C++ node",
+    "stitch": "Vivado connects the blocks of a kernel",
+    "synthesis": "Vivado synthesises, places and routes the whole design and writes the bitfile",
+}
+"""Step -> what it does, in order."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One hardware build.
+
+    Attributes:
+        model: The folded dataflow graph, an ONNX file.
+        folder: Everything that the build writes lies in it.
+        key: Names what is built, with what; a folder of another key is emptied first.
+        part, board: "xc7z020clg400-1" and FINN's name of the board, "Pynq-Z2".
+        clock_mhz: Whole MHz of the accelerator's clock.
+        jobs: How many HLS or Vivado runs go on at a time.
+        fifo_depths: Words of the FIFOs, in the order of the stream: in front of the first layer, behind each
+            layer and width converter. A node that asks for a deeper one has it; none at all leaves FINN's 2.
+    """
+
+    model: str
+    folder: str
+    key: str
+    part: str
+    board: str
+    clock_mhz: int
+    jobs: int
+    fifo_depths: tuple[int, ...] = ()
+
+    @property
+    def period_ns(self) -> float:
+        """The clock's period, as FINN takes it."""
+        return 1000.0 / self.clock_mhz
+
+    def write(self, path: Path) -> None:
+        """Write the job for the worker to read."""
+        path.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "Job":
+        """The job in *path*, which `write` wrote."""
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**record, "fifo_depths": tuple(record["fifo_depths"])})
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of the build that is finished or not, and is not begun again once it is.
+
+    Attributes:
+        step: One of `STEPS`.
+        name: Of the kernel or node; "" for a step that is one piece.
+        number, of: Which one of how many in its step.
+        folder: Where its tool runs and writes its logs.
+    """
+
+    step: str
+    name: str
+    number: int
+    of: int
+    folder: str
+
+    @property
+    def label(self) -> str:
+        """ "hls MVAU_hls_1": the step, and the node as the folding calls it."""
+        node = re.sub(r"^StreamingDataflowPartition_\d+_", "", self.name)
+        return f"{self.step} {node}".strip()
+
+
+@dataclass(frozen=True)
+class Products:
+    """A finished build: where Vivado's project lies."""
+
+    project: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What FINN said as it gave up; the cause stands in the logs of the unit's folder."""
+
+    unit: Unit
+    message: str
+
+
+def begun(unit: Unit) -> str:
+    """The line that says that *unit* was begun."""
+    return dump_line({"begun": asdict(unit)})
+
+
+def ended(unit: Unit, seconds: float) -> str:
+    """The line that says that *unit* was finished after *seconds*, 0 where an earlier run had finished it."""
+    return dump_line({"ended": asdict(unit), "seconds": seconds})
+
+
+def produced(products: Products) -> str:
+    """The last line of a build that succeeded."""
+    return dump_line({"products": asdict(products)})
+
+
+def failed(failure: Failure) -> str:
+    """The last line of a build that did not."""
+    return dump_line({"failed": asdict(failure)})
+
+
+def unit_in(message: Mapping[str, Any], key: str) -> Unit | None:
+    """The unit under *key* ("begun", "ended") of a message, None where there is none."""
+    record = message.get(key)
+    return Unit(**record) if isinstance(record, dict) else None
+
+
+def failure_in(message: Mapping[str, Any]) -> Failure | None:
+    """The failure in a message, None where there is none."""
+    record = message.get("failed")
+    return Failure(Unit(**record["unit"]), str(record["message"])) if isinstance(record, dict) else None
+
+
+def products_in(message: Mapping[str, Any]) -> Products | None:
+    """The products in a message, None where there are none."""
+    record = message.get("products")
+    return Products(**record) if isinstance(record, dict) else None

@@ -1,0 +1,183 @@
+"""The process of a hardware build, whatever builds in it: messages, finished units, one build a folder.
+
+It leads a group of its own and ends that group when its standard input closes: should the program that
+follows it be killed, no Vivado is left behind. Nothing here imports FINN.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from labd_host.vivado.job import (
+    LOG_NAME,
+    STATE_NAME,
+    Failure,
+    Job,
+    Products,
+    Unit,
+    begun,
+    ended,
+    failed,
+    produced,
+)
+from labd_shared.errors import LabdError, UsageError
+from labd_shared.wire import dump_error
+
+FINN_FOLDER = "finn"  # in the job's folder: one folder a unit
+_KEY = "key"
+
+
+class Units:
+    """Which units of a build are finished, kept in its folder.
+
+    Args:
+        job: What is built. A folder that holds a build of another key is emptied of it.
+        tell: Takes one line of JSON a message.
+    """
+
+    def __init__(self, job: Job, tell: Callable[[str], None]) -> None:
+        self.folder = Path(job.folder)
+        self._key = job.key
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._finished = self._read()
+        self._begun: Unit | None = None
+        self._failed: Unit | None = None
+
+    @property
+    def at_fault(self) -> Unit:
+        """The unit that failed; of several the first, before any failed the one that was begun last."""
+        return self._failed or self._begun or Unit("partition", "", 1, 1, str(self.folder))
+
+    @contextlib.contextmanager
+    def working(self, unit: Unit) -> Iterator[Path | None]:
+        """Tell and note *unit*; yields the folder to work in, None where it was finished before.
+
+        A unit without a folder gets one of its own, which is emptied: what lies in it is left from a run
+        that did not finish.
+        """
+        own = not unit.folder
+        if own:
+            name = "-".join(filter(None, (unit.step, unit.name)))
+            unit = replace(unit, folder=str(self.folder / FINN_FOLDER / name))
+        where = Path(unit.folder)
+        mark = _mark(unit)
+        if mark in self._finished:
+            self._tell(ended(unit, 0.0))
+            yield None
+            return
+        if own:
+            shutil.rmtree(where, ignore_errors=True)
+            where.mkdir(parents=True)
+        self._begun = unit
+        self._tell(begun(unit))
+        started = time.monotonic()
+        try:
+            yield where
+        except BaseException:
+            self._failed = self._failed or unit
+            raise
+        with self._lock:
+            self._finished.append(mark)
+            self._write()
+        self._tell(ended(unit, time.monotonic() - started))
+
+    def forget(self, unit: Unit) -> None:
+        """Have *unit* made again."""
+        with self._lock:
+            self._finished = [mark for mark in self._finished if mark != _mark(unit)]
+            self._write()
+
+    def _read(self) -> list[str]:
+        try:
+            record = json.loads((self.folder / STATE_NAME).read_text(encoding="utf-8"))
+            if record[_KEY] == self._key:
+                return [str(mark) for mark in record["finished"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # none yet, or damaged: nothing counts as finished
+        shutil.rmtree(self.folder / FINN_FOLDER, ignore_errors=True)
+        for left in self.folder.glob("*.onnx"):
+            left.unlink()
+        return []
+
+    def _write(self) -> None:
+        """All or nothing: a build may be killed at any time."""
+        part = self.folder / (STATE_NAME + ".part")
+        record = {_KEY: self._key, "finished": self._finished}
+        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        part.replace(self.folder / STATE_NAME)
+
+
+def _mark(unit: Unit) -> str:
+    return f"{unit.step} {unit.name}".strip()
+
+
+def serve(path: Path, build: Callable[[Job, Units], Products]) -> int:
+    """Build the job in the file *path* and tell how it goes; the exit code.
+
+    What *build* raises is told, and raised unless it is a `LabdError`.
+    """
+    job = Job.read(path)
+    folder = Path(job.folder)
+    told = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    writing = threading.Lock()
+
+    def tell(line: str) -> None:
+        with writing:
+            told.write(line + "\n")
+
+    _end_with_parent()
+    try:
+        with _alone(folder):
+            _print_to(folder / LOG_NAME)
+            units = Units(job, tell)
+            try:
+                tell(produced(build(job, units)))
+            except Exception as error:
+                if not isinstance(error, LabdError):
+                    tell(failed(Failure(units.at_fault, f"{type(error).__name__}: {error}")))
+                raise  # its traceback goes to the log
+    except LabdError as error:
+        tell(dump_error(error))
+        return error.exit_code
+    return 0
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One build a folder at a time; the kernel frees the lock when its holder dies."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another build is at work in {folder}", fix="wait for it, or choose another folder with -o"
+            ) from None
+        yield
+
+
+def _end_with_parent() -> None:
+    """End this process and all it started once standard input is closed."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _print_to(log: Path) -> None:
+    """What FINN and its tools print goes to *log*, a new one: standard output is for messages alone."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)

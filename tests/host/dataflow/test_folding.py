@@ -1,0 +1,215 @@
+"""Foldings: FINN's JSON in and out, presets, and what the layers do not allow."""
+
+import json
+
+import pytest
+
+from labd_host.dataflow.folding import (
+    Folding,
+    check_folding,
+    folding_of,
+    load_folding,
+    read_folding,
+    to_json,
+)
+from labd_host.dataflow.layers import LabelSelect, Mvau, Thresholding
+from labd_host.dataflow.presets import PRESETS
+from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
+
+LAYERS = (
+    Thresholding("Thresholding_rtl_0", 784, 1, 1, 1, "UINT8", "BINARY", 0),
+    Mvau("MVAU_hls_0", 784, 64, 1, 1, 1, 1, True, "BINARY", "BINARY", "BINARY", 0),
+    Mvau("MVAU_hls_1", 64, 10, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0),
+    LabelSelect("LabelSelect_hls_0", 10, 1, "UINT32", "UINT8"),
+)
+OPS = {
+    "Thresholding_rtl_0": "Thresholding_rtl",
+    "MVAU_hls_0": "MVAU_hls",
+    "MVAU_hls_1": "MVAU_hls",
+    "LabelSelect_hls_0": "LabelSelect_hls",
+}
+
+
+def test_the_lab_s_folding_of_tfc_is_the_notebook_s():
+    folding = load_folding("lab", "tfc-w1a1")
+    assert folding.nodes == {
+        "Thresholding_rtl_0": {"PE": 49},
+        "MVAU_hls_0": {"PE": 16, "SIMD": 49},
+        "MVAU_hls_1": {"PE": 8, "SIMD": 8},
+        "MVAU_hls_2": {"PE": 8, "SIMD": 8},
+        "MVAU_hls_3": {"PE": 10, "SIMD": 8},
+    }
+
+
+def test_an_unknown_folding_offers_the_nearest_name():
+    with pytest.raises(UnknownName, match="no folding for tfc-w1a1 named 'labb'; known: lab") as caught:
+        load_folding("labb", "tfc-w1a1")
+    assert caught.value.fix == "did you mean 'lab'?"
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    path = tmp_path / "folding.json"
+    settings = {"MVAU_hls_0": {"PE": 16, "SIMD": 49, "ram_style": "block"}, "LabelSelect_hls_0": {"PE": 1}}
+    path.write_text(to_json(settings))
+    assert json.loads(path.read_text())["Defaults"] == {}
+    assert read_folding(path) == Folding("folding.json", settings, {})
+    assert load_folding(str(path), "anything").nodes == settings
+
+
+def test_defaults_hold_for_the_kinds_they_name_and_a_node_s_own_value_wins(tmp_path):
+    path = tmp_path / "folding.json"
+    path.write_text(
+        json.dumps(
+            {
+                "Defaults": {"PE": [2, ["all"]], "ram_style": ["block", ["MVAU_hls"]]},
+                "MVAU_hls_1": {"PE": 5},
+            }
+        )
+    )
+    assert read_folding(path).resolve(OPS) == {
+        "Thresholding_rtl_0": {"PE": 2},
+        "MVAU_hls_0": {"PE": 2, "ram_style": "block"},
+        "MVAU_hls_1": {"PE": 5, "ram_style": "block"},
+        "LabelSelect_hls_0": {"PE": 2},
+    }
+
+
+def test_nodes_that_finn_inserts_later_may_stand_in_the_file():
+    later = {"StreamingFIFO_rtl_0": {"depth": 32}, "StreamingDataWidthConverter_rtl_0": {"impl_style": "hls"}}
+    assert Folding("f", later, {}).resolve(OPS) == {name: {} for name in OPS}
+
+
+def test_a_node_of_another_network_is_refused_with_the_nearest_name():
+    with pytest.raises(UnknownName, match=r"no layer \(folding f\) named 'MVAU_hls_7'") as caught:
+        Folding("f", {"MVAU_hls_7": {"PE": 1}}, {}).resolve(OPS)
+    assert "did you mean 'MVAU_hls_" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "is no folding: it must hold an object for each layer"),
+        ('{"MVAU_hls_0": 3}', "is no folding: it must hold an object for each layer"),
+        ('{"MVAU_hls_0": {"PE": 1.5}}', "PE of MVAU_hls_0 is 1.5"),
+        ('{"MVAU_hls_0": {"PE": true}}', "PE of MVAU_hls_0 is True"),
+        ('{"Defaults": {"PE": 2}}', r"Defaults.PE is 2, not \[value, \[kinds\]\]"),
+    ],
+)
+def test_a_file_that_is_no_folding_is_refused(tmp_path, text, message):
+    path = tmp_path / "folding.json"
+    path.write_text(text)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        read_folding(path)
+    assert '"SIMD": 49' in caught.value.fix, "the fix shows the form"
+
+
+def test_every_divisor_is_legal():
+    for pe in (1, 2, 4, 8, 16, 32, 64):
+        for simd in (1, 2, 4, 7, 8, 14, 16, 28, 49, 56, 98, 112):
+            check_folding(LAYERS, {"MVAU_hls_0": {"PE": pe, "SIMD": simd}})
+
+
+@pytest.mark.parametrize(
+    ("layer", "settings", "message"),
+    [
+        (
+            "MVAU_hls_0",
+            {"SIMD": 50},
+            "SIMD 50 of MVAU_hls_0 does not divide its 784 columns; nearest legal: 49, 56",
+        ),
+        ("MVAU_hls_0", {"PE": 5}, "PE 5 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 4, 8"),
+        ("MVAU_hls_0", {"PE": 128}, "PE 128 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 64"),
+        ("MVAU_hls_0", {"PE": 0}, "PE 0 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 1"),
+        ("MVAU_hls_0", {"PE": "8"}, "PE '8' of MVAU_hls_0 does not divide"),
+        ("Thresholding_rtl_0", {"PE": 50}, "PE 50 of Thresholding_rtl_0 does not divide its 784 rows"),
+        (
+            "LabelSelect_hls_0",
+            {"PE": 3},
+            "PE 3 of LabelSelect_hls_0 does not divide its 10 rows; nearest legal: 2, 5",
+        ),
+        (
+            "MVAU_hls_0",
+            {"PE": 64, "SIMD": 784},
+            "the weight stream of MVAU_hls_0 is 50176 bits wide at PE 64, 8191 is the most; nearest legal PE: 8",
+        ),
+    ],
+)
+def test_what_does_not_divide_or_is_too_wide_is_refused_with_the_nearest_legal_values(
+    layer, settings, message
+):
+    with pytest.raises(IllegalFolding, match=message):
+        check_folding(LAYERS, {layer: settings})
+
+
+def test_a_stream_of_wide_values_is_bounded_in_bits():
+    wide = Mvau("m", 8, 512, 1, 1, 1, 0, False, "UINT8", "INT8", "INT32", 0)
+    check_folding([wide], {"m": {"PE": 128}})
+    with pytest.raises(
+        IllegalFolding, match="the output stream of m is 8192 bits wide at PE 256, .* PE: 128"
+    ):
+        check_folding([wide], {"m": {"PE": 256}})
+
+
+def test_a_column_is_folded_at_most_1024_times():
+    deep = Mvau("m", 4096, 8, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0)
+    check_folding([deep], {"m": {"SIMD": 4}})
+    with pytest.raises(IllegalFolding, match="SIMD 2 of m folds its 4096 columns 2048 times, .* SIMD: 4"):
+        check_folding([deep], {"m": {"SIMD": 2}})
+
+
+def test_every_fault_is_named_at_once():
+    with pytest.raises(IllegalFolding) as caught:
+        check_folding(LAYERS, {"MVAU_hls_0": {"PE": 5, "SIMD": 50}, "LabelSelect_hls_0": {"PE": 3}})
+    assert len(caught.value.facts["faults"]) == 3
+
+
+def test_a_layer_without_columns_has_no_simd():
+    with pytest.raises(UsageError, match="Thresholding_rtl_0 is folded by PE, it has no SIMD"):
+        check_folding(LAYERS, {"Thresholding_rtl_0": {"SIMD": 2}})
+
+
+def test_the_folding_that_layers_have_can_be_read_off():
+    assert folding_of(LAYERS)["MVAU_hls_0"] == {"PE": 1, "SIMD": 1}
+    assert folding_of(LAYERS)["LabelSelect_hls_0"] == {"PE": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "fix"),
+    [
+        (
+            '{"MVAU_hls_0": {"PEE": 16}}',
+            r"no setting of MVAU_hls_0 \(f\.json\) named 'PEE'",
+            "did you mean 'PE'",
+        ),
+        (
+            '{"MVAU_hls_0": {"MW": 16}}',
+            r"no setting of MVAU_hls_0 \(f\.json\) named 'MW'; known: .*PE, SIMD",
+            "form",
+        ),
+        ('{"Defaults": {"MW": [16, ["all"]]}}', r"no setting in Defaults \(f\.json\) named 'MW'", "form"),
+    ],
+)
+def test_a_folding_sets_what_foldings_set_and_nothing_of_the_network(tmp_path, text, message, fix):
+    path = tmp_path / "f.json"
+    path.write_text(text)
+    with pytest.raises(UnknownName, match=message) as caught:
+        read_folding(path)
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize("text", ["{}", '{"Defaults": {}}'])
+def test_a_folding_that_says_nothing_is_refused(tmp_path, text):
+    path = tmp_path / "f.json"
+    path.write_text(text)
+    with pytest.raises(ArtifactError, match="folds no layer: each would compute one value a cycle"):
+        read_folding(path)
+
+
+def test_a_folding_of_another_network_names_its_first_stranger_and_what_there_is():
+    other = Folding("cnv.json", PRESETS["cnv-w1a1"]["lab"], {})
+    with pytest.raises(
+        UnknownName,
+        match=r"no layer \(folding cnv\.json\) named 'MVAU_hls_2'; known: LabelSelect_hls_0, MVAU_hls_0, MVAU_hls_1, ",
+    ):
+        other.resolve(OPS)
