@@ -19,22 +19,42 @@ MAY_IMPORT = {
     "board": {"labd_shared", "labd_board"},
     "host": {"labd_shared", "labd_host"},
 }
-# Foreign giants, each with its one door.
-DOORS = {
-    "finn": ["host/labd_host/flow"],
-    "qonnx": ["host/labd_host/flow", "host/labd_host/networks"],
-    "torch": ["host/labd_host/networks"],
-    "brevitas": ["host/labd_host/networks"],
-    "brevitas_examples": ["host/labd_host/networks"],
-    "pynq": ["board/labd_board/pynq_device.py", "host/labd_host/emulation/board_env"],
-    "pynqmetadata": ["host/labd_host/emulation/board_env"],
-    "fabric": ["host/labd_host/remote", "fabfile.py"],
-    "invoke": ["host/labd_host/remote"],
-    "paramiko": ["host/labd_host/remote"],
-    "numba": ["host/labd_host/emulation", "host/labd_host/explore"],
-    "submitit": ["host/labd_host/experiments/slurm.py"],
-    "llvmlite": ["host/labd_host/emulation"],
+DESIGN = (ROOT / "DESIGN.md").read_text()
+TO_COME = re.compile(r" \(to come, issue \d+\)$")
+MAX_PACKAGE_LINES = 5000
+
+
+def table(heading):
+    """The rows of the table below *heading* in DESIGN.md, cell by cell."""
+    part = DESIGN.split("\n" + heading + "\n", 1)[1].split("\n#", 1)[0]
+    rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def code(cell):
+    """The code spans of a cell, folders without their slash."""
+    return [name.rstrip("/") for name in re.findall(r"`([^`]+)`", cell)]
+
+
+# package -> floor; those to come have none yet
+FLOORS = {
+    code(cell)[0]: int(floor) for floor, cell, _ in table("### The host's floors") if not TO_COME.search(cell)
 }
+
+
+def doors():
+    """Foreign giant -> where it may be imported, paths from the root."""
+    found = {}
+    for giants, places in table("### Doors"):
+        paths = []
+        for place in code(places):
+            outside = place.startswith("board/") or place == "fabfile.py"
+            paths.append(place if outside else "host/labd_host/" + place)
+        found.update(dict.fromkeys(code(giants), paths))
+    return found
+
+
+DOORS = doors()
 STANDARD_ON_THE_BOARD = {
     "abc", "argparse", "contextlib", "csv", "difflib", "enum", "fcntl", "gzip", "hashlib", "importlib", "io", "json",
     "math", "os", "pathlib", "platform", "re", "shlex", "shutil", "struct", "sys", "tarfile", "tempfile", "time",
@@ -68,9 +88,63 @@ def test_imports_follow_the_directions(part, path):
     assert not (foreign & OURS) - MAY_IMPORT[part], "host -> shared <- board, and nothing else"
     here = path.relative_to(ROOT).as_posix()
     for giant in foreign & set(DOORS):
-        assert any(here.startswith(door) for door in DOORS[giant]), "{} enters through {}".format(
-            giant, DOORS[giant]
+        assert any(here == door or here.startswith(door + "/") for door in DOORS[giant]), (
+            "{} enters through {}".format(giant, DOORS[giant])
         )
+
+
+def packages_imported(path):
+    """Packages of labd_host that *path* imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module + "." + name.name for name in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "labd_host" and len(parts) > 1:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("part, path", [param for param in sources() if param.values[0] == "host"])
+def test_a_package_imports_only_from_the_floors_below_its_own(part, path):
+    package = path.relative_to(PACKAGES[part]).parts[0].replace(".py", "")
+    if package == "__init__":
+        assert set(packages_imported(path)) == set()
+        return
+    for other in set(packages_imported(path)) - {package}:
+        assert FLOORS[other] < FLOORS[package], "{} (floor {}) imports {} (floor {})".format(
+            package, FLOORS[package], other, FLOORS[other]
+        )
+
+
+def test_every_package_of_the_host_has_its_floor_and_every_floor_its_package():
+    inside = {path.stem for path in PACKAGES["host"].iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert inside - {"__init__", "__pycache__", "py"} == set(FLOORS) - {"labd_shared"}
+
+
+@pytest.mark.parametrize("package", sorted(set(FLOORS) - {"labd_shared"}))
+def test_a_package_can_be_read_whole(package):
+    files = [PACKAGES["host"] / (package + ".py"), *(PACKAGES["host"] / package).rglob("*.py")]
+    lines = sum(len(path.read_text().splitlines()) for path in files if path.is_file())
+    assert lines <= MAX_PACKAGE_LINES
+
+
+def folders_named():
+    """Folders that the house in DESIGN.md names."""
+    house = DESIGN.split("```")[1]
+    for line in house.splitlines():
+        yield from re.findall(r"^([\w/]+/)(?=\s|$)", line)
+
+
+def test_every_folder_that_the_design_names_exists():
+    named = set(folders_named())
+    assert {"host/labd_host/", "shared/labd_shared/", "docs/"} <= named
+    assert [name for name in named if not (ROOT / name).is_dir()] == []
+    for giant, paths in DOORS.items():
+        assert all((ROOT / path).exists() for path in paths), giant
 
 
 @pytest.mark.parametrize("part, path", [param for param in sources() if param.values[0] != "host"])
