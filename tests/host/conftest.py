@@ -90,3 +90,14 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """labd's folders, away from the user's."""
+    for name in ("HOME", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"LABD_{name}", str(tmp_path / f"labd-{name.lower()}"))
+    for name in ("BOARDS", "BUNDLE", "DATASETS", "SUDO_PASSWORD_FILE"):
+        monkeypatch.delenv(f"LABD_{name}", raising=False)
+    monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "no-data"))
+    return tmp_path

@@ -55,7 +55,7 @@ ol { list-style: none; margin: 0; padding: 0; }
 
 def page(run: Simulation, clock_mhz: float) -> str:
     """*run*, which has a trace, as an HTML page."""
-    script = resources.files("labd_host.drawing").joinpath("animation.js").read_text(encoding="utf-8")
+    script = resources.files("labd_host.simulate").joinpath("animation.js").read_text(encoding="utf-8")
     root = element(None, "html", lang="en")
     _head(root, run, script)
     main = element(element(root, "body"), "main")

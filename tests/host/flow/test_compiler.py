@@ -84,7 +84,8 @@ def test_the_same_input_gives_the_same_bytes_in_another_process(compiled, tmp_pa
     np.save(tmp_path / "images.npy", proof_images)
     script = (
         "import sys, numpy; from pathlib import Path\n"
-        "from labd_host.flow import compile_network, load_folding\n"
+        "from labd_host.dataflow.folding import load_folding\n"
+        "from labd_host.flow import compile_network\n"
         "from labd_host.networks import trained_onnx\n"
         "compile_network(trained_onnx('tfc-w1a1'), folding=load_folding('lab', 'tfc-w1a1'),\n"
         "    out=Path(sys.argv[2]), images=numpy.load(sys.argv[1], allow_pickle=False))\n"

@@ -220,14 +220,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
-from test_flow_reuse import compiled_in
+from test_reuse import compiled_in
 compiled_in(Path(sys.argv[1]), say=lambda line: print(line, flush=True))
 """
 
 
 def started(folder, **options):
     here = Path(__file__).parent
-    script = SCRIPT.format(paths=[str(here), str(here.parent)])
+    script = SCRIPT.format(paths=[str(here), str(here.parents[1])])
     return subprocess.Popen(
         [sys.executable, "-c", script, str(folder)],
         stdout=subprocess.PIPE,

@@ -29,8 +29,8 @@ for name in NETWORKS:
     ours, theirs = (GoldenModel(found, form=f).run(images, intermediates=True) for f in ("compiled", "numpy"))
     for layer, values in theirs.intermediates.items():
         np.testing.assert_array_equal(ours.intermediates[layer], values, err_msg=name + ": " + layer)
-from labd_host.virtual_board import golden_vectors
-print(golden_vectors.ROWS, golden_vectors.COUNTS_WORDS)
+from labd_host.golden import vectors
+print(vectors.ROWS, vectors.COUNTS_WORDS)
 """
 
 

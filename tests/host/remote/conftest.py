@@ -320,17 +320,6 @@ def own_board_python(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """labd's folders, away from the user's."""
-    for name in ("HOME", "CACHE", "CONFIG"):
-        monkeypatch.setenv(f"LABD_{name}", str(tmp_path / f"labd-{name.lower()}"))
-    for name in ("BOARDS", "BUNDLE", "DATASETS", "SUDO_PASSWORD_FILE"):
-        monkeypatch.delenv(f"LABD_{name}", raising=False)
-    monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "no-data"))
-    return tmp_path
-
-
-@pytest.fixture
 def make_board(places: Path, board_python: Path) -> Iterator[Callable[..., BoardServer]]:
     """Makes board servers and ends them."""
     made: list[BoardServer] = []
