@@ -64,10 +64,24 @@ def down(number: str) -> None:
     click.echo(f"virtual board {number} is down{'' if was_up else '; it was not up'}")
 
 
+@board.command(context_settings={"ignore_unknown_options": True})
+@click.argument("number")
+@click.argument("command", nargs=-1, metavar="[COMMAND]...")
+def ssh(number: str, command: tuple[str, ...]) -> None:
+    """Open a shell on virtual board NUMBER, or run COMMAND there; a board that is down is started.
+
+    The exit code is that of the shell or the command.
+    """
+    from labd_host.virtual_board import login, virtual_board
+
+    running = board_state.load(number) or virtual_board.up(number, say=_say)
+    raise SystemExit(login.ssh(running, command))
+
+
 @board.command(name="list")
 def list_boards() -> None:
-    """List the virtual boards that run."""
-    from labd_host.virtual_board import virtual_board
+    """List the virtual boards that run, and how to log in to them by hand."""
+    from labd_host.virtual_board import login, virtual_board
 
     boards = virtual_board.running()
     if not boards:
@@ -79,3 +93,5 @@ def list_boards() -> None:
             each.board, f"{each.host}:{each.port}", each.user, str(each.pid), each.started, str(each.root)
         )
     Console().print(table)
+    for each in boards:
+        click.echo(f"log in to {each.board}: labd board ssh {each.board}, or {login.command_line(each)}")

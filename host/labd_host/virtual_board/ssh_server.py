@@ -1,4 +1,4 @@
-"""The SSH server of a virtual board: exec and SFTP on one view of the file system, for user xilinx.
+"""The SSH server of a virtual board: shells, commands and SFTP on one view of the file system, for user xilinx.
 
 Each command is a bash of its own session. When its channel or its connection ends, every process of
 that session is killed: a board is never left with an orphan that keeps the accelerator busy.
@@ -7,10 +7,13 @@ that session is killed: a board is never left with an orphan that keeps the acce
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
-from collections.abc import Mapping
+import struct
+import termios
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +91,8 @@ async def listen(view: View, host: str, port: int, host_key: Path) -> Any:
             process_factory=serve,
             sftp_factory=asyncssh.SFTPServer,
             encoding=None,
-            allow_pty=False,
+            allow_pty=True,
+            line_editor=False,
             agent_forwarding=False,
             gss_host=None,
             login_timeout=LOGIN_TIMEOUT_S,
@@ -104,30 +108,20 @@ async def listen(view: View, host: str, port: int, host_key: Path) -> Any:
 
 
 class _Command:
-    """One command of one client."""
+    """One command of one client, or its shell; on a terminal of its own where the client asks for one."""
 
     def __init__(self, process: Any, view: View) -> None:
         self._process, self._view = process, view
+        self._terminal: int | None = None  # our end of the terminal
 
     async def run(self) -> None:
         """Start it, move its data, report how it ended, and leave nothing behind."""
         channel_closed = asyncio.create_task(self._process.channel.wait_closed())
-        child = await asyncio.create_subprocess_exec(
-            "/bin/bash",
-            *(["-c", self._process.command] if self._process.command else []),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=self._view.home,
-            env=dict(self._view.environment),
-            start_new_session=True,
-            umask=0o022,
+        child = await (
+            self._start() if self._process.get_terminal_type() is None else self._start_on_terminal()
         )
         self._view.sessions.add(child.pid)
-        outputs = [
-            asyncio.create_task(_copy(child.stdout, self._process.stdout)),
-            asyncio.create_task(_copy(child.stderr, self._process.stderr)),
-        ]
+        outputs = [asyncio.create_task(each) for each in self._outputs(child)]
         feed = asyncio.create_task(self._feed(child))
         ended = asyncio.create_task(_exit_code(child))
         try:
@@ -141,6 +135,49 @@ class _Command:
             await end_session(child.pid)
             self._view.sessions.discard(child.pid)
             await asyncio.gather(feed, channel_closed, ended, *outputs, return_exceptions=True)
+            if self._terminal is not None:
+                os.close(self._terminal)
+
+    async def _start(self) -> Any:
+        return await self._bash(
+            ["-c", self._process.command] if self._process.command else [], asyncio.subprocess.PIPE
+        )
+
+    async def _start_on_terminal(self) -> Any:
+        """The same with a terminal as its standard streams, which it controls."""
+        self._terminal, theirs = os.openpty()
+        os.set_blocking(self._terminal, False)
+        _resize(self._terminal, *self._process.get_terminal_size()[:2])
+        try:
+            return await self._bash(
+                ["-c", self._process.command] if self._process.command else ["-i"],
+                theirs,
+                {"TERM": self._process.get_terminal_type() or "dumb"},
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            )
+        finally:
+            os.close(theirs)
+
+    async def _bash(
+        self, arguments: list[str], streams: int, variables: Mapping[str, str] | None = None, **options: Any
+    ) -> Any:
+        return await asyncio.create_subprocess_exec(
+            "/bin/bash",
+            *arguments,
+            stdin=streams,
+            stdout=streams,
+            stderr=streams,
+            cwd=self._view.home,
+            env={**self._view.environment, **(variables or {})},
+            start_new_session=True,
+            umask=0o022,
+            **options,
+        )
+
+    def _outputs(self, child: Any) -> list[Coroutine[Any, Any, None]]:
+        if self._terminal is not None:
+            return [_copy_terminal(self._terminal, self._process.stdout)]
+        return [_copy(child.stdout, self._process.stdout), _copy(child.stderr, self._process.stderr)]
 
     def _report(self, code: int) -> None:
         if code >= 0:
@@ -159,10 +196,19 @@ class _Command:
                 if isinstance(number, signal.Signals):
                     processes.send(processes.in_session(child.pid), number)
                 continue
-            except (asyncssh.BreakReceived, asyncssh.TerminalSizeChanged):
+            except asyncssh.TerminalSizeChanged as changed:
+                if self._terminal is not None:
+                    _resize(self._terminal, changed.width, changed.height)
+                continue
+            except asyncssh.BreakReceived:
                 continue
             except asyncssh.Error:
-                return  # the channel is gone; `run` sees it, too
+                return  # the channel is gone; `run` sees it as well
+            if self._terminal is not None:
+                if not data:
+                    return
+                await _write_terminal(self._terminal, data)
+                continue
             try:
                 if not data:
                     child.stdin.close()
@@ -171,6 +217,53 @@ class _Command:
                 await child.stdin.drain()
             except (BrokenPipeError, ConnectionResetError):
                 return  # the command does not read (any more), as `true` or `head` do
+
+
+def _resize(terminal: int, columns: int, rows: int) -> None:
+    """Tell *terminal* its size in characters."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+async def _ready(
+    add: Callable[[int, Callable[[], None]], Any], remove: Callable[[int], Any], handle: int
+) -> None:
+    """Wait until *handle* can be read or written, as *add* and *remove* of the loop say."""
+    ready = asyncio.Event()
+    add(handle, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        remove(handle)
+
+
+async def _copy_terminal(terminal: int, target: Any) -> None:
+    """What a command prints on its terminal to the client."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            data = os.read(terminal, CHUNK_BYTES)
+        except BlockingIOError:
+            await _ready(loop.add_reader, loop.remove_reader, terminal)
+            continue
+        except OSError:  # EIO: nobody has the other end any more
+            return
+        try:
+            target.write(data)
+            await target.drain()
+        except (BrokenPipeError, ConnectionError, asyncssh.Error):
+            return
+
+
+async def _write_terminal(terminal: int, data: bytes) -> None:
+    """What the client types to a command's terminal."""
+    loop = asyncio.get_running_loop()
+    while data:
+        try:
+            data = data[os.write(terminal, data) :]
+        except BlockingIOError:
+            await _ready(loop.add_writer, loop.remove_writer, terminal)
+        except OSError:  # nobody has the other end any more
+            return
 
 
 async def _exit_code(child: Any) -> int:

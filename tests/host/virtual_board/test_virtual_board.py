@@ -16,8 +16,8 @@ from labd_host.machine import hostkeys, processes
 from labd_host.virtual_board import board_state, login_keys, virtual_board
 from labd_host.virtual_board.board_env.labd_virtual_board.link import VARIABLE, Link, VirtualBoardError
 from labd_shared.errors import BoardError, UnknownName
+from support.patience import PATIENCE_S, eventually
 
-PATIENCE_S = 10.0
 HERE = Path(sys.executable)  # any virtual environment's Python will do for a board without pynq
 
 
@@ -51,13 +51,6 @@ def run(board, command, **options):
             return await connection.run(command, timeout=PATIENCE_S, **options)
 
     return asyncio.run(session())
-
-
-def eventually(what, condition):
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"after {PATIENCE_S} s still not: {what}"
-        time.sleep(0.01)
 
 
 # -- commands --------------------------------------------------------------------------------------
