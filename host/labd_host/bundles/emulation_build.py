@@ -11,9 +11,8 @@ from labd_host.bundles.bundle_writer import NETWORK_NAME, write_bundle
 from labd_host.bundles.hwh_writer import write_hwh
 from labd_host.bundles.preparation import Prepared, Say, prepare
 from labd_host.bundles.writable_layers import writable_layers
-from labd_host.dataflow.folding import Folding
-from labd_host.explore.for_a_rate import Wanted
-from labd_host.flow import Compiled
+from labd_host.dataflow.folding import FoldingSource
+from labd_host.flow import CompiledNetwork
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import Bundle
 from labd_shared.digest import file_sha256
@@ -25,14 +24,14 @@ class Built:
     """A bundle and how it came about."""
 
     bundle: Bundle
-    compiled: Compiled
+    compiled: CompiledNetwork
 
 
 def build_emulation(
     network: str,
     folder: Path,
     *,
-    folding: Folding | Wanted,
+    folding: FoldingSource,
     clock_mhz: float,
     say: Say,
     model: Path | None = None,
@@ -42,7 +41,7 @@ def build_emulation(
     Args:
         network: A name of the table, or a user's own network (NAME.toml).
         folder: The bundle's folder; the compiled stages and their proofs go beside it, into FOLDER.stages.
-        folding: PE and SIMD of the layers, or what labd is to choose them for.
+        folding: Where PE and SIMD of the layers come from.
         clock_mhz: What the accelerator is to run at.
         say: Told what happens.
         model: A trained export of that network, from `labd train`; the one that ships when None.

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from labd_host import datasets, networks
 from labd_host.bundles.golden_samples import golden_arrays, golden_samples
-from labd_host.dataflow.folding import Folding
-from labd_host.explore.for_a_rate import Wanted
-from labd_host.flow import MANY_IMAGES, Compiled, compile_network, proof_images
+from labd_host.dataflow.folding import FoldingSource
+from labd_host.flow import MANY_IMAGES, CompiledNetwork, compile_network, proof_images
 from labd_shared.answers import predicted_classes
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.datasets import dataset_spec
@@ -42,7 +41,7 @@ class Prepared:
     network: str
     dataset: str
     class_names: tuple[str, ...]
-    compiled: Compiled
+    compiled: CompiledNetwork
     golden: dict[str, npt.NDArray[Any]]
     accuracy: Accuracy
 
@@ -90,7 +89,7 @@ def prepare(
     network: str,
     stages: Path,
     *,
-    folding: Folding | Wanted,
+    folding: FoldingSource,
     clock_mhz: float,
     say: Say,
     model: Path | None = None,
@@ -100,7 +99,7 @@ def prepare(
     Args:
         network: A name of the table, or a user's own network (NAME.toml).
         stages: The folder for the compiled stages and their proofs.
-        folding: PE and SIMD of the layers, or what labd is to choose them for.
+        folding: Where PE and SIMD of the layers come from.
         clock_mhz: For the frames a second of the stages' ``estimate.json``.
         say: Told what happens.
         model: A trained export of that network, from `labd train`; the one that ships when None.
@@ -126,7 +125,10 @@ def prepare(
 
 
 def measure(
-    entry: networks.Network, compiled: Compiled, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+    entry: networks.Network,
+    compiled: CompiledNetwork,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8],
 ) -> Prepared:
     """What the golden model of a compiled network answers to its test split, and to the golden samples.
 

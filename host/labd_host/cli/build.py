@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from labd_host.cli.clock_option import clock_option
-from labd_host.cli.foldings import check_early, chosen_folding, folding_options
+from labd_host.cli.foldings import folding_options, folding_source
 from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from labd_host.bundles.emulation_build import Built
-    from labd_host.dataflow.folding import Folding
-    from labd_host.explore.for_a_rate import Wanted
+    from labd_host.dataflow.folding import FoldingSource
     from labd_host.vivado.hardware_build import BuiltHardware, Options
     from labd_shared.bundle import Bundle
 
@@ -60,13 +59,14 @@ def build(
     from labd_host import networks
     from labd_host.bundles.bundle_writer import zip_bundle
     from labd_host.bundles.emulation_build import build_emulation
+    from labd_host.dataflow.design import design_of
     from labd_host.dataflow.presets import PRESETS
 
     built: Built | BuiltHardware
     entry = networks.network(network)
     if folding is None and target_fps is None and LAB in PRESETS.get(entry.name, {}):
         folding = LAB
-    chosen = chosen_folding(
+    source = folding_source(
         folding,
         target_fps,
         clock_mhz,
@@ -74,17 +74,17 @@ def build(
         command=f"labd build {network} --target {target}",
         out=out,
     )
-    check_early(chosen, entry)
+    design_of(entry).folded(source)  # before FINN, which takes minutes to refuse it
     if target == "emu":
         if accept_timing or although or jobs is not None or silence_minutes is not None:
             raise UsageError(
                 "--jobs, --accept-timing, --although and --silence-minutes are for --target hw, this one is for emu",
                 fix="leave them out",
             )
-        built = build_emulation(network, out, folding=chosen, clock_mhz=clock_mhz, say=_say, model=model)
+        built = build_emulation(network, out, folding=source, clock_mhz=clock_mhz, say=_say, model=model)
     else:
         built = _build_hardware(
-            network, out, chosen, model, _options(clock_mhz, jobs, accept_timing, although, silence_minutes)
+            network, out, source, model, _options(clock_mhz, jobs, accept_timing, although, silence_minutes)
         )
     click.echo(one_line(built.bundle))
     click.echo(f"bundle: {built.bundle.folder}")
@@ -120,7 +120,7 @@ def _options(
 
 
 def _build_hardware(
-    network: str, out: Path, folding: Folding | Wanted, model: Path | None, options: Options
+    network: str, out: Path, folding: FoldingSource, model: Path | None, options: Options
 ) -> BuiltHardware:
     """Run the build, showing how it stands on standard error; then the resources, on standard output."""
     from rich.console import Console

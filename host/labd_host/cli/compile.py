@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labd_host.cli.clock_option import clock_option
-from labd_host.cli.foldings import check_early, chosen_folding, folding_options
+from labd_host.cli.foldings import folding_options, folding_source
 from labd_shared.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from labd_host.flow import Compiled, Cost
+    from labd_host.flow import CompiledNetwork, Cost
     from labd_host.networks import Network
 
 SUFFIX = ".onnx"  # of what is a file, and no name of the table
@@ -51,28 +51,29 @@ def compile_(
     that decides on them changed; the table says which.
     """
     from labd_host import datasets
+    from labd_host.dataflow.design import design_of
     from labd_host.flow import MANY_IMAGES, compile_network, proof_images
     from labd_host.flow.gallery import GALLERY_FILE, write_gallery
 
     name, model, entry = _model(network)
-    chosen = chosen_folding(
+    source = folding_source(
         folding, target_fps, clock_mhz, network=name, command=f"labd compile {network}", out=out
     )
     if entry is not None and not network.endswith(SUFFIX):
-        check_early(chosen, entry)
-    source = dataset or (entry.dataset if entry else None)
-    if source is None:
+        design_of(entry).folded(source)  # before FINN, which takes minutes to refuse it
+    pictures = dataset or (entry.dataset if entry else None)
+    if pictures is None:
         asked = f"--target-fps {target_fps:g}" if target_fps else f"--folding {folding}"
         raise UsageError(
             f"{network} is not in the network table, so its data set is not known",
             fix=f"labd compile {network} {asked} --dataset mnist -o {out}",
         )
-    images, _ = datasets.load(source, "test")
+    images, _ = datasets.load(pictures, "test")
     if (out / GALLERY_FILE).is_file():
         (out / GALLERY_FILE).unlink()  # a page about an earlier run must not outlive it
     compiled = compile_network(
         model,
-        folding=chosen,
+        folding=source,
         out=out,
         images=images[: count or proof_images(entry.kind if entry else "cnv")],
         many_images=images[:MANY_IMAGES],
@@ -82,6 +83,7 @@ def compile_(
     )
     page = write_gallery(compiled, clock_mhz)
     _report(compiled)
+    click.echo(f"folding: {source.name}")
     click.echo(f"every stage as a picture, explained: {page}")
 
 
@@ -97,10 +99,10 @@ def _model(network: str) -> tuple[str, Path, Network | None]:
     return entry.name if entry else model.stem, model, entry
 
 
-def _report(compiled: Compiled) -> None:
+def _report(compiled: CompiledNetwork) -> None:
     from rich.console import Console
 
-    from labd_host.flow.compiler import FOLDING_FILE
+    from labd_host.flow.compiled_network import FOLDING_FILE
     from labd_host.flow.cost import ESTIMATE_FILE
 
     cost = compiled.cost
@@ -136,7 +138,7 @@ def _fit(cost: Cost) -> str:
     return f"{verdict}, by FINN's estimates of its layers; FIFOs, width converters, DMAs and the shell come on top"
 
 
-def _stage_table(compiled: Compiled) -> Table:
+def _stage_table(compiled: CompiledNetwork) -> Table:
     from rich import box
     from rich.table import Table
 

@@ -122,13 +122,15 @@ def _answer(
 ) -> Answer:
     """What was asked for."""
     from labd_host.explore.answer import found
-    from labd_host.explore.for_a_rate import Wanted
+    from labd_host.explore.for_a_rate import most_cycles
     from labd_host.explore.latency import lowest_latency as quickest
 
     if lowest_latency:
         return found(explorer, known, quickest(explorer))
-    cycles = Wanted(target_fps, clock_mhz).cycles_per_frame
-    return found(explorer, known, explorer.fastest() if cycles is None else explorer.cheapest(cycles), cycles)
+    if target_fps is None:
+        return found(explorer, known, explorer.fastest())
+    cycles = most_cycles(target_fps, clock_mhz)
+    return found(explorer, known, explorer.cheapest(cycles), cycles)
 
 
 def _print_frontier(explorer: Explorer, known: Calibration, clock_mhz: float, as_json: bool) -> None:

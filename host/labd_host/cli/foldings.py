@@ -1,4 +1,4 @@
-"""The folding that ``labd compile`` and ``labd build`` are asked for: given, or to be chosen for a rate."""
+"""The folding options of ``labd compile`` and ``labd build``; their words are understood here only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import click
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from labd_host.dataflow.folding import Folding
-    from labd_host.explore.for_a_rate import Wanted
-    from labd_host.networks import Network
+    from labd_host.dataflow.folding import FoldingSource
 
 AUTO = "auto"
 
@@ -34,10 +32,10 @@ def folding_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return given(rate(command))
 
 
-def chosen_folding(
+def folding_source(
     folding: str | None, target_fps: float | None, clock_mhz: float, *, network: str, command: str, out: Path
-) -> Folding | Wanted:
-    """The folding that was asked for, or what it is to reach.
+) -> FoldingSource:
+    """Where the folding comes from, by what was typed.
 
     Args:
         folding: A preset, a file, "auto" or None.
@@ -51,15 +49,17 @@ def chosen_folding(
     """
     from labd_host.dataflow.folding import load_folding
     from labd_host.dataflow.presets import PRESETS
-    from labd_host.explore.for_a_rate import Wanted
+    from labd_host.explore.for_a_rate import FastestFolding, FoldingForRate
 
     if target_fps is not None and folding not in (None, AUTO):
         raise UsageError(
             f"a folding ({folding}) and a rate ({target_fps:g} frames/s) were given, one decides the other",
             fix="leave --folding or --target-fps out",
         )
-    if target_fps is not None or folding == AUTO:
-        return Wanted(target_fps, clock_mhz)
+    if target_fps is not None:
+        return FoldingForRate(target_fps, clock_mhz)
+    if folding == AUTO:
+        return FastestFolding()
     if folding is None:
         first = next(iter(PRESETS.get(network, {})), AUTO)
         raise UsageError(
@@ -67,21 +67,3 @@ def chosen_folding(
             fix=f"{command} --folding {first} -o {out}",
         )
     return load_folding(folding, network)
-
-
-def check_early(chosen: Folding | Wanted, entry: Network) -> None:
-    """Refuse what does not suit a network of the table before FINN, which takes minutes to get there.
-
-    Raises:
-        IllegalFolding, UnknownName: the folding does not fit.
-        UsageError: no folding reaches the rate, or none of those is small enough.
-    """
-    from labd_host.dataflow.design import design_of
-    from labd_host.dataflow.folding import Folding
-    from labd_host.explore.for_a_rate import choose_folding
-
-    design = design_of(entry)
-    if isinstance(chosen, Folding):
-        design.folded(chosen)
-    else:
-        choose_folding(design, chosen)

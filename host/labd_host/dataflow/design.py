@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
-from labd_host.dataflow.folding import Attribute, Folding, check_folding
+from labd_host.dataflow.folding import Attribute, FoldingSource, Settings, check_folding
 from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_host.dataflow.network_file import read_network
 from labd_host.dataflow.programs import words_of
@@ -44,17 +44,17 @@ class Design:
     layers: tuple[Layer, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    settings: Mapping[str, Mapping[str, Attribute]] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
 
-    def folded(self, folding: Folding) -> Design:
+    def folded(self, folding: FoldingSource) -> Design:
         """The same network in another folding.
 
         Raises:
             UnknownName: the folding names a node that the network does not have.
             IllegalFolding: its values do not fit the layers.
+            UsageError: no folding reaches what was asked for.
         """
-        ops = {layer.name: layer.name.rpartition("_")[0] for layer in self.layers}
-        settings = folding.resolve(ops, self.layers)
+        settings = folding.settings_for(self)
         check_folding(self.layers, settings)
         layers = tuple(_folded(layer, settings[layer.name]) for layer in self.layers)
         inputs = (_input(self.inputs[0], layers[0]),)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from labd_host.dataflow.layers import (
     LabelSelect,
@@ -29,6 +29,7 @@ from labd_host.dataflow.layers import (
 from labd_host.dataflow.presets import PRESETS
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError, IllegalFolding, UsageError, unknown_name
+from labd_shared.tensors import Tensor
 
 MAX_STREAM_BITS = 8191  # an HLS ap_uint
 MAX_SIMD_FOLD = 1024  # HLS MVAU: columns per SIMD lane
@@ -47,11 +48,52 @@ KEYS = (
 )  # fmt: skip
 
 Attribute = int | str | list[int]
+Settings = Mapping[str, Mapping[str, Attribute]]  # node name -> attribute -> value
+
+
+class FoldableNetwork(Protocol):
+    """A chain of layers between its DMAs, in whatever folding."""
+
+    @property
+    def name(self) -> str:
+        """Of the network."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """In the order of the stream."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The tensors that its DMAs read."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The tensors that its DMAs write."""
+
+
+class FoldingSource(Protocol):
+    """Where the folding of a network comes from: given (`Folding`), or chosen (`labd_host.explore.for_a_rate`)."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def key(self) -> Mapping[str, Any]:
+        """All that decides on the settings besides the network, JSON-able: the same key, the same settings."""
+
+    def settings_for(self, network: FoldableNetwork) -> dict[str, dict[str, Attribute]]:
+        """The attributes to set in *network*: node name -> attribute -> value, an entry for every layer.
+
+        Raises:
+            UnknownName: the folding names a node that the network does not have.
+            UsageError: no folding reaches what was asked for.
+        """
 
 
 @dataclass(frozen=True)
 class Folding:
-    """A folding as somebody wrote it.
+    """A folding as somebody wrote it: a `FoldingSource` that gives every network the same settings.
 
     Attributes:
         name: Of the preset or the file, for messages.
@@ -60,34 +102,33 @@ class Folding:
     """
 
     name: str
-    nodes: Mapping[str, Mapping[str, Attribute]]
+    nodes: Settings
     defaults: Mapping[str, tuple[Attribute, tuple[str, ...]]]
 
-    def resolve(
-        self, ops: Mapping[str, str], layers: Sequence[Layer] = ()
-    ) -> dict[str, dict[str, Attribute]]:
-        """The attributes to set: node name -> attribute -> value.
+    @property
+    def key(self) -> Mapping[str, Any]:
+        """What decides on the settings; the name does not."""
+        return {"nodes": self.nodes, "defaults": self.defaults}
 
-        Args:
-            ops: The graph's nodes: name -> operation ("MVAU_hls").
-            layers: The same as layers; they tell the windows of pools from those of convolutions.
+    def settings_for(self, network: FoldableNetwork) -> dict[str, dict[str, Attribute]]:
+        """The attributes to set: node name -> attribute -> value.
 
         Raises:
             UnknownName: the folding names a node that the network does not have.
         """
-        resolved: dict[str, dict[str, Attribute]] = {name: {} for name in ops}
+        resolved: dict[str, dict[str, Attribute]] = {layer.name: {} for layer in network.layers}
         for key, (value, kinds) in self.defaults.items():
-            for name, op in ops.items():
-                if "all" in kinds or op in kinds:
-                    resolved[name][key] = value
-        for name, settings in self._of_this_finn(layers).items():
+            for name, settings in resolved.items():
+                if "all" in kinds or name.rpartition("_")[0] in kinds:  # MVAU_hls_0 is an MVAU_hls
+                    settings[key] = value
+        for name, given in self._of_this_finn(network.layers).items():
             if name in resolved:
-                resolved[name].update(settings)
+                resolved[name].update(given)
             elif not name.startswith(LATER_NODES):
-                raise unknown_name(f"layer (folding {self.name})", name, ops)
+                raise unknown_name(f"layer (folding {self.name})", name, resolved)
         return resolved
 
-    def _of_this_finn(self, layers: Sequence[Layer]) -> Mapping[str, Mapping[str, Attribute]]:
+    def _of_this_finn(self, layers: Sequence[Layer]) -> Settings:
         """The nodes by the names that today's FINN gives them.
 
         A FINN that built a StreamingMaxPool counted the windows of convolutions only, and folded no
@@ -109,7 +150,7 @@ class Folding:
         }
 
 
-def to_json(settings: Mapping[str, Mapping[str, Attribute]]) -> str:
+def to_json(settings: Settings) -> str:
     """*settings* as FINN's folding JSON."""
     return json.dumps({DEFAULTS: {}, **settings}, indent=2) + "\n"
 
@@ -179,7 +220,7 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
-def check_folding(layers: Sequence[Layer], settings: Mapping[str, Mapping[str, Attribute]]) -> None:
+def check_folding(layers: Sequence[Layer], settings: Settings) -> None:
     """Refuse a folding that the layers cannot have, naming every fault at once.
 
     Raises:
@@ -227,7 +268,7 @@ def _axes(layer: Layer) -> dict[str, int]:
     return {"PE": layer.labels if isinstance(layer, LabelSelect) else layer.channels}
 
 
-def _unequal_pools(layers: Sequence[Layer], settings: Mapping[str, Mapping[str, Attribute]]) -> list[str]:
+def _unequal_pools(layers: Sequence[Layer], settings: Settings) -> list[str]:
     """Pools that are folded otherwise than the windows that feed them."""
     faults = []
     for window, pool in pairwise(layers):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from labd_host import networks
 from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import Design, design_of
-from labd_host.dataflow.folding import Attribute, Folding, load_folding, settings_of
+from labd_host.dataflow.folding import Attribute, Folding, Settings, load_folding, settings_of
 from labd_host.dataflow.layers import Mvau
 from labd_host.dataflow.parts import part_of
 from labd_host.experiments.basis import basis_sha256, network_sha256
@@ -25,14 +24,13 @@ from labd_host.experiments.request import (
 from labd_host.experiments.study_model import Experiment, Study
 from labd_host.explore import calibration
 from labd_host.explore.choices import calibrated_costs
-from labd_host.explore.for_a_rate import Wanted
+from labd_host.explore.for_a_rate import most_cycles
 from labd_host.explore.latency import lowest_latency
 from labd_host.explore.optimiser import Explorer
 from labd_host.explore.rivals import folding_words
 from labd_host.explore.set_folding import set_folding
 from labd_shared.errors import IllegalFolding, LabdError, UsageError, unknown_name
 
-Settings = Mapping[str, Mapping[str, Attribute]]
 BUDGETED = ("lut", "ff", "bram18", "dsp")
 
 
@@ -151,13 +149,12 @@ class _Network:
         return load_folding(str(beside) if wanted.endswith(FOLDING_FILE) else wanted, self.design.name)
 
     def _cycles(self, asked: Asked, clock_mhz: float) -> int:
-        if not asked.as_fast_as:
-            cycles = Wanted(asked.target_fps, clock_mhz).cycles_per_frame
-        else:
-            cycles = self.rates.get(asked.as_fast_as)
-        if cycles is None:
-            raise _NoFolding(f"{asked.as_fast_as} has no folding, so there is no rate to be as fast as")
-        return cycles
+        """The most cycles a frame that *asked*, which asks for a rate, may take."""
+        if asked.target_fps is not None:
+            return most_cycles(asked.target_fps, clock_mhz)
+        if asked.as_fast_as not in self.rates:
+            raise _NoFolding(f'"{asked.as_fast_as}" was not planned, so as_fast_as has no target rate')
+        return self.rates[asked.as_fast_as]
 
     def _node(self, layer: str, asked: Asked) -> str:
         """FINN's name of *layer*."""

@@ -3,14 +3,15 @@
 `compile_network` is the way in. Importing this package does not import FINN.
 """
 
-from labd_host.flow.compiler import Compiled, CompiledStage, compile_network
+from labd_host.flow.compiled_network import CompiledNetwork, CompiledStage
+from labd_host.flow.compiler import compile_network
 from labd_host.flow.cost import Cost
 from labd_host.flow.proof import MANY_IMAGES, Compared, Proof, proof_images
 
 __all__ = [
     "MANY_IMAGES",
     "Compared",
-    "Compiled",
+    "CompiledNetwork",
     "CompiledStage",
     "Cost",
     "Proof",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from labd_host.drawing.graph_picture import GraphPicture
 from labd_host.drawing.graph_svg import graph_svg
-from labd_host.flow.compiler import FOLDING_FILE, PARTITION_FILE, Compiled, CompiledStage
+from labd_host.flow.compiled_network import FOLDING_FILE, PARTITION_FILE, CompiledNetwork, CompiledStage
 from labd_host.flow.gallery_page import ComparedRow, CycleRow, Gallery, ProofShown, StageShown, gallery_html
 from labd_host.flow.stage_pictures import pictures, read_stage
 from labd_host.flow.stage_records import written
@@ -14,7 +14,7 @@ from labd_shared.digest import file_sha256
 GALLERY_FILE = "gallery.html"
 
 
-def write_gallery(compiled: Compiled, clock_mhz: float) -> Path:
+def write_gallery(compiled: CompiledNetwork, clock_mhz: float) -> Path:
     """Write N-stage.svg and gallery.html into the folder of *compiled*; the page's path.
 
     The same network and folding give the same bytes. Times are left out, they differ from run to run.
@@ -45,7 +45,7 @@ def write_gallery(compiled: Compiled, clock_mhz: float) -> Path:
     return page
 
 
-def _gallery(compiled: Compiled, clock_mhz: float, shown: list[StageShown]) -> Gallery:
+def _gallery(compiled: CompiledNetwork, clock_mhz: float, shown: list[StageShown]) -> Gallery:
     estimate = compiled.estimate
     return Gallery(
         network=compiled.golden.network.name,

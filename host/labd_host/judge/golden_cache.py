@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from labd_host import datasets, networks
+from labd_host.dataflow.design import NETWORK_FILE
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.network_file import VERSION
 from labd_host.dataflow.presets import PRESETS
-from labd_host.flow.compiler import NETWORK_FILE, compile_network
+from labd_host.flow.compiler import compile_network
 from labd_host.flow.finn_door import tool_versions
 from labd_host.flow.proof import MANY_IMAGES, proof_images
 from labd_host.machine import places
@@ -37,7 +38,7 @@ def golden_file(name: str, say: Callable[[str], None]) -> Path:
     folding = load_folding(FOLDING, entry.name) if entry.name in PRESETS else UNFOLDED
     made_from = {
         "onnx": file_sha256(onnx),
-        "folding": folding.nodes,
+        "folding": folding.key,
         "tools": tool_versions(),
         "version": VERSION,
     }

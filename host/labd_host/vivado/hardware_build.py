@@ -13,11 +13,10 @@ from typing import Any
 from labd_host.bundles.bundle_writer import check_replaceable, write_bundle
 from labd_host.bundles.preparation import BOARD, Prepared, Say, prepare
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.folding import Folding
+from labd_host.dataflow.folding import FoldingSource
 from labd_host.dataflow.layers import Network
-from labd_host.explore.for_a_rate import Wanted
-from labd_host.flow import Compiled
-from labd_host.flow.compiler import FOLDING_FILE
+from labd_host.flow import CompiledNetwork
+from labd_host.flow.compiled_network import FOLDING_FILE
 from labd_host.simulate.fifos import depths_of_finn
 from labd_host.simulate.pipeline import assemble
 from labd_host.vivado import finn_dependencies
@@ -74,7 +73,7 @@ class BuiltHardware:
     """
 
     bundle: Bundle
-    compiled: Compiled
+    compiled: CompiledNetwork
     design: RoutedDesign
     estimate: Estimate
     accepted: tuple[str, ...]
@@ -84,7 +83,7 @@ def build_hardware(
     network: str,
     folder: Path,
     *,
-    folding: Folding | Wanted,
+    folding: FoldingSource,
     options: Options,
     say: Say,
     tell: Tell,
@@ -98,7 +97,7 @@ def build_hardware(
         network: A name of the table.
         folder: The bundle's folder; stages and their proofs go into FOLDER.stages, Vivado's projects and
             logs into FOLDER.hardware.
-        folding: PE and SIMD of the layers, or what labd is to choose them for.
+        folding: Where PE and SIMD of the layers come from.
         options: How to build.
         say: Told what happens.
         tell: Told how the build stands.
@@ -160,7 +159,7 @@ def build_hardware(
     return BuiltHardware(bundle, compiled, design, estimate, tuple(accepted))
 
 
-def _folded(compiled: Compiled) -> Path:
+def _folded(compiled: CompiledNetwork) -> Path:
     """The file of the folded graph."""
     for stage in compiled.stages:
         if stage.name == "folded":

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from labd_host.dataflow.design import Design
 from labd_host.dataflow.folding import (
     Folding,
     check_folding,
@@ -22,12 +23,7 @@ LAYERS = (
     Mvau("MVAU_hls_1", 64, 10, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0),
     LabelSelect("LabelSelect_hls_0", 10, 1, "UINT32", "UINT8"),
 )
-OPS = {
-    "Thresholding_rtl_0": "Thresholding_rtl",
-    "MVAU_hls_0": "MVAU_hls",
-    "MVAU_hls_1": "MVAU_hls",
-    "LabelSelect_hls_0": "LabelSelect_hls",
-}
+NETWORK = Design("small", LAYERS, (), ())
 
 
 def test_the_lab_s_folding_of_tfc_is_the_notebook_s():
@@ -66,7 +62,7 @@ def test_defaults_hold_for_the_kinds_they_name_and_a_node_s_own_value_wins(tmp_p
             }
         )
     )
-    assert read_folding(path).resolve(OPS) == {
+    assert read_folding(path).settings_for(NETWORK) == {
         "Thresholding_rtl_0": {"PE": 2},
         "MVAU_hls_0": {"PE": 2, "ram_style": "block"},
         "MVAU_hls_1": {"PE": 5, "ram_style": "block"},
@@ -76,12 +72,12 @@ def test_defaults_hold_for_the_kinds_they_name_and_a_node_s_own_value_wins(tmp_p
 
 def test_nodes_that_finn_inserts_later_may_stand_in_the_file():
     later = {"StreamingFIFO_rtl_0": {"depth": 32}, "StreamingDataWidthConverter_rtl_0": {"impl_style": "hls"}}
-    assert Folding("f", later, {}).resolve(OPS) == {name: {} for name in OPS}
+    assert Folding("f", later, {}).settings_for(NETWORK) == {layer.name: {} for layer in LAYERS}
 
 
 def test_a_node_of_another_network_is_refused_with_the_nearest_name():
     with pytest.raises(UnknownName, match=r"no layer \(folding f\) named 'MVAU_hls_7'") as caught:
-        Folding("f", {"MVAU_hls_7": {"PE": 1}}, {}).resolve(OPS)
+        Folding("f", {"MVAU_hls_7": {"PE": 1}}, {}).settings_for(NETWORK)
     assert "did you mean 'MVAU_hls_" in caught.value.fix
 
 
@@ -212,4 +208,4 @@ def test_a_folding_of_another_network_names_its_first_stranger_and_what_there_is
         UnknownName,
         match=r"no layer \(folding cnv\.json\) named 'MVAU_hls_2'; known: LabelSelect_hls_0, MVAU_hls_0, MVAU_hls_1, ",
     ):
-        other.resolve(OPS)
+        other.settings_for(NETWORK)

@@ -139,7 +139,6 @@ def test_an_illegal_folding_of_windows_and_pools_is_refused_with_the_nearest_leg
 
 def test_a_folding_for_a_streaming_max_pool_counts_the_windows_of_convolutions_only(small):
     layers = small.golden.network.layers
-    ops = {layer.name: layer.op for layer in layers}
     window = "ConvolutionInputGenerator_rtl_{}".format
     old = Folding(
         "old",
@@ -151,8 +150,8 @@ def test_a_folding_for_a_streaming_max_pool_counts_the_windows_of_convolutions_o
         },
         {},
     )
-    found = old.resolve(ops, layers)
-    assert {name: found[name] for name in ops if name.startswith("Conv")} == {
+    found = old.settings_for(small.golden.network)
+    assert {name: found[name] for name in found if name.startswith("Conv")} == {
         window(0): {"SIMD": 1},
         window(1): {"SIMD": 2},
         window(2): {},
@@ -160,4 +159,4 @@ def test_a_folding_for_a_streaming_max_pool_counts_the_windows_of_convolutions_o
     }
     check_folding(layers, found)
     new = replace(old, nodes={window(2): {"SIMD": 3}, "Pool_hls_0": {"PE": 3}})
-    assert new.resolve(ops, layers)[window(2)] == {"SIMD": 3}, "who names the pools means them"
+    assert new.settings_for(small.golden.network)[window(2)] == {"SIMD": 3}, "who names the pools means them"

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from labd_host.dataflow.folding import Folding
-from labd_host.flow import compile_network
-from labd_host.flow import compiler as compiler_module
+from labd_host.flow import compile_network, stage_runner
 from labd_host.flow.finn_door import Finn
 from labd_shared.errors import IllegalFolding, SetupError, StageFailed, UnknownName, UsageError
 from support.convolutional import images, write_network
@@ -98,7 +97,7 @@ def test_another_network_makes_everything_again(again):
 @pytest.mark.parametrize("changed", ["code_sha256", "tool_versions"])
 def test_another_labd_or_another_finn_makes_everything_again(again, monkeypatch, changed):
     other = {"code_sha256": "0" * 64, "tool_versions": {"finn-plus": "9"}}[changed]
-    monkeypatch.setattr(compiler_module, changed, lambda: other)
+    monkeypatch.setattr(stage_runner, changed, lambda: other)
     assert set(made(compiled_in(again))) == set(NAMES)
 
 

@@ -177,7 +177,7 @@ def test_a_folding_that_amd_wrote_for_cnv_is_understood(vgg9, tmp_path):
     dense = [layer.name for layer in layers if isinstance(layer, SlidingWindow) and not layer.depthwise]
     nodes = {name: values for name, values in preset.nodes.items() if name.startswith("MVAU")}
     nodes |= {name: {"SIMD": 3 if name == names[0] else 32, "ram_style": "distributed"} for name in names[:6]}
-    found = type(preset)("amd", nodes, {}).resolve({layer.name: layer.op for layer in layers}, layers)
+    found = Folding("amd", nodes, {}).settings_for(vgg9.golden.network)
     check_folding(layers, found)
     assert [name for name in names if found[name]] == dense
 

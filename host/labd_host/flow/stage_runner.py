@@ -1,0 +1,127 @@
+"""Stages, one after another: finished ones are used again, the others made, proven and recorded."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from labd_host.flow.compiled_network import CompiledStage
+from labd_host.flow.cost import ESTIMATE_FILE
+from labd_host.flow.finn_door import tool_versions
+from labd_host.flow.observe import Observation
+from labd_host.flow.proof import Proof, compare, first_proof
+from labd_host.flow.stage_records import (
+    NOT_BEFORE,
+    Inputs,
+    Ledger,
+    Record,
+    code_sha256,
+    load_observation,
+    save_observation,
+    stage_path,
+)
+from labd_host.flow.stage_tasks import StageResult, StageTask
+from labd_shared.digest import file_sha256, json_sha256
+
+Say = Callable[[str], None]
+
+
+class StageRunner:
+    """The stages of one compilation so far, and what the last one computed.
+
+    Args:
+        folder: Where the files of the stages go.
+        start: The first stage to be made again, whatever is there; None for none.
+        say: Called with a line about what happens.
+
+    Attributes:
+        stages: Those that are done, in order.
+        tools: Distribution -> version.
+    """
+
+    def __init__(self, folder: Path, start: str | None, say: Say) -> None:
+        self.stages: list[CompiledStage] = []
+        self.tools = tool_versions()
+        self._folder = folder
+        self._ledger = Ledger(folder, start)
+        self._say = say
+        self._last: Record | None = None
+        self._observed: Observation | None = None  # of the last stage; None where it was used again
+
+    def advance(self, task: StageTask) -> None:
+        """Use the finished stage of *task* again, or make, prove and record it.
+
+        Raises:
+            StageMismatch: the stage computes something else than the stage before it.
+            UsageError: it must be made, and only a later stage was asked for.
+            LabdError: as `StageTask.make`.
+        """
+        started = time.monotonic()
+        inputs = self._inputs(task)
+        names = [path.name for path in task.files] if task.compares else []
+        record, why = self._ledger.finished(task.name, inputs, names), ""
+        if record is None:
+            why = self._ledger.why_anew(task.name, inputs, names)
+            self._say(f"{task.name}: {task.title}{'' if why == NOT_BEFORE else f' (again: {why})'}")
+            record = self._made(task, inputs)
+        else:
+            self._say(f"{task.name}: finished before, used again")
+            self._observed = None
+        record = replace(record, files={each.name: file_sha256(each) for each in task.files})
+        self._ledger.keep(record)
+        self._last = record
+        seconds = time.monotonic() - started
+        self.stages.append(
+            CompiledStage(task.name, task.title, task.path, record.proof, record.nodes, seconds, why)
+        )
+
+    def _inputs(self, task: StageTask) -> Inputs:
+        return Inputs(
+            source=file_sha256(task.source),
+            before=_values_sha256(self._last) if task.compares else "",
+            steps=json_sha256([asdict(step) for step in task.steps]),
+            settings=json_sha256(task.settings),
+            images=task.frames.sha256,
+            labd=code_sha256(),
+            tools=json_sha256(self.tools),
+        )
+
+    def _made(self, task: StageTask, inputs: Inputs) -> Record:
+        """Make the stage of *task* and prove it; its record, which lacks the digests of its files."""
+        made = task.make(lambda: self._begin(task.name))
+        proof = self._proof(task, made)
+        points: tuple[tuple[str, str], ...] = ()
+        if task.values:
+            save_observation(task.values, made.observed)
+            points = tuple((point.kind, point.layer) for point in made.observed.points)
+        self._observed = made.observed
+        return Record(
+            stage=task.name,
+            title=task.title,
+            file=task.path.name,
+            files={},
+            nodes=made.nodes,
+            inputs=inputs,
+            steps=[asdict(step) for step in task.steps],
+            observed=points,
+            proof=proof,
+            tools=self.tools,
+        )
+
+    def _begin(self, name: str) -> None:
+        """The files of stage *name* are about to change: the combined estimate is stale."""
+        self._ledger.begin(name)
+        (self._folder / ESTIMATE_FILE).unlink(missing_ok=True)
+
+    def _proof(self, task: StageTask, made: StageResult) -> Proof:
+        if made.against is not None and made.before is not None:
+            return compare(task.name, made.observed, made.against, made.before)
+        if self._last is None:
+            return first_proof(task.name, made.observed)
+        before = self._observed or load_observation(self._folder, self._last)
+        return compare(task.name, made.observed, self._last.stage, before, moves_scales=task.moves_scales)
+
+
+def _values_sha256(record: Record | None) -> str:
+    """Digest of what the stage of *record* computed."""
+    return record.files[stage_path(Path(), record.stage, ".npz").name] if record else ""

@@ -1,0 +1,406 @@
+"""What makes each stage: a task a kind, with all that decides on the stage it makes.
+
+`labd_host.flow.stage_runner` does them, unless the stage is finished and nothing that decides on it changed.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labd_host.dataflow.design import NETWORK_FILE
+from labd_host.dataflow.folding import FoldingSource, check_folding, to_json
+from labd_host.dataflow.layers import Network
+from labd_host.flow.admission import check_export, check_network
+from labd_host.flow.compiled_network import FOLDING_FILE, PARTITION_FILE
+from labd_host.flow.describe import describe
+from labd_host.flow.finn_door import Finn, Model
+from labd_host.flow.observe import Observation, Point, Scores, observe, observe_golden
+from labd_host.flow.proof import observe_answers
+from labd_host.flow.proof_frames import ProofFrames
+from labd_host.flow.stage_records import ANSWERS, GOLDEN, stage_path, written
+from labd_host.flow.stages import EXPORTED, FOLD_CONSTANTS, FOLDED, PARTITION, Stage, Step
+from labd_host.golden.golden_model import GoldenModel
+from labd_host.networks.exported import Exported
+from labd_shared.digest import bytes_sha256, json_sha256
+from labd_shared.errors import StageFailed, StageMismatch
+
+ANSWERED_AT_ONCE = 200  # images in onnxruntime: bounds the memory of its feature maps
+
+Begin = Callable[[], None]
+
+
+@dataclass(frozen=True, eq=False)
+class StageResult:
+    """What a stage that was just made computed, to be compared, and the size of its graph.
+
+    Attributes:
+        nodes: How many operations.
+        observed: What it computed.
+        against, before: The stage it is compared with, and what that computed; None for the stage before.
+    """
+
+    nodes: int
+    observed: Observation
+    against: str | None = None
+    before: Observation | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StageTask(ABC):
+    """Makes one stage.
+
+    Attributes:
+        folder: Where its files go.
+        source: The file it is made from.
+        frames: The images it runs on.
+    """
+
+    folder: Path
+    source: Path
+    frames: ProofFrames
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Of the stage, as in `stage_records.STAGE_NAMES`."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What the stage does, for people."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """FINN's transformations; none where FINN has no part in it."""
+        return ()
+
+    @property
+    def moves_scales(self) -> bool:
+        """May it turn signs and scale the scores (`Stage.moves_scales`)?"""
+        return False
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides on the stage besides source, frames and steps; JSON-able."""
+        return {}
+
+    @property
+    def compares(self) -> bool:
+        """Does it make its file, and is it compared with the stage before, and the next one with it?
+
+        The answers do not: they only judge a file that is there.
+        """
+        return True
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return stage_path(self.folder, self.name, ".onnx")
+
+    @property
+    def more(self) -> tuple[Path, ...]:
+        """Files it makes besides `path`."""
+        return ()
+
+    @property
+    def values(self) -> Path | None:
+        """The file of what it computed, for the proof of the next stage; None where there is no next one."""
+        return stage_path(self.folder, self.name, ".npz")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All its files."""
+        return (self.path, *self.more, *([self.values] if self.values else []))
+
+    @abstractmethod
+    def make(self, begin: Begin) -> StageResult:
+        """Make its files, but for `values`.
+
+        Args:
+            begin: To be called when everything is computed and the files are about to change.
+
+        Raises:
+            StageFailed: FINN gave up, or the network holds something that labd does not know.
+            SetupError: a file cannot be written.
+        """
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TransformTask(StageTask):
+    """Makes a stage that changes the graph and computes the same from the same image.
+
+    Attributes:
+        finn: The open door to FINN.
+        stage: Its transformations.
+    """
+
+    finn: Finn
+    stage: Stage
+
+    @property
+    def name(self) -> str:
+        """Of the stage."""
+        return self.stage.name
+
+    @property
+    def title(self) -> str:
+        """What the stage does."""
+        return self.stage.title
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Its transformations."""
+        return self.stage.steps
+
+    @property
+    def moves_scales(self) -> bool:
+        """As the stage says."""
+        return self.stage.moves_scales
+
+    def make(self, begin: Begin) -> StageResult:
+        """Transform the graph and run it."""
+        model = self.transformed()
+        graph = self.finn.graph(model)
+        observed = observe(graph, self.finn.run(model, self.frames.of(graph)))
+        begin()
+        self.save(model, self.path)
+        return StageResult(len(graph.nodes), observed)
+
+    def transformed(self) -> Model:
+        """The model in the source file after the steps of the stage."""
+        model = self.finn.load(self.source)
+        try:
+            for step in self.steps:
+                model = self.finn.apply(model, step)
+        except StageFailed as error:
+            facts = {**error.facts, "stage": self.name}
+            raise StageFailed(f"stage {self.name}: {error.what}", fix=error.fix, **facts) from error
+        return model
+
+    def save(self, model: Model, path: Path) -> None:
+        """Write *model*."""
+        with written(path):
+            self.finn.save(model, path)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExportTask(TransformTask):
+    """Takes the exported network in."""
+
+    stage: Stage = EXPORTED
+
+    def make(self, begin: Begin) -> StageResult:
+        """Refuse what cannot be built before anything long starts; else as every transformation."""
+        check_export(self.source)
+        check_network(self.finn.graph(self.finn.apply(self.transformed(), FOLD_CONSTANTS)))
+        return super().make(begin)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PartitionTask(TransformTask):
+    """Cuts the dataflow part out, into `inner`."""
+
+    stage: Stage = PARTITION
+
+    @property
+    def inner(self) -> Path:
+        """The file of the dataflow part."""
+        return self.folder / PARTITION_FILE
+
+    @property
+    def more(self) -> tuple[Path, ...]:
+        """The dataflow part."""
+        return (self.inner,)
+
+    def make(self, begin: Begin) -> StageResult:
+        """Cut, and run the part and what is around it."""
+        parent = self.transformed()
+        child, entry = self.finn.dataflow(parent)
+        graph, inside = self.finn.graph(parent), self.finn.graph(child)
+        outer = self.finn.run(parent, self.frames.of(graph))
+        frames = outer.values[entry]
+        if not np.array_equal(frames.reshape(len(frames), -1), self.frames.pixels):
+            raise StageMismatch(
+                "what enters the dataflow partition is not the image's bytes in their order",
+                fix="a layout change is left outside the partition; the accelerator's driver cannot make it",
+                stage=self.name,
+            )
+        observed = observe(inside, self.finn.run(child, frames))
+        label = Point("label", graph.output, outer.values[graph.output].astype(np.int64))
+        points = tuple(point for point in observed.points if point.kind != "label")
+        begin()
+        self.save(child, self.inner)
+        self.save(parent, self.path)
+        return StageResult(len(inside.nodes), Observation((*points, label), observed.scores))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FoldTask(TransformTask):
+    """Chooses implementations and sets PE and SIMD.
+
+    Attributes:
+        folding: Where PE and SIMD come from.
+        network: Name of the network.
+    """
+
+    stage: Stage = FOLDED
+    folding: FoldingSource
+    network: str
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides on the folding."""
+        return self.folding.key
+
+    @property
+    def more(self) -> tuple[Path, ...]:
+        """The folding."""
+        return (self.folder / FOLDING_FILE,)
+
+    def make(self, begin: Begin) -> StageResult:
+        """Fold the graph and run it.
+
+        Raises:
+            IllegalFolding, UnknownName: the folding does not fit the network.
+            UsageError: no folding reaches what was asked for.
+        """
+        model = self.transformed()
+        network = describe(self.finn.graph(model), self.network, self.finn.edges(model))
+        settings = self.folding.settings_for(network)
+        check_folding(network.layers, settings)
+        self.finn.set_attributes(model, settings)
+        graph = self.finn.graph(model)
+        observed = observe(graph, self.finn.run(model, self.frames.entering(graph)))
+        begin()
+        self.save(model, self.path)
+        for chosen in self.more:
+            with written(chosen):
+                chosen.write_text(to_json(settings), encoding="utf-8")
+        return StageResult(len(graph.nodes), observed)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GoldenTask(StageTask):
+    """Reads the golden model from the folded graph.
+
+    Attributes:
+        finn: The open door to FINN.
+        network: Name of the network.
+    """
+
+    finn: Finn
+    network: str
+
+    @property
+    def name(self) -> str:
+        """Of the stage."""
+        return GOLDEN
+
+    @property
+    def title(self) -> str:
+        """What the stage does."""
+        return "the golden model, read from the folded graph"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The name stands in the file."""
+        return {"network": self.network}
+
+    @property
+    def path(self) -> Path:
+        """The golden model's file."""
+        return self.folder / NETWORK_FILE
+
+    @property
+    def values(self) -> None:
+        """None: no stage is proven against it from a file."""
+        return
+
+    def make(self, begin: Begin) -> StageResult:
+        """Write the golden model, read it again and run it."""
+        folded = self.finn.load(self.source)
+        model = GoldenModel(describe(self.finn.graph(folded), self.network, self.finn.edges(folded)))
+        begin()
+        with written(self.path):
+            model.save(self.path)
+        golden = GoldenModel.load(self.path)
+        observed = observe_golden(golden.network, golden.run(self.frames.pixels, intermediates=True))
+        return StageResult(len(golden.network.layers), observed)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AnswersTask(StageTask):
+    """Compares the golden model's answers to many images with the export's own; the source is the export.
+
+    Attributes:
+        exported: The exported network, to be run.
+        golden: The golden model.
+        scores: How the golden model's scores become the export's; None where the export gives classes.
+    """
+
+    exported: Exported
+    golden: GoldenModel
+    scores: Scores | None
+
+    @property
+    def name(self) -> str:
+        """Of the stage."""
+        return ANSWERS
+
+    @property
+    def title(self) -> str:
+        """What the stage does."""
+        many = len(self.frames.images)
+        return f"the golden model's answers against the export's own arithmetic, {many} images"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The golden model's arithmetic; its folding changes no answer."""
+        return {
+            "network": _arithmetic_sha256(self.golden.network),
+            "scores": None if self.scores is None else asdict(self.scores),
+        }
+
+    @property
+    def compares(self) -> bool:
+        """It makes no file."""
+        return False
+
+    @property
+    def path(self) -> Path:
+        """The golden model's file, which is judged."""
+        return self.folder / NETWORK_FILE
+
+    @property
+    def values(self) -> None:
+        """None: it is the last."""
+        return
+
+    def make(self, begin: Begin) -> StageResult:
+        """Run both."""
+        images = self.frames.images
+        parts = range(0, len(images), ANSWERED_AT_ONCE)
+        logits = np.concatenate(
+            [self.exported.run(images[start : start + ANSWERED_AT_ONCE]) for start in parts]
+        )
+        ours, theirs = observe_answers(self.golden.network, self.golden.run(images), logits, self.scores)
+        begin()
+        return StageResult(len(self.golden.network.layers), ours, EXPORTED.name, theirs)
+
+
+def _arithmetic_sha256(network: Network) -> str:
+    """Digest of all that decides on what *network* computes; a folding does not."""
+    layers = []
+    for layer in network.layers:
+        values = asdict(layer)
+        layers.append({key: value for key, value in values.items() if key not in ("pe", "simd", "parallel")})
+    arrays = {
+        name: [list(array.shape), bytes_sha256(np.ascontiguousarray(array, dtype="<i8").tobytes())]
+        for name, array in network.arrays.items()
+    }
+    edges = [[tensor.datatype.name, list(tensor.normal)] for tensor in (*network.inputs, *network.outputs)]
+    return json_sha256([layers, arrays, edges])
