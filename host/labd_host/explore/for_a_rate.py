@@ -1,4 +1,4 @@
-"""Foldings that labd chooses: the cheapest for a rate, and the fastest that the FPGA has room for.
+"""Foldings that labd chooses: the cheapest for a rate, the fastest that the FPGA has room for, the cheapest of all.
 
 The search is that of `labd explore`, exact: by FINN's own estimates of the layers, within the share of the FPGA
 that AMD recommends to fill; the rest is for FIFOs, width converters, DMAs and the shell. The cycles are those
@@ -18,6 +18,8 @@ from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
     from labd_host.explore.optimiser import Budgets, Explorer
+
+UNHURRIED_CYCLES = 1 << 40  # a frame: three hours at 100 MHz, more than any layer takes one value a cycle
 
 
 def most_cycles(frames_per_s: float, clock_mhz: float) -> int:
@@ -124,6 +126,25 @@ class FastestFolding:
             return _explorer(network, _room()).fastest().folding
         except UsageError as error:
             raise _with_budgets(error, network) from error
+
+
+@dataclass(frozen=True)
+class CheapestFolding:
+    """The cheapest folding there is, however slow, whatever FPGA it needs: for networks that are only computed."""
+
+    @property
+    def name(self) -> str:
+        """What people call this folding."""
+        return "the cheapest there is"
+
+    @property
+    def key(self) -> Mapping[str, Any]:
+        """What decides on the settings besides the network."""
+        return {"cycles_per_frame": UNHURRIED_CYCLES}
+
+    def settings_for(self, network: FoldableNetwork) -> dict[str, dict[str, Attribute]]:
+        """The settings: node name -> attribute -> value."""
+        return _explorer(network, {}).cheapest(UNHURRIED_CYCLES).folding
 
 
 def _with_budgets(error: UsageError, network: FoldableNetwork) -> UsageError:

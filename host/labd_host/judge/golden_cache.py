@@ -10,9 +10,8 @@ from pathlib import Path
 
 from labd_host import datasets, networks
 from labd_host.dataflow.design import NETWORK_FILE
-from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.network_file import VERSION
-from labd_host.dataflow.presets import PRESETS
+from labd_host.explore.for_a_rate import CheapestFolding
 from labd_host.flow.compiler import compile_network
 from labd_host.flow.finn_door import tool_versions
 from labd_host.flow.proof import MANY_IMAGES, proof_images
@@ -20,25 +19,23 @@ from labd_host.machine import places
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import UsageError
 
-FOLDING = "lab"  # no answer depends on it
-UNFOLDED = Folding("unfolded", {}, {})  # where there is no preset
+FOLDING = CheapestFolding()  # no answer depends on it
 
 
 def golden_file(name: str, say: Callable[[str], None]) -> Path:
     """The ``network.npz`` of the trained network *name*; compiled and proven first where the cache lacks it.
 
     Raises:
-        UnknownName: no such network, or it has no folding that ships.
+        UnknownName: no such network.
         DataMissing: no trained network, or no images to prove it on.
         BuildError: a stage failed or changed a result.
         UsageError: the cache cannot be written.
     """
     entry = networks.network(name)
     onnx, _ = networks.resolve(name)
-    folding = load_folding(FOLDING, entry.name) if entry.name in PRESETS else UNFOLDED
     made_from = {
         "onnx": file_sha256(onnx),
-        "folding": folding.key,
+        "folding": FOLDING.key,
         "tools": tool_versions(),
         "version": VERSION,
     }
@@ -57,7 +54,7 @@ def golden_file(name: str, say: Callable[[str], None]) -> Path:
         say(f"{entry.name} is compiled once for its golden model")
         compiled = compile_network(
             onnx,
-            folding=folding,
+            folding=FOLDING,
             out=making / "stages",
             images=images[: proof_images(entry.kind)],
             many_images=images[:MANY_IMAGES],

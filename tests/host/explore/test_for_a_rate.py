@@ -9,7 +9,7 @@ from labd_host.dataflow.cycles import estimate, layer_cycles
 from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.folding import Folding, check_folding, folding_of, load_folding
 from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, SlidingWindow, Thresholding
-from labd_host.explore.for_a_rate import FastestFolding, FoldingForRate
+from labd_host.explore.for_a_rate import CheapestFolding, FastestFolding, FoldingForRate
 from labd_host.explore.rivals import finn_total
 from labd_host.flow import compile_network
 from labd_host.networks import network, trained_onnx
@@ -98,6 +98,15 @@ def test_a_rate_that_the_fpga_has_no_room_for_says_what_it_lacks_and_where_budge
     assert "labd explore cnv-w1a1" in caught.value.fix
     reached = cycles_of(design, FastestFolding().settings_for(design))
     assert 1e8 / reached < 12_000
+
+
+@pytest.mark.parametrize("name", ["sfc-w1a1", "cnv-w2a2"])
+def test_the_cheapest_folding_of_all_needs_no_room_and_is_legal_where_one_value_a_cycle_is_not(name):
+    design = design_of(network(name))
+    cheapest = design.folded(CheapestFolding())
+    assert finn_total(cheapest).lut <= finn_total(design.folded(FastestFolding())).lut
+    wide = [layer for layer in cheapest.layers if isinstance(layer, Mvau) and layer.mw > 1024]
+    assert all(layer.simd > 1 for layer in wide) and bool(wide) == (name == "cnv-w2a2")
 
 
 def test_a_network_is_compiled_for_a_rate_and_its_folding_can_be_given_again(tmp_path):
