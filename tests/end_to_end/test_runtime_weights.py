@@ -14,7 +14,8 @@ from labd_host.dataflow.presets import PRESETS
 from labd_host.flow.finn_door import Finn
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.interchange.exporting import export_bundle
-from labd_host.interchange.importing import Given, import_design
+from labd_host.interchange.import_options import ImportOptions
+from labd_host.interchange.importing import import_design
 from labd_host.virtual_board.contiguous_memory import ContiguousMemory
 from labd_host.virtual_board.logic import ProgrammableLogic
 from labd_shared.arrays import save_npz
@@ -127,7 +128,7 @@ def test_an_export_carries_the_weights_and_imports_as_the_same_accelerator(other
     exported = export_bundle(others, tmp_path / "out", form)
     assert f"driver/{FILE}" in exported.files
     back = import_design(
-        exported.folder, tmp_path / "back", Given(network="tfc-w1a1", dataset="mnist")
+        exported.folder, tmp_path / "back", ImportOptions(network="tfc-w1a1", dataset="mnist")
     ).bundle
     assert back.path(FILE).read_bytes() == others.path(FILE).read_bytes()
     ours, theirs = load_golden(others), load_golden(back)

@@ -78,9 +78,10 @@ def _package_or_bundle(path: Path) -> dict[str, Any]:
 
 
 def _package(path: Path) -> dict[str, Any]:
-    from labd_host.interchange.importing import Given, read_design
+    from labd_host.interchange.design_files import read_design
+    from labd_host.interchange.import_options import ImportOptions
 
-    design = read_design(path, Given())
+    design = read_design(path, ImportOptions())
     return {
         "package": str(path),
         "bitfile": design.package.bit,

@@ -65,24 +65,25 @@ def import_(
     """
     from labd_host.bundles.bundle_writer import zip_bundle
     from labd_host.cli.build import one_line
-    from labd_host.interchange.importing import Given, import_design
+    from labd_host.interchange.import_options import ImportOptions
+    from labd_host.interchange.importing import import_design
     from labd_host.interchange.tensor_option import parse_tensor_option
 
-    given = Given(
-        network,
-        dataset,
-        board,
-        tuple(parse_tensor_option(text) for text in inputs),
-        tuple(parse_tensor_option(text) for text in outputs),
-        hwh,
-        expected_cycles,
-        clock_mhz,
-        scale,
-        offset,
-        parse_accuracy(accuracy),
-        network_file,
+    options = ImportOptions(
+        network=network,
+        dataset=dataset,
+        board=board,
+        inputs=tuple(parse_tensor_option(text) for text in inputs),
+        outputs=tuple(parse_tensor_option(text) for text in outputs),
+        hwh=hwh,
+        cycles=expected_cycles,
+        clock_mhz=clock_mhz,
+        scale=scale,
+        offset=offset,
+        accuracy=parse_accuracy(accuracy),
+        network_file=network_file,
     )
-    imported = import_design(path, out, given)
+    imported = import_design(path, out, options)
     archive = zip_bundle(imported.bundle, out.with_name(out.name + ".zip")) if as_zip else None
     if as_json:
         record = {"bundle": str(imported.bundle.folder), "findings": imported.findings.as_records()}

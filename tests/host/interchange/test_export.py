@@ -9,7 +9,8 @@ from labd_host.bundles.bundle_writer import write_bundle
 from labd_host.cli.main import run
 from labd_host.interchange.driver_file import parse_driver
 from labd_host.interchange.exporting import export_bundle
-from labd_host.interchange.importing import Given, import_design
+from labd_host.interchange.import_options import ImportOptions
+from labd_host.interchange.importing import import_design
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import UnknownName, UsageError
 from labd_shared.manifest import InputContract
@@ -53,7 +54,7 @@ def parts(manifest):
 def test_an_export_imports_as_the_same_accelerator(shipped, tmp_path, form):
     exported = export_bundle(shipped, tmp_path / "out", form)
     back = import_design(
-        exported.folder, tmp_path / "back", Given(network="tfc-w1a1", dataset="mnist")
+        exported.folder, tmp_path / "back", ImportOptions(network="tfc-w1a1", dataset="mnist")
     ).bundle
     assert parts(back.manifest) == parts(shipped.manifest)
     assert back.manifest.class_names == shipped.manifest.class_names

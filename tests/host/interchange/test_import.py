@@ -8,7 +8,8 @@ import pytest
 
 from labd_host.bundles.bundle_writer import attach_network
 from labd_host.cli.main import run
-from labd_host.interchange.importing import Given, import_design
+from labd_host.interchange.import_options import ImportOptions
+from labd_host.interchange.importing import import_design
 from labd_host.interchange.package import find_package
 from labd_host.interchange.tensor_option import parse_tensor_option
 from labd_shared.bundle import load_golden, open_bundle
@@ -28,7 +29,7 @@ SHAPES = [(each.datatype, each.normal, each.folded, each.packed, each.dma) for e
 
 
 def import_(path, folder, **given):
-    return import_design(path, folder, Given(**given))
+    return import_design(path, folder, ImportOptions(**given))
 
 
 def shapes(manifest):
@@ -232,7 +233,7 @@ def test_blocks_that_nothing_names_are_doubts(tmp_path):
     more += line.replace('INSTANCE="odma0"', 'INSTANCE="StreamingDataflowPartition_1"')
     hwh.write_text(hwh.read_text().replace(line, line + more))
     doubts = said(import_(design, tmp_path / "b"), "doubt")
-    assert "the .hwh has idma1, too" in doubts["DMA names"]
+    assert "the .hwh also has idma1" in doubts["DMA names"]
     assert "StreamingDataflowPartition_1 may take weights at run time" in doubts["weights"]
 
 

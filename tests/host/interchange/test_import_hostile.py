@@ -9,7 +9,8 @@ import pytest
 from labd_host.bundles.hwh_writer import write_hwh
 from labd_host.cli.main import run
 from labd_host.interchange.driver_file import parse_driver
-from labd_host.interchange.importing import Given, import_design
+from labd_host.interchange.import_options import ImportOptions
+from labd_host.interchange.importing import import_design
 from labd_host.interchange.settings_file import parse_settings
 from labd_shared.errors import ArtifactError, UsageError, WrongPart
 from support.emulated import INPUT, OUTPUT
@@ -22,7 +23,7 @@ def refused(tmp_path):
 
     def check(path, pattern, error=ArtifactError, **given):
         with pytest.raises(error, match=pattern) as caught:
-            import_design(path, tmp_path / "out" / "bundle", Given(**given))
+            import_design(path, tmp_path / "out" / "bundle", ImportOptions(**given))
         assert caught.value.fix
         assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
@@ -298,7 +299,7 @@ def test_a_text_that_would_steer_a_terminal_is_not_printed(tmp_path, capsys):
 def test_a_name_that_is_none_is_a_usage_error(tmp_path, capsys, option):
     command = ["import", str(write_deploy(tmp_path / "a")), "-o", str(tmp_path / "b")]
     assert run([*command, option, "../mine"]) == 2
-    assert f"{option} '../mine' is no name" in capsys.readouterr().err
+    assert f"{option} '../mine' is not a valid name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["93", "101/100", "93/0", "x/y", "-1/10"])
