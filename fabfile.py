@@ -5,7 +5,7 @@ from typing import Any
 
 from fabric import task
 
-from labd_host.remote import console, enrolment, look, tasks
+from labd_host.remote import console, enrolment, look, tasks, typed_values
 
 COMMON = {"auto_shortflags": False, "iterable": ["board"]}
 
@@ -48,25 +48,24 @@ def validate(
     json: bool = False,
 ) -> None:
     """The accuracy of the deployed accelerator on a data set's test split."""
-    options = {
-        "dataset": dataset,
-        "batchsize": batchsize,
-        "limit": limit,
-        "compare": compare,
-        "min-accuracy": min_accuracy,
-        "passes": passes,
-        "resume": resume,
-        "recover": recover,
-    }
     console.show(
         lambda: tasks.run_command(
             "validate",
             board,
-            options,
+            {
+                "dataset": dataset,
+                "batchsize": typed_values.count("batchsize", batchsize),
+                "limit": typed_values.count("limit", limit),
+                "compare": compare,
+                "min-accuracy": typed_values.percentage("min-accuracy", min_accuracy),
+                "passes": typed_values.count("passes", passes),
+                "resume": resume,
+                "recover": recover,
+            },
             as_data=json,
             dataset=dataset,
             predictions=predictions,
-            deadline=deadline,
+            deadline_s=typed_values.seconds("deadline", deadline),
             talk=console.talk(as_json=json),
         ),
         as_json=json,
@@ -92,10 +91,18 @@ def throughput(
     json: bool = False,
 ) -> None:
     """How fast the deployed accelerator is, and where each figure comes from."""
-    options = {"batchsize": batchsize, "repeats": repeats, "sweep": sweep}
     console.show(
         lambda: tasks.run_command(
-            "throughput", board, options, as_data=json, deadline=deadline, talk=console.talk(as_json=json)
+            "throughput",
+            board,
+            {
+                "batchsize": typed_values.count("batchsize", batchsize),
+                "repeats": typed_values.count("repeats", repeats),
+                "sweep": typed_values.counts("sweep", sweep),
+            },
+            as_data=json,
+            deadline_s=typed_values.seconds("deadline", deadline),
+            talk=console.talk(as_json=json),
         ),
         as_json=json,
     )
@@ -110,9 +117,9 @@ def selftest(
         lambda: tasks.run_command(
             "selftest",
             board,
-            {"passes": passes},
+            {"passes": typed_values.count("passes", passes)},
             as_data=json,
-            deadline=deadline,
+            deadline_s=typed_values.seconds("deadline", deadline),
             talk=console.talk(as_json=json),
         ),
         as_json=json,
@@ -139,7 +146,14 @@ def classify(
     """What the deployed accelerator sees in pictures."""
     talk = console.talk(as_json=json)
     console.show(
-        lambda: tasks.classify(board, picture, invert=invert, as_data=json, deadline=deadline, talk=talk),
+        lambda: tasks.classify(
+            board,
+            picture,
+            invert=invert,
+            as_data=json,
+            deadline_s=typed_values.seconds("deadline", deadline),
+            talk=talk,
+        ),
         as_json=json,
     )
 

@@ -25,7 +25,8 @@ from labd_shared.picture_files import pictures_in
 
 BUNDLE_VARIABLE = "LABD_BUNDLE"
 DEFAULT_BUNDLE = Path("bitfiles/tfc-w1a1-emu")
-COMMAND_S = "900"
+COMMAND_S = 900.0
+Option = str | int | float | tuple[int, ...] | None  # of a command on the board; bool for a flag
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ def deploy(boards: Sequence[str], *, bundle: str = "", wheel: Path | None = None
 def run_command(
     command: str,
     boards: Sequence[str],
-    options: Mapping[str, str | bool],
+    options: Mapping[str, Option],
     *,
     as_data: bool,
     dataset: str | None = None,
     predictions: str = "",
-    deadline: str = COMMAND_S,
+    deadline_s: float = COMMAND_S,
     talk: Talk,
 ) -> Report:
     """Run one of labd's commands on the current release of each board, under the board's lock.
@@ -103,22 +104,19 @@ def run_command(
     Args:
         command: "validate", "throughput", "selftest" or "info".
         boards: Numbers.
-        options: For it, without the dashes; those that are "" or False are left out, True is a bare flag.
+        options: For it, without the dashes; those that are None, "", () or False are left out, True is a bare flag.
         as_data: Its report as data; its lines are said. Otherwise its lines are shown as it prints them.
         dataset: Sent first where the board lacks it: a name, "" for the bundle's own, None for none.
         predictions: A file here for what was said of each image ("validate" only), "" for none; of several
             boards each has its own, the number before the ending.
-        deadline: Longest time it may take, in seconds, as it was typed.
+        deadline_s: Longest time it may take.
         talk: Told what happens.
 
     Raises:
-        UsageError: *deadline* is no number of seconds, or *predictions* cannot be written.
+        UsageError: *predictions* cannot be written.
     """
-    deadline_s = _seconds(deadline)
     check_writable(predictions or None)
-    arguments = [
-        f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value
-    ]
+    arguments = [text for name, value in options.items() if (text := _argument(name, value))]
     if as_data:
         arguments.append("--json")
 
@@ -145,6 +143,15 @@ def run_command(
     return on_each(command, boards, work, talk, root=True)
 
 
+def _argument(name: str, value: Option) -> str:
+    """An option as the board's command takes it; "" for one that is left out."""
+    if value is True:
+        return f"--{name}"
+    if value is None or value is False or value in ("", ()):
+        return ""
+    return f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+
+
 def _own_file(path: str, board: Board, boards: Sequence[str]) -> Path | None:
     """The file of one board, None for none; with the board's number in its name where there are several."""
     if not path:
@@ -159,7 +166,7 @@ def classify(
     *,
     invert: bool = False,
     as_data: bool,
-    deadline: str = COMMAND_S,
+    deadline_s: float = COMMAND_S,
     talk: Talk,
 ) -> Report:
     """Send pictures to each board, and have its current release say what is in them.
@@ -169,14 +176,13 @@ def classify(
         pictures: Files of this machine, or folders of such.
         invert: Dark for light.
         as_data: Its report as data. Otherwise a line a picture is shown.
-        deadline: Longest time the command may take there, in seconds, as it was typed.
+        deadline_s: Longest time the command may take there.
         talk: Told what happens.
 
     Raises:
-        UsageError: no picture was named, or *deadline* is no number of seconds.
+        UsageError: no picture was named.
         ArtifactError: a picture is not there or cannot be read.
     """
-    deadline_s = _seconds(deadline)
     if not pictures:
         raise UsageError("no picture was named", fix="fab classify --board 03 --picture FILE")
     files = pictures_in(pictures)
@@ -216,16 +222,6 @@ def classify(
             return Ran(board.number, "classify", report if as_data else None, ended.seconds)
 
     return on_each("classify", boards, work, talk, root=True)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise UsageError(f"--deadline is {text!r}, no number of seconds", fix="for example: --deadline 900")
-    return seconds
 
 
 def _require_release(agent: Session) -> None:

@@ -66,28 +66,36 @@ def abandon_all() -> None:
 
 
 class Connection:
-    """An open, checked connection to one board; a context manager.
+    """A checked connection to one board, open from `open` to `close`; a context manager that does both.
 
     Args:
         board: As `labd_host.remote.inventory.endpoint` gives it.
         deadlines: Of its steps.
-
-    Raises:
-        BoardUnreachable: nothing answers, or no SSH server.
-        HostKeyUnknown, HostKeyChanged: the host key is not the pinned one.
-        LoginRefused: user or key are not accepted.
-        UsageError, SetupError: a password is needed and cannot be had.
     """
 
-    def __init__(self, board: Board, deadlines: Deadlines | None = None) -> None:
-        import fabric
+    _fabric: Any  # this and the next from `open` on
+    _transport: Any
 
+    def __init__(self, board: Board, deadlines: Deadlines | None = None) -> None:
         self.board = board
         self.deadlines = deadlines or Deadlines()
         self._lost = ""
         self._closed = threading.Event()
         self._beating: set[Any] = set()
-        self._answered_s = time.monotonic()
+        self._answered_s = 0.0
+
+    def open(self) -> Self:
+        """Dial, check the host key and log in; once.
+
+        Raises:
+            BoardUnreachable: nothing answers, or no SSH server.
+            HostKeyUnknown, HostKeyChanged: the host key is not the pinned one.
+            LoginRefused: user or key are not accepted.
+            PermissionMissing: a password is needed, and there is nobody and no file to ask.
+        """
+        import fabric
+
+        board = self.board
         config = fabric.Config(overrides={"load_ssh_configs": False, "run": {"in_stream": False}})
         self._fabric = fabric.Connection(
             host=board.host,
@@ -103,9 +111,11 @@ class Connection:
         self._transport = self._fabric.transport
         # Requests are small and wait for answers: without this each costs a delayed acknowledgement, 40 ms.
         self._transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answered_s = time.monotonic()
         _open.add(self)
         for work in (self._beat, self._watch):
             threading.Thread(target=work, name=f"labd-board-{board.number}", daemon=True).start()
+        return self
 
     def _login(self) -> dict[str, Any]:
         board, deadlines = self.board, self.deadlines
@@ -134,7 +144,7 @@ class Connection:
         client.set_missing_host_key_policy(_Refusal(board))
 
     def __enter__(self) -> Self:
-        return self
+        return self.open()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

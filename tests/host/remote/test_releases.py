@@ -102,7 +102,7 @@ def test_the_board_takes_a_release_back_when_the_host_vanishes(
     board = lab.servers["03"]
     board.kills_at_once = kills_at_once
     wanted = releases.plan(open_bundle(make_bundle("next")), make_wheel())
-    connection = lab.connect()
+    connection = lab.connect().open()
     opened = Session(connection)
     opened.lock("deploy")
     releases.upload_missing(opened, wanted.files.values(), say=lab.said.append, reserve_bytes=0)

@@ -110,12 +110,16 @@ def deployed(lab, make_bundle, make_wheel):
 
 
 def test_a_command_shows_its_lines_or_gives_its_data(deployed):
-    shown = tasks.run_command("validate", ["03"], {"batchsize": "300"}, as_data=False, talk=deployed.talk)
+    shown = tasks.run_command("validate", ["03"], {"batchsize": 300}, as_data=False, talk=deployed.talk)
     assert deployed.lines == ["batch 1 / 1 : total OK 3 NOK 1"]
     assert shown.outcomes[0].result.report is None
     deployed.lines.clear()
     ran = tasks.run_command(
-        "validate", ["03"], {"batchsize": "300", "limit": ""}, as_data=True, talk=deployed.talk
+        "validate",
+        ["03"],
+        {"batchsize": 300, "limit": None, "compare": "", "sweep": (), "resume": False},
+        as_data=True,
+        talk=deployed.talk,
     )
     assert ran.outcomes[0].result.report == {
         "accuracy_percent": 75.0,
@@ -126,7 +130,7 @@ def test_a_command_shows_its_lines_or_gives_its_data(deployed):
 
 
 def test_a_command_that_falls_over_keeps_exit_code_and_words(deployed):
-    report = tasks.run_command("validate", ["03"], {"batchsize": "666"}, as_data=False, talk=deployed.talk)
+    report = tasks.run_command("validate", ["03"], {"batchsize": 666}, as_data=False, talk=deployed.talk)
     error = report.outcomes[0].error
     assert isinstance(error, CommandFailed)
     assert "labd_board.validate on board 03 ended with exit code 1: the accelerator fell over" in error.what
@@ -148,10 +152,16 @@ def test_a_command_waits_for_nobody_who_holds_the_board(deployed):
     assert seen.owner.endswith(": throughput")
 
 
-@pytest.mark.parametrize("text", ["soon", "-1", "0", "inf", "nan"])
-def test_a_deadline_is_a_number_of_seconds(lab, text):
-    with pytest.raises(UsageError, match="no number of seconds"):
-        tasks.run_command("validate", ["03"], {}, as_data=False, deadline=text, talk=lab.talk)
+def test_options_go_to_the_board_in_the_form_its_commands_take(deployed):
+    options = {"sweep": (1, 100), "min-accuracy": 90.5, "recover": True, "passes": 0}
+    ran = tasks.run_command("validate", ["03"], options, as_data=True, talk=deployed.talk)
+    assert ran.outcomes[0].result.report["arguments"] == [
+        "--sweep=1,100",
+        "--min-accuracy=90.5",
+        "--recover",
+        "--passes=0",
+        "--json",
+    ]
 
 
 def test_rollback_is_a_task(deployed, make_bundle, make_wheel, verified):
@@ -374,7 +384,7 @@ def test_enrolling_asks_and_pins_what_was_trusted(lab):
     done = enrolment.enroll(["03"], ask=answer(True), talk=lab.talk).outcomes[0].result
     assert done.fingerprint == hostkeys.fingerprint(server.public_key)
     assert done.fingerprint in asked[0]
-    lab.connect().close()
+    lab.connect().open().close()
     enrolment.enroll(["03"], ask=answer(False), talk=lab.talk)
     assert len(asked) == 2  # nothing new to ask
 
@@ -471,7 +481,7 @@ def test_a_password_file_that_others_can_read_is_not_read(sudo_board, monkeypatc
 
 def test_a_command_through_sudo_dies_with_its_link_too(sudo_board, monkeypatch, running, wait_until):
     password_file(sudo_board, monkeypatch, CANARY)
-    connection = sudo_board.connect()
+    connection = sudo_board.connect().open()
     thread = threading.Thread(target=lambda: run_quietly(connection), daemon=True)
     thread.start()
     assert wait_until(lambda: len(running("sleep 98770")) > 0)

@@ -127,7 +127,7 @@ def test_an_unknown_host_key_is_refused_with_its_fingerprint(lab):
     hostkeys.path().unlink()
     shown = hostkeys.fingerprint(lab.servers["03"].public_key)
     with pytest.raises(HostKeyUnknown, match=re.escape(shown)) as caught:
-        lab.connect()
+        lab.connect().open()
     assert "fab enroll --board 03" in caught.value.fix
 
 
@@ -136,7 +136,7 @@ def test_a_changed_host_key_is_refused_with_both_fingerprints_and_the_way_out(la
     lab.servers["03"].restart_with_another_key()
     after = hostkeys.fingerprint(lab.servers["03"].public_key)
     with pytest.raises(HostKeyChanged, match=re.escape(after)) as caught:
-        lab.connect()
+        lab.connect().open()
     assert before in caught.value.what
     assert caught.value.fix.endswith(f"fab enroll --board 03 --fingerprint {after}")
 
@@ -147,7 +147,7 @@ def test_a_pinned_key_of_another_kind_counts_as_changed(lab):
     other = asyncssh.generate_private_key("ecdsa-sha2-nistp256").export_public_key().decode()
     hostkeys.pin("127.0.0.1", lab.servers["03"].port, other)
     with pytest.raises(HostKeyChanged, match="enrolled is SHA256:"):
-        lab.connect()
+        lab.connect().open()
 
 
 def test_the_users_own_known_hosts_are_not_believed(lab, monkeypatch, tmp_path):
@@ -157,16 +157,26 @@ def test_the_users_own_known_hosts_are_not_believed(lab, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     hostkeys.path().unlink()
     with pytest.raises(HostKeyUnknown):
-        lab.connect()
+        lab.connect().open()
 
 
 def test_a_board_that_is_down_is_unreachable(lab):
     lab.servers["03"].stop()
     try:
         with pytest.raises(BoardUnreachable, match="board 03 at 127.0.0.1:.* does not answer"):
-            lab.connect()
+            lab.connect().open()
     finally:
         lab.servers["03"].start()
+
+
+def test_nothing_is_dialled_before_a_connection_is_opened(lab):
+    lab.servers["03"].stop()
+    try:
+        connection = lab.connect()
+    finally:
+        lab.servers["03"].start()
+    with connection:
+        assert connection.run(["true"], deadline_s=10).exit_code == 0
 
 
 def test_a_server_that_says_nothing_is_given_up_within_the_banner_deadline(lab):
@@ -176,7 +186,7 @@ def test_a_server_that_says_nothing_is_given_up_within_the_banner_deadline(lab):
         board = transport.Board("03", "real", "127.0.0.1", mute.getsockname()[1], "xilinx")
         started_s = time.monotonic()
         with pytest.raises(BoardUnreachable, match="does not answer"):
-            transport.Connection(board, transport.Deadlines(banner_s=1))
+            transport.Connection(board, transport.Deadlines(banner_s=1)).open()
     assert time.monotonic() - started_s < 4
 
 
@@ -186,7 +196,7 @@ def test_a_key_that_is_not_let_in_is_a_refused_login(lab):
     stranger = asyncssh.generate_private_key("ssh-ed25519")
     lab.key.write_bytes(stranger.export_private_key())
     with pytest.raises(LoginRefused, match="does not let xilinx in"):
-        lab.connect()
+        lab.connect().open()
 
 
 def test_an_upload_arrives_whole_and_resumes_at_an_offset(lab):
