@@ -1,20 +1,30 @@
-"""`fab` tasks: each is one call into labd_host.remote, which has the logic. List them: fab --list."""
+"""`fab` tasks: each is one call into `labd.board_commands`, as the labd command's. List them: fab --list."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fabric import task
+from invoke.exceptions import Exit
 
-from labd_host.remote import console, enrolment, look, tasks, typed_values
+from labd import board_commands, board_console
+from labd_host.remote import typed_values
 
 COMMON = {"auto_shortflags": False, "iterable": ["board"]}
+DEADLINE = "seconds the board may take"
+
+
+def _run(work: Callable[..., Any], as_json: bool) -> None:
+    """Do *work*, show what came of it, and end with its exit code."""
+    code = board_console.show(lambda listener: work(listener=listener), as_json=as_json)
+    if code:
+        raise Exit(code=code)
 
 
 @task(**COMMON, help={"board": "03; may be given several times", "bundle": "folder or .zip (or LABD_BUNDLE)"})
 def deploy(c: Any, board: Sequence[str], bundle: str = "", json: bool = False) -> None:
     """Deploy a bundle, run its golden samples, and go back by itself when they fail."""
-    talk = console.talk(as_json=json)
-    console.show(lambda: tasks.deploy(board, bundle=bundle, talk=talk), as_json=json)
+    _run(partial(board_commands.deploy, board, bundle=bundle), json)
 
 
 @task(
@@ -29,7 +39,7 @@ def deploy(c: Any, board: Sequence[str], bundle: str = "", json: bool = False) -
         "resume": "go on with a killed run of the same bundle and images",
         "recover": "after a deadline program again and repeat the batch, once",
         "predictions": "FILE.npz here: what was said of each image, for labd compare",
-        "deadline": "seconds the board may take",
+        "deadline": DEADLINE,
     },
 )
 def validate(
@@ -48,28 +58,25 @@ def validate(
     json: bool = False,
 ) -> None:
     """The accuracy of the deployed accelerator on a data set's test split."""
-    console.show(
-        lambda: tasks.run_command(
-            "validate",
+
+    def work(**heard: Any) -> Any:
+        return board_commands.validate(
             board,
-            {
-                "dataset": dataset,
-                "batchsize": typed_values.count("batchsize", batchsize),
-                "limit": typed_values.count("limit", limit),
-                "compare": compare,
-                "min-accuracy": typed_values.percentage("min-accuracy", min_accuracy),
-                "passes": typed_values.count("passes", passes),
-                "resume": resume,
-                "recover": recover,
-            },
-            as_data=json,
             dataset=dataset,
+            batchsize=typed_values.count("batchsize", batchsize),
+            limit=typed_values.count("limit", limit),
+            compare=compare,
+            min_accuracy=typed_values.percentage("min-accuracy", min_accuracy),
+            passes=typed_values.count("passes", passes),
+            resume=resume,
+            recover=recover,
             predictions=predictions,
             deadline_s=typed_values.seconds("deadline", deadline),
-            talk=console.talk(as_json=json),
-        ),
-        as_json=json,
-    )
+            as_data=json,
+            **heard,
+        )
+
+    _run(work, json)
 
 
 @task(
@@ -77,8 +84,8 @@ def validate(
     help={
         "batchsize": "frames a run",
         "repeats": "timed runs",
-        "sweep": "these batch sizes, too: 1,100,10000",
-        "deadline": "seconds the board may take",
+        "sweep": "these batch sizes as well: 1,100,10000",
+        "deadline": DEADLINE,
     },
 )
 def throughput(
@@ -91,39 +98,37 @@ def throughput(
     json: bool = False,
 ) -> None:
     """How fast the deployed accelerator is, and where each figure comes from."""
-    console.show(
-        lambda: tasks.run_command(
-            "throughput",
+
+    def work(**heard: Any) -> Any:
+        return board_commands.throughput(
             board,
-            {
-                "batchsize": typed_values.count("batchsize", batchsize),
-                "repeats": typed_values.count("repeats", repeats),
-                "sweep": typed_values.counts("sweep", sweep),
-            },
-            as_data=json,
+            batchsize=typed_values.count("batchsize", batchsize),
+            repeats=typed_values.count("repeats", repeats),
+            sweep=typed_values.counts("sweep", sweep),
             deadline_s=typed_values.seconds("deadline", deadline),
-            talk=console.talk(as_json=json),
-        ),
-        as_json=json,
-    )
+            as_data=json,
+            **heard,
+        )
+
+    _run(work, json)
 
 
-@task(**COMMON, help={"passes": "how often each sample is run", "deadline": "seconds the board may take"})
+@task(**COMMON, help={"passes": "how often each sample is run", "deadline": DEADLINE})
 def selftest(
     c: Any, board: Sequence[str], passes: str = "", deadline: str = "900", json: bool = False
 ) -> None:
     """Does the board compute exactly what the golden model does?"""
-    console.show(
-        lambda: tasks.run_command(
-            "selftest",
+
+    def work(**heard: Any) -> Any:
+        return board_commands.selftest(
             board,
-            {"passes": typed_values.count("passes", passes)},
-            as_data=json,
+            passes=typed_values.count("passes", passes),
             deadline_s=typed_values.seconds("deadline", deadline),
-            talk=console.talk(as_json=json),
-        ),
-        as_json=json,
-    )
+            as_data=json,
+            **heard,
+        )
+
+    _run(work, json)
 
 
 @task(
@@ -132,7 +137,7 @@ def selftest(
     help={
         "picture": "a file or a folder of this machine; may be given several times",
         "invert": "dark for light, for digits drawn dark on light",
-        "deadline": "seconds the board may take",
+        "deadline": DEADLINE,
     },
 )
 def classify(
@@ -144,56 +149,49 @@ def classify(
     json: bool = False,
 ) -> None:
     """What the deployed accelerator sees in pictures."""
-    talk = console.talk(as_json=json)
-    console.show(
-        lambda: tasks.classify(
+
+    def work(**heard: Any) -> Any:
+        return board_commands.classify(
             board,
             picture,
             invert=invert,
-            as_data=json,
             deadline_s=typed_values.seconds("deadline", deadline),
-            talk=talk,
-        ),
-        as_json=json,
-    )
+            as_data=json,
+            **heard,
+        )
+
+    _run(work, json)
 
 
 @task(**COMMON)
 def info(c: Any, board: Sequence[str], json: bool = False) -> None:
     """What the board is and what is deployed on it."""
-    console.show(
-        lambda: tasks.run_command("info", board, {}, as_data=json, talk=console.talk(as_json=json)),
-        as_json=json,
-    )
+    _run(partial(board_commands.info, board, as_data=json), json)
 
 
 @task(**COMMON)
 def boards(c: Any, board: Sequence[str], json: bool = False) -> None:
     """Which boards there are, whether they answer, what runs on them, and who has them."""
-    console.show(lambda: look.look(board, talk=console.talk(as_json=json)), as_json=json)
+    _run(partial(board_commands.boards, board), json)
 
 
 @task(**COMMON, help={"fingerprint": "SHA256:...; needed where nobody can be asked"})
 def enroll(c: Any, board: Sequence[str], fingerprint: str = "", json: bool = False) -> None:
     """Trust the host key a board presents, once it was compared."""
-    console.show(
-        lambda: enrolment.enroll(
-            board, fingerprint=fingerprint, ask=console.question(), talk=console.talk(as_json=json)
-        ),
-        as_json=json,
-    )
+    ask = board_console.question()
+    _run(partial(board_commands.enroll, board, fingerprint=fingerprint, ask=ask), json)
 
 
 @task(**COMMON)
 def setup(c: Any, board: Sequence[str], json: bool = False) -> None:
     """Once per board: let its Python find the current release from any directory."""
-    console.show(lambda: tasks.set_up(board, talk=console.talk(as_json=json)), as_json=json)
+    _run(partial(board_commands.setup, board), json)
 
 
 @task(**COMMON)
 def rollback(c: Any, board: Sequence[str], json: bool = False) -> None:
     """Go back to the release before the current one."""
-    console.show(lambda: tasks.rollback(board, talk=console.talk(as_json=json)), as_json=json)
+    _run(partial(board_commands.rollback, board), json)
 
 
 @task(**COMMON, help={"dataset": "mnist, cifar10 or cifar100", "split": "test or train"})
@@ -201,5 +199,4 @@ def data(
     c: Any, board: Sequence[str], dataset: str = "mnist", split: str = "test", json: bool = False
 ) -> None:
     """Send a data set to a board, when what it has differs."""
-    talk = console.talk(as_json=json)
-    console.show(lambda: tasks.push_data(board, dataset, split, talk=talk), as_json=json)
+    _run(partial(board_commands.data, board, dataset=dataset, split=split), json)

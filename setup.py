@@ -35,6 +35,7 @@ setup(
     packages=find_packages("host"),
     package_dir={"": "host"},
     package_data={
+        "labd": ["py.typed"],
         "labd_host": ["py.typed"],
         "labd_host.environments": ["*.txt", "*.sh"],
         "labd_host.experiments": ["*.toml"],

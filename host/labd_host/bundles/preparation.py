@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from labd_host import datasets, networks
 from labd_host.bundles.golden_samples import golden_arrays, golden_samples
 from labd_host.dataflow.folding import FoldingSource
 from labd_host.flow import MANY_IMAGES, CompiledNetwork, compile_network, proof_images
+from labd_host.machine.listener import Listener
 from labd_shared.answers import predicted_classes
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.datasets import dataset_spec
@@ -23,7 +23,6 @@ from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest
 from labd_shared.tensors import count
 
 BOARD = "Pynq-Z2"
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +90,7 @@ def prepare(
     *,
     folding: FoldingSource,
     clock_mhz: float,
-    say: Say,
+    listener: Listener,
     model: Path | None = None,
 ) -> Prepared:
     """Compile a network of the table and measure its golden model on the whole test split.
@@ -101,7 +100,7 @@ def prepare(
         stages: The folder for the compiled stages and their proofs.
         folding: Where PE and SIMD of the layers come from.
         clock_mhz: For the frames a second of the stages' ``estimate.json``.
-        say: Told what happens.
+        listener: Told what happens.
         model: A trained export of that network, from `labd train`; the one that ships when None.
 
     Raises:
@@ -118,9 +117,9 @@ def prepare(
         images=images[: proof_images(entry.kind)],
         many_images=images[:MANY_IMAGES],
         clock_mhz=clock_mhz,
-        say=say,
+        listener=listener,
     )
-    say(f"golden model: {len(images)} images of {entry.dataset}")
+    listener.say(f"golden model: {len(images)} images of {entry.dataset}")
     return measure(entry, compiled, images, labels)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from rich.console import Console
 from rich.table import Table
 
 from labd_host.virtual_board import board_state
+from labd_host.virtual_board.board_state import State
 from labd_host.virtual_board.logic_faults import FAULTS
 from labd_shared.errors import UsageError
 
@@ -15,6 +18,15 @@ NO_FAULT = "none"
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
+
+
+def _up(number: str, **options: Any) -> State:
+    """Start a board, and say what takes long."""
+    from labd.progress import shown
+    from labd_host.virtual_board import virtual_board
+
+    with shown() as listener:
+        return virtual_board.up(number, listener=listener, **options)
 
 
 @click.group()
@@ -40,9 +52,7 @@ def up(number: str, faults: tuple[str, ...], idle_s: float) -> None:
     if NO_FAULT in faults and len(faults) > 1:
         raise UsageError("'none' was given beside other faults", fix="give --fault none alone")
     was_up = board_state.load(number) is not None
-    running = virtual_board.up(
-        number, faults=[fault for fault in faults if fault != NO_FAULT], idle_s=idle_s, say=_say
-    )
+    running = _up(number, faults=[fault for fault in faults if fault != NO_FAULT], idle_s=idle_s)
     if was_up and NO_FAULT in faults:
         virtual_board.set_faults(number, [])
     click.echo(f"virtual board {number} is up{' already' if was_up else ''} at {running.host}:{running.port}")
@@ -72,9 +82,9 @@ def ssh(number: str, command: tuple[str, ...]) -> None:
 
     The exit code is that of the shell or the command.
     """
-    from labd_host.virtual_board import login, virtual_board
+    from labd_host.virtual_board import login
 
-    running = board_state.load(number) or virtual_board.up(number, say=_say)
+    running = board_state.load(number) or _up(number)
     raise SystemExit(login.ssh(running, command))
 
 

@@ -7,101 +7,93 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labd.loading import WHAT
 from labd_host.cli.clock_option import clock_option
-from labd_host.cli.foldings import folding_options, folding_source
+from labd_host.cli.foldings import folding_options
 from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from labd_host.bundles.emulation_build import Built
     from labd_host.dataflow.folding import FoldingSource
     from labd_host.vivado.hardware_build import BuiltHardware, Options
-    from labd_shared.bundle import Bundle
 
-LAB = "lab"
+HARDWARE_ONLY = "--jobs, --accept-timing, --ignore-check and --silence-minutes"
 
 
 @click.command()
-@click.argument("network", metavar="NETWORK|MY.toml")
-@click.option("--target", type=click.Choice(["emu", "hw"]), required=True,
+@click.argument("what", metavar=WHAT)
+@click.option("--target", type=click.Choice(["emu", "hw"]), default="emu", show_default=True,
               help="What it is for: emu, a virtual board; hw, a real one, which takes Vivado and hours.")  # fmt: skip
 @folding_options
 @click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE.onnx",
-              help="An export of NETWORK (default: the one that ships, or that you trained).")  # fmt: skip
+              help="An export of WHAT, a network (default: the one that ships, or that you trained).")  # fmt: skip
+@click.option("--dataset", default="", help="What a MODEL.onnx that labd does not know was trained for.")
 @clock_option("Clock of the accelerator; whole MHz for hw.")
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
               help="hw: Vivado and Vitis HLS runs at a time (default: what processors and memory allow).")  # fmt: skip
 @click.option("--accept-timing", is_flag=True, help="hw: take a design that does not keep its timing.")
-@click.option("--although", multiple=True, metavar="CHECK",
+@click.option("--ignore-check", "--although", "ignored", multiple=True, metavar="CHECK",
               help="hw: build although this check fails (labd doctor --for hw names them; and fits).")  # fmt: skip
 @click.option("--silence-minutes", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="hw: give up when nothing was told or logged for so long (default: 60).")  # fmt: skip
-@click.option("--zip", "as_zip", is_flag=True, help="Write the same as DIR.zip, too.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="Where the bundle goes.")  # fmt: skip
+@click.option("--zip", "as_zip", is_flag=True, help="Write the same as a .zip beside the folder.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="Where the bundle goes (default: build/NAME-TARGET).")  # fmt: skip
 def build(
-    network: str,
+    what: str,
     target: str,
     folding: str | None,
     target_fps: float | None,
     model: Path | None,
+    dataset: str,
     clock_mhz: float,
     jobs: int | None,
     accept_timing: bool,
-    although: tuple[str, ...],
+    ignored: tuple[str, ...],
     silence_minutes: float | None,
     as_zip: bool,
-    out: Path,
+    out: Path | None,
 ) -> None:
-    """Build a bundle of NETWORK, a name of the table (labd networks) or a network's own file.
+    """Build a bundle of WHAT: a network's name (labd networks) or own file, an exported model, or a compiled folder.
 
-    Without --folding and --target-fps it is folded as the lab course begins, where there is such a folding.
+    The stages, their proofs and the gallery go beside the bundle, into its name with .stages.
     """
-    from labd_host import networks
-    from labd_host.bundles.bundle_writer import zip_bundle
-    from labd_host.bundles.emulation_build import build_emulation
-    from labd_host.dataflow.design import design_of
-    from labd_host.dataflow.presets import PRESETS
+    from labd.bundle import Bundle
+    from labd.design import Design, bundle_folder
+    from labd.foldings import chosen_folding
+    from labd.loading import load, load_network
 
-    built: Built | BuiltHardware
-    entry = networks.network(network)
-    if folding is None and target_fps is None and LAB in PRESETS.get(entry.name, {}):
-        folding = LAB
-    source = folding_source(
-        folding,
-        target_fps,
-        clock_mhz,
-        network=entry.name,
-        command=f"labd build {network} --target {target}",
-        out=out,
-    )
-    design_of(entry).folded(source)  # before FINN, which takes minutes to refuse it
-    if target == "emu":
-        if accept_timing or although or jobs is not None or silence_minutes is not None:
-            raise UsageError(
-                "--jobs, --accept-timing, --although and --silence-minutes are for --target hw, this one is for emu",
-                fix="leave them out",
-            )
-        built = build_emulation(network, out, folding=source, clock_mhz=clock_mhz, say=_say, model=model)
+    if target == "emu" and (accept_timing or ignored or jobs is not None or silence_minutes is not None):
+        raise UsageError(f"{HARDWARE_ONLY} are for --target hw, this one is for emu", fix="leave them out")
+    refolded = folding is not None or target_fps is not None or model is not None
+    found = load(what, dataset=dataset)
+    if isinstance(found, Design) and target == "emu" and not refolded:
+        design = found
+        bundle = design.build(out=out)
     else:
-        built = _build_hardware(
-            network, out, source, model, _options(clock_mhz, jobs, accept_timing, although, silence_minutes)
-        )
-    click.echo(one_line(built.bundle))
-    click.echo(f"bundle: {built.bundle.folder}")
-    click.echo(f"stages: {built.compiled.folder}")
+        network = load_network(what, dataset=dataset, model=model)
+        folder = bundle_folder(network.name, target, out)
+        if target == "hw":
+            source = chosen_folding(folding, target_fps, clock_mhz, network=network.name)
+            options = _options(clock_mhz, jobs, accept_timing, ignored, silence_minutes)
+            built = _build_hardware(network.typed, folder, source, model, options)
+            bundle, design = Bundle(built.bundle), network.design_of(built.compiled, clock_mhz)
+        else:
+            stages = folder.with_name(folder.name + ".stages")
+            design = network.compile(folding, target_fps=target_fps, clock_mhz=clock_mhz, out=stages)
+            bundle = design.build(out=folder)
+    click.echo(bundle.summary())
+    click.echo(f"bundle: {bundle.folder}")
+    click.echo(f"stages: {design.folder}")
+    click.echo(f"gallery: {design.gallery().path}")
     if as_zip:
-        click.echo(f"zip: {zip_bundle(built.bundle, out.with_name(out.name + '.zip'))}")
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+        click.echo(f"zip: {bundle.zip()}")
 
 
 def _options(
     clock_mhz: float,
     jobs: int | None,
     accept_timing: bool,
-    although: tuple[str, ...],
+    ignored: tuple[str, ...],
     silence_minutes: float | None,
 ) -> Options:
     from labd_host.vivado.build_needs import default_jobs
@@ -112,11 +104,11 @@ def _options(
         raise UsageError(
             f"--clock-mhz {clock_mhz:g}: FINN builds for whole MHz", fix=f"--clock-mhz {int(clock_mhz)}"
         )
-    for name in although:
+    for name in ignored:
         if name not in CHECKS:
             raise unknown_name("check", name, CHECKS)
     deadlines = Deadlines() if silence_minutes is None else Deadlines(silence_s=60 * silence_minutes)
-    return Options(int(clock_mhz), jobs or default_jobs(), accept_timing, although, deadlines)
+    return Options(int(clock_mhz), jobs or default_jobs(), accept_timing, ignored, deadlines)
 
 
 def _build_hardware(
@@ -135,12 +127,12 @@ def _build_hardware(
                 out,
                 folding=folding,
                 options=options,
-                say=standing.say,
+                listener=standing,
                 tell=standing.tell,
                 model=model,
             )
         except KeyboardInterrupt:
-            standing.say("everything that was started is ended; the same command goes on where this one was")
+            standing.say("All tools stopped. Run the same command again to resume.")
             raise
     console = Console(highlight=False, markup=False)
     console.print(resources_table(built.estimate, built.design.resources))
@@ -157,35 +149,10 @@ def _build_hardware(
               help="Where the bundle with the network goes.")  # fmt: skip
 def attach_network(bundle: Path, network: Path, out: Path) -> None:
     """Add NETWORK, the network.npz of labd compile, to BUNDLE, so that a virtual board can run it."""
+    from labd.bundle import Bundle
     from labd_host.bundles.bundle_writer import attach_network as attach
     from labd_shared.bundle import open_bundle
 
-    made = attach(open_bundle(bundle), network, out)
-    click.echo(one_line(made))
+    made = Bundle(attach(open_bundle(bundle), network, out))
+    click.echo(made.summary())
     click.echo(f"bundle: {made.folder}")
-
-
-def one_line(bundle: Bundle) -> str:
-    """What a bundle is, in a line."""
-    manifest = bundle.manifest
-    accuracy = manifest.accuracy
-    measured = (
-        f"{accuracy.top1_percent:.2f} % on {accuracy.samples} {accuracy.split} images of {manifest.dataset} "
-        f"({accuracy.measured_by})"
-        if accuracy
-        else "accuracy not measured"
-    )
-    expected = manifest.expected
-    speed = (
-        f"{expected.cycles_per_frame} cycles a frame, {expected.frames_per_s:,.0f} frames/s "
-        f"at {manifest.clock_mhz:g} MHz (cycle model, bound by {expected.bottleneck})"
-        if expected.known
-        else f"{expected.cycles_per_frame} cycles a frame or more, {manifest.clock_mhz:g} MHz (network unknown)"
-    )
-    slack = f", {slack_words(manifest.slack_ns)}" if manifest.slack_ns is not None else ""
-    return f"{manifest.network}: {measured}; {speed}; target {manifest.target}{slack}"
-
-
-def slack_words(slack_ns: float) -> str:
-    """What a slack means."""
-    return f"slack {slack_ns:g} ns" if slack_ns >= 0 else f"TIMING NOT MET, slack {slack_ns:g} ns"

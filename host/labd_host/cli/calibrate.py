@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labd_host.cli.named_designs import WHAT, unfolded_design
+from labd.loading import WHAT, unfolded_chain
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: 
             "calibrating takes reports of builds and the network that was built",
             fix="labd calibrate BUILD_FOLDER --network tfc-w1a1",
         )
-    design, device, before = unfolded_design(network), part_of(part), calibration.load()
+    design, device, before = unfolded_chain(network), part_of(part), calibration.load()
     builds = {build.digest: build for build in (read_build(path, device) for path in reports)}
     fresh = [build for digest, build in builds.items() if digest not in before.reports]
     for build in builds.values():

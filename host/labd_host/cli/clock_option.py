@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-DEFAULT_MHZ = 100.0  # the clock of FINN's PYNQ shells unless told otherwise
+from labd.foldings import DEFAULT_CLOCK_MHZ
+
 CLOCKS_MHZ = (1.0, 250.0)
 
 
@@ -16,7 +17,7 @@ def clock_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return click.option(
         "--clock-mhz",
         type=click.FloatRange(*CLOCKS_MHZ),
-        default=DEFAULT_MHZ,
+        default=DEFAULT_CLOCK_MHZ,
         show_default=True,
         metavar="MHZ",
         help=text,

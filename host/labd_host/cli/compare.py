@@ -64,13 +64,15 @@ def compare(
 
 def _predictions(text: str, dataset: str | None, limit: int | None) -> Predictions:
     """What *text* says of each image: read, or run."""
+    from labd.progress import shown
     from labd_host.judge.classifiers import exported, golden, is_predictions
     from labd_host.judge.scoring import scored
     from labd_shared.predictions import load_predictions
 
     if is_predictions(text):
         return load_predictions(text)
-    classifier = exported(text) if text.endswith(".onnx") else golden(text, _say)
+    with shown() as listener:
+        classifier = exported(text) if text.endswith(".onnx") else golden(text, listener)
     return scored(classifier, dataset, limit).predictions
 
 

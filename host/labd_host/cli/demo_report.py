@@ -14,7 +14,7 @@ from labd_shared.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Step:
+class RoadStep:
     """One step of the road and how long it took on this machine."""
 
     name: str
@@ -25,7 +25,7 @@ def report(
     manifest: Manifest,
     validation: dict[str, Any],
     throughput: dict[str, Any],
-    steps: list[Step],
+    steps: list[RoadStep],
     files: dict[str, Path],
     *,
     trained: TrainedRecord,
@@ -114,7 +114,7 @@ def _wall(measured: dict[str, Any]) -> str:
     return "wall clock of the board" if measured["target"] == "hw" else "emulator's wall clock, no board's"
 
 
-def _steps(steps: list[Step]) -> Table:
+def _steps(steps: list[RoadStep]) -> Table:
     table = _plain("\nTime on this machine", "s", "step")
     table.columns[0].justify = "right"
     for step in steps:

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from labd_shared.errors import UsageError
+
 
 @click.command()
 @click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx")
@@ -17,16 +19,18 @@ def evaluate(network: str, dataset: str | None, limit: int | None, as_json: bool
 
     This is what training achieved. What the accelerator will make of it, bit by bit: labd validate.
     """
-    from labd_host.judge.classifiers import exported
-    from labd_host.judge.scoring import scored
+    from labd.loading import load
+    from labd.network import Network
 
-    report = scored(exported(network), dataset, limit).report
+    found = None if network.endswith(".npz") else load(network)
+    if not isinstance(found, Network):
+        raise UsageError(f"{network} is a golden model, not an export", fix=f"labd validate {network}")
+    score = found.evaluate(dataset=dataset, limit=limit)
     if as_json:
-        click.echo(json.dumps(report, indent=2, sort_keys=True))
+        click.echo(json.dumps(score.record, indent=2, sort_keys=True))
         return
-    low, high = report["interval95_percent"]
+    report, (low, high) = score.record, score.interval95_percent
     click.echo(
-        f"{report['accuracy_percent']:.2f} %  {report['correct']} of {report['samples']} {report['dataset']} "
-        f"test images, 95 % interval {low:.2f} to {high:.2f}  "
-        f"({report['network']}, {report['source']}, {report['wall_s']:.1f} s)"
+        f"{score.accuracy_percent:.2f} %  {score.correct} of {score.samples} {report['dataset']} test images, "
+        f"95 % interval {low:.2f} to {high:.2f}  ({report['network']}, {report['source']}, {report['wall_s']:.1f} s)"
     )

@@ -150,13 +150,16 @@ def _changed(
 
 
 def _accuracies(request: Request) -> dict[str, Accuracy | None]:
+    from labd.progress import shown
     from labd_host.experiments.accuracy import accuracy_of
 
-    return {name: accuracy_of(name, _say) for name in request.networks}
+    with shown() as listener:
+        return {name: accuracy_of(name, listener) for name in request.networks}
 
 
 def _run(study: Study, store: Store, allowed: Limits | Demand) -> dict[str, str]:
     """Do what is missing, here or on Slurm; key -> why nobody waits for it any longer."""
+    from labd.progress import ProgressLines
     from labd_host.experiments.outcomes import keys_of
     from labd_host.experiments.pool import Limits, Pool
     from labd_host.experiments.slurm_pool import SlurmPool
@@ -169,7 +172,7 @@ def _run(study: Study, store: Store, allowed: Limits | Demand) -> dict[str, str]
             except KeyboardInterrupt:
                 _say("the workers are ended, what is known is kept: the same command goes on")
                 raise
-        return SlurmPool(store, allowed, done, _say).run(keys)
+        return SlurmPool(store, allowed, done, ProgressLines()).run(keys)
 
 
 def _on_slurm(

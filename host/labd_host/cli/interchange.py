@@ -63,8 +63,8 @@ def import_(
 
     Nothing of it is executed; all that was checked, assumed or is in doubt is said.
     """
+    from labd.bundle import bundle_line
     from labd_host.bundles.bundle_writer import zip_bundle
-    from labd_host.cli.build import one_line
     from labd_host.interchange.import_options import ImportOptions
     from labd_host.interchange.importing import import_design
     from labd_host.interchange.tensor_option import parse_tensor_option
@@ -90,7 +90,7 @@ def import_(
         click.echo(json.dumps(record, indent=2, sort_keys=True))
         return
     _table(imported.findings)
-    click.echo(one_line(imported.bundle))
+    click.echo(bundle_line(imported.bundle.manifest))
     click.echo(f"bundle: {imported.bundle.folder}")
     if archive:
         click.echo(f"zip: {archive}")

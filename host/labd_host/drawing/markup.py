@@ -66,6 +66,11 @@ def html(root: Element) -> str:
     return "<!DOCTYPE html>\n" + tostring(root, encoding="unicode", method="html") + "\n"
 
 
+def fragment(root: Element) -> str:
+    """*root* as a piece of an HTML page, for a notebook's cell."""
+    return tostring(root, encoding="unicode", method="html")
+
+
 def _value(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.1f}".removesuffix(".0")

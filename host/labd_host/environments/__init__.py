@@ -20,12 +20,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host.environments import userland
 from labd_host.machine import places
+from labd_host.machine.listener import SILENT, Listener
 from labd_shared.errors import SetupError, ToolNotFound, unknown_name
 
 HERE = Path(__file__).parent
@@ -171,13 +172,13 @@ def _version(python: Path) -> str:
     return answer.stdout.strip()
 
 
-def ensure(name: str, *, where: Path | None = None, say: Callable[[str], None] = lambda line: None) -> Path:
+def ensure(name: str, *, where: Path | None = None, listener: Listener = SILENT) -> Path:
     """The Python of a finished environment, made first where it is missing.
 
     Args:
         name: One of `ENVIRONMENTS`.
         where: Its folder; the user's data folder when None.
-        say: Told before anything slow starts.
+        listener: Told before anything slow starts.
 
     Raises:
         ToolNotFound: no Python of the right version, or no debootstrap.
@@ -190,11 +191,11 @@ def ensure(name: str, *, where: Path | None = None, say: Callable[[str], None] =
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target.with_name(target.name + ".lock")):
         if not is_ready(wanted, target):  # another process may have made it while we waited
-            _make(wanted, target, say)
+            _make(wanted, target, listener)
     return target / "bin" / "python"
 
 
-def _make(wanted: Environment, target: Path, say: Callable[[str], None]) -> None:
+def _make(wanted: Environment, target: Path, listener: Listener) -> None:
     if target.exists() and any(target.iterdir()) and not (target / STAMP).is_file():
         raise SetupError(
             f"{target} is there and was not made by labd, so it is left alone",
@@ -202,7 +203,9 @@ def _make(wanted: Environment, target: Path, say: Callable[[str], None]) -> None
         )
     check(wanted)
     base = userland.find_debootstrap() if isinstance(wanted, Userland) else find_python(wanted)
-    say(f"making the environment {wanted.name!r} ({wanted.purpose}) in {target}; this takes a minute or more")
+    listener.say(
+        f"making the environment {wanted.name!r} ({wanted.purpose}) in {target}; this takes a minute or more"
+    )
     if target.exists():
         shutil.rmtree(target)
     target.mkdir()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labd_host import environments
 from labd_host.machine import places
+from labd_host.machine.listener import Listener
 from labd_shared.errors import LabdError
 
 
@@ -48,18 +49,22 @@ def main() -> int:
         return error.exit_code
 
 
-def _ensure(name: str, where: Path | None, *, optional: bool) -> int:
-    def say(line: str) -> None:
+class Announcer(Listener):
+    """Lines on standard error."""
+
+    def say(self, line: str) -> None:
         sys.stderr.write(line + "\n")
 
+
+def _ensure(name: str, where: Path | None, *, optional: bool) -> int:
     try:
         if optional:
             environments.check(environments.environment(name))
-        python = environments.ensure(name, where=where, say=say)
+        python = environments.ensure(name, where=where, listener=Announcer())
     except LabdError as error:
         if not optional or error.exit_code != 3:
             raise
-        say(f"skipped: {error.what}")
+        Announcer().say(f"skipped: {error.what}")
         return 0
     sys.stdout.write(f"{python}\n")
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 from labd_host import datasets, networks
 from labd_host.experiments.strict_records import from_record, to_record
 from labd_host.experiments.study_model import Accuracy
 from labd_host.machine import places
+from labd_host.machine.listener import Listener
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import ArtifactError, DataMissing
 from labd_shared.files import read_bounded, replacing
@@ -17,7 +17,7 @@ GOLDEN, RECORD = "golden model here", "record of the training"
 MAX_FILE_BYTES = 1 << 16
 
 
-def accuracy_of(name: str, say: Callable[[str], None]) -> Accuracy | None:
+def accuracy_of(name: str, listener: Listener) -> Accuracy | None:
     """Top-1 of the trained network *name* on its data set's test split; None where nobody trained it.
 
     Where the data set is on this machine the golden model counts, and what it found is kept in the cache;
@@ -34,23 +34,23 @@ def accuracy_of(name: str, say: Callable[[str], None]) -> Accuracy | None:
         return None
     if datasets.present(entry.dataset) is None:
         return Accuracy(record.correct, record.samples, record.dataset, RECORD)
-    return _counted(name, say)
+    return _counted(name, listener)
 
 
-def _counted(name: str, say: Callable[[str], None]) -> Accuracy:
+def _counted(name: str, listener: Listener) -> Accuracy:
     from labd_host.flow.stage_records import code_sha256
     from labd_host.judge.classifiers import golden
     from labd_host.judge.golden_cache import golden_file
     from labd_host.judge.scoring import scored
 
-    digest = json_sha256([file_sha256(golden_file(name, say)), code_sha256()])
+    digest = json_sha256([file_sha256(golden_file(name, listener)), code_sha256()])
     kept = places.cache() / "accuracy" / f"{digest}.json"
     if kept.is_file():
         try:
             return from_record(Accuracy, json.loads(read_bounded(kept, MAX_FILE_BYTES, "")))
         except (ArtifactError, ValueError):
-            say(f"{kept} is damaged and made again")
-    report = scored(golden(name, say)).report
+            listener.say(f"{kept} is damaged and made again")
+    report = scored(golden(name, listener)).report
     found = Accuracy(report["correct"], report["samples"], report["dataset"], GOLDEN)
     kept.parent.mkdir(parents=True, exist_ok=True)
     with replacing(kept) as making:

@@ -14,17 +14,14 @@ from typing import Any
 from labd_host.dataflow.folding import Folding, to_json
 from labd_host.experiments.builds import Builds
 from labd_host.experiments.study_model import Experiment, Measured
+from labd_host.machine.listener import SILENT
 from labd_host.remote import inventory, tasks
-from labd_host.remote.fleet import Report, Talk
+from labd_host.remote.fleet import Report
 from labd_shared.errors import ArtifactError, SetupError
 
 BATCH = 1000
 VIRTUAL = "virtual"
 BUNDLES, STAGES = "bundles", "stages"
-
-
-def _unheard(line: str) -> None:
-    """What a study's dozens of builds and deploys tell: what goes wrong in one is raised."""
 
 
 @contextmanager
@@ -39,7 +36,7 @@ def board_at_hand(number: str) -> Iterator[None]:
 
     starts = inventory.load().board(number).kind == VIRTUAL and board_state.load(number) is None
     if starts:
-        virtual_board.up(number, say=_unheard)
+        virtual_board.up(number)
     try:
         yield
     finally:
@@ -72,10 +69,11 @@ def measure(experiment: Experiment, folder: Path, builds: Builds) -> Measured:
             fix=f"labd build {experiment.network} --target hw --folding {_written(experiment, folder)} "
             f"-o BUNDLE, then the study with --builds BUNDLE",
         )
-    talk = Talk(_unheard, _unheard)
-    _result(tasks.deploy([board.number], bundle=str(bundle), talk=talk))
+    _result(tasks.deploy([board.number], bundle=str(bundle), listener=SILENT))
     ran = _result(
-        tasks.run_command("throughput", [board.number], {"batchsize": str(BATCH)}, as_data=True, talk=talk)
+        tasks.run_command(
+            "throughput", [board.number], {"batchsize": str(BATCH)}, as_data=True, listener=SILENT
+        )
     )
     return _measured(f"{'virtual ' * virtual}board {board.number}", ran.report)
 
@@ -91,7 +89,7 @@ def _emulation(experiment: Experiment, folder: Path) -> Path:
     stages.parent.mkdir(parents=True, exist_ok=True)
     folding = Folding(experiment.name, experiment.settings, {})
     prepared = prepare(
-        experiment.network, stages, folding=folding, clock_mhz=experiment.clock_mhz, say=_unheard
+        experiment.network, stages, folding=folding, clock_mhz=experiment.clock_mhz, listener=SILENT
     )
     return write_emulation(prepared, bundle, experiment.clock_mhz).folder
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from labd_host.experiments.slurm import Demand
 from labd_host.experiments.slurm_queue import SlurmQueue, Standing, how_to_return
 from labd_host.experiments.store import Store
+from labd_host.machine.listener import Listener
 
 
 @dataclass
@@ -19,13 +20,13 @@ class SlurmPool:
         store: The study's folder, which every node must see under the same path.
         demand: What each job asks for.
         done: Called with each key that has a result or a failure, in the order in which they come.
-        say: Takes a line for the user.
+        listener: Told what happens.
     """
 
     store: Store
     demand: Demand
     done: Callable[[str], None]
-    say: Callable[[str], None]
+    listener: Listener
     _done: set[str] = field(default_factory=set)
     _standings: Mapping[str, Standing] = field(default_factory=dict)
 
@@ -43,10 +44,12 @@ class SlurmPool:
         try:
             if missing := [key for key in keys if not self._finished(key)]:
                 submitted = queue.submit(missing, self.demand, self._finished, self._claimed)
-                self.say(f"Slurm: {len(submitted)} submitted, {len(missing) - len(submitted)} found at work")
+                self.listener.say(
+                    f"Slurm: {len(submitted)} submitted, {len(missing) - len(submitted)} found at work"
+                )
             faults = queue.follow(keys, self._finished, self._tell, claimed=self._claimed)
         except KeyboardInterrupt:
-            self.say(how_to_return(self._standings.values()))
+            self.listener.say(how_to_return(self._standings.values()))
             raise
         for key, fault in faults.items():
             self.store.blame(key, fault)
@@ -67,7 +70,7 @@ class SlurmPool:
     def _tell(self, standings: Mapping[str, Standing]) -> None:
         before, self._standings = summary(self._standings), standings
         if (line := summary(standings)) and line != before:
-            self.say(f"Slurm: {line}")
+            self.listener.say(f"Slurm: {line}")
 
 
 def summary(standings: Mapping[str, Standing]) -> str:

@@ -18,7 +18,7 @@ from labd_host.flow.cost import cost_of
 from labd_host.flow.finn_door import Finn
 from labd_host.flow.proof_frames import ProofFrames
 from labd_host.flow.stage_records import STAGE_NAMES
-from labd_host.flow.stage_runner import Say, StageRunner
+from labd_host.flow.stage_runner import StageRunner
 from labd_host.flow.stage_tasks import (
     AnswersTask,
     ExportTask,
@@ -29,6 +29,7 @@ from labd_host.flow.stage_tasks import (
 )
 from labd_host.flow.stages import CLOCK_MHZ, HARDWARE, PREPOST, STREAMLINED, TIDY
 from labd_host.golden.golden_model import GoldenModel
+from labd_host.machine.listener import SILENT, Listener
 from labd_host.networks.exported import Exported
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ArtifactError, UsageError, unknown_name
@@ -49,7 +50,7 @@ def compile_network(
     many_images: npt.NDArray[np.uint8] | None = None,
     clock_mhz: float = CLOCK_MHZ,
     start: str | None = None,
-    say: Say = _silent,
+    listener: Listener = SILENT,
 ) -> CompiledNetwork:
     """Compile an exported network and prove every stage against the one before it.
 
@@ -64,7 +65,7 @@ def compile_network(
             exported network in onnxruntime; only a QONNX export runs there.
         clock_mhz: For the frames a second of ``estimate.json``.
         start: This stage and those behind it are made again, the ones before it must be finished.
-        say: Called with a line about what happens.
+        listener: Called with a line about what happens.
 
     Raises:
         ArtifactError: *onnx* is not a network, or one that labd cannot build.
@@ -87,7 +88,9 @@ def compile_network(
             f"{out} cannot be made: {error.strerror}", fix="choose another folder with -o"
         ) from error
     with Finn() as finn:
-        compilation = _Compilation(finn, onnx, out, ProofFrames(images), StageRunner(out, start, say), say)
+        compilation = _Compilation(
+            finn, onnx, out, ProofFrames(images), StageRunner(out, start, listener), listener
+        )
         try:
             folded = compilation.folded(folding)
             golden = compilation.golden(folded)
@@ -108,7 +111,7 @@ class _Compilation:
     folder: Path
     frames: ProofFrames
     runner: StageRunner
-    say: Say
+    listener: Listener
 
     def folded(self, folding: FoldingSource) -> Path:
         """From the export to the folded dataflow graph; its file."""
@@ -147,7 +150,7 @@ class _Compilation:
         try:
             exported = Exported(self.onnx)
         except ArtifactError as error:
-            self.say(f"answers: not compared, {error.what}")
+            self.listener.say(f"answers: not compared, {error.what}")
             return
         self.runner.advance(
             AnswersTask(

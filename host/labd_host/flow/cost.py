@@ -17,9 +17,12 @@ from labd_host.dataflow.cycles import Estimate, NodeCycles
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.flow.stage_records import written
+from labd_shared.errors import ArtifactError
+from labd_shared.files import read_bounded
 from labd_shared.rates import frames_per_s
 
 ESTIMATE_FILE = "estimate.json"
+MAX_ESTIMATE_BYTES = 4 << 20
 RESOURCES = ("LUT", "BRAM18", "URAM", "DSP")
 _ORIGIN = (
     "cycles: labd's cycle model, DMAs and restarts counted; LUT, BRAM18, URAM, DSP: FINN's own estimates of its "
@@ -130,6 +133,28 @@ def cost_of(
         for node in cycles.nodes
     ]
     return Cost(tuple(nodes), cycles, clock_mhz, part)
+
+
+def read_cost(folder: Path, cycles: Estimate, folding: Mapping[str, Mapping[str, int]]) -> Cost:
+    """The cost that ``estimate.json`` in *folder* holds, of a network whose cycles and folding are known.
+
+    Raises:
+        ArtifactError: there is no such file, or it is damaged.
+    """
+    path = folder / ESTIMATE_FILE
+    again = "compile the network again; finished stages are used"
+    try:
+        record = json.loads(read_bounded(path, MAX_ESTIMATE_BYTES, again))
+        uses = {
+            str(node["name"]): {kind: int(node[kind]) for kind in RESOURCES}
+            for node in record["nodes"]
+            if all(kind in node for kind in RESOURCES)
+        }
+        return cost_of(
+            cycles, folding, uses, clock_mhz=float(record["clock_mhz"]), part=str(record["part"]["name"])
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}", fix=again) from error
 
 
 def amounts(cells: Resources) -> dict[str, int]:

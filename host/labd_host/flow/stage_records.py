@@ -230,6 +230,17 @@ def load_observation(folder: Path, record: Record) -> Observation:
     return Observation(points, record.proof.scores)
 
 
+def finished_stages(folder: Path) -> dict[str, Record]:
+    """The stages that are finished in *folder*, in order: name -> record; every file as its record says."""
+    found = {name: _read(stage_path(folder, name, ".json"), name) for name in STAGE_NAMES}
+    return {name: record for name, record in found.items() if record is not None and _whole(folder, record)}
+
+
+def _whole(folder: Path, record: Record) -> bool:
+    paths = {folder / file: sha256 for file, sha256 in record.files.items()}
+    return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in paths.items())
+
+
 def images_sha256(images: npt.NDArray[np.uint8]) -> str:
     """Digest of *images*, their shape and type included."""
     digests = [images.dtype.str, list(images.shape), bytes_sha256(np.ascontiguousarray(images).tobytes())]

@@ -1,7 +1,6 @@
 """Stages, one after another: finished ones are used again, the others made, proven and recorded."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from labd_host.flow.stage_records import (
     stage_path,
 )
 from labd_host.flow.stage_tasks import StageResult, StageTask
+from labd_host.machine.listener import Listener
 from labd_shared.digest import file_sha256, json_sha256
-
-Say = Callable[[str], None]
 
 
 class StageRunner:
@@ -32,19 +30,19 @@ class StageRunner:
     Args:
         folder: Where the files of the stages go.
         start: The first stage to be made again, whatever is there; None for none.
-        say: Called with a line about what happens.
+        listener: Called with a line about what happens.
 
     Attributes:
         stages: Those that are done, in order.
         tools: Distribution -> version.
     """
 
-    def __init__(self, folder: Path, start: str | None, say: Say) -> None:
+    def __init__(self, folder: Path, start: str | None, listener: Listener) -> None:
         self.stages: list[CompiledStage] = []
         self.tools = tool_versions()
         self._folder = folder
         self._ledger = Ledger(folder, start)
-        self._say = say
+        self._listener = listener
         self._last: Record | None = None
         self._observed: Observation | None = None  # of the last stage; None where it was used again
 
@@ -62,10 +60,10 @@ class StageRunner:
         record, why = self._ledger.finished(task.name, inputs, names), ""
         if record is None:
             why = self._ledger.why_anew(task.name, inputs, names)
-            self._say(f"{task.name}: {task.title}{'' if why == NOT_BEFORE else f' (again: {why})'}")
+            self._listener.say(f"{task.name}: {task.title}{'' if why == NOT_BEFORE else f' (again: {why})'}")
             record = self._made(task, inputs)
         else:
-            self._say(f"{task.name}: finished before, used again")
+            self._listener.say(f"{task.name}: finished before, used again")
             self._observed = None
         record = replace(record, files={each.name: file_sha256(each) for each in task.files})
         self._ledger.keep(record)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from labd_host.machine.listener import Listener
 from labd_shared.errors import UsageError
 
 Images = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.integer[Any]]
-Say = Callable[[str], None]
 
 NETWORK_NAME, MANIFEST_NAME = "network.npz", "manifest.json"
 BEST = 5
@@ -68,7 +68,7 @@ def exported(text: str) -> Classifier:
 
     path = Path(text)
     if path.suffix in (".npz", ".zip") or path.is_dir():
-        raise UsageError(f"{text} is a golden model, no export", fix=f"labd validate {text}")
+        raise UsageError(f"{text} is a golden model, not an export", fix=f"labd validate {text}")
     file, entry = networks.resolve(text)
     model = Exported(file)
     name = entry.name if entry else file.stem
@@ -79,7 +79,7 @@ def exported(text: str) -> Classifier:
     return Classifier(name, entry.dataset if entry else None, "onnxruntime", run)
 
 
-def golden(text: str, say: Say) -> Classifier:
+def golden(text: str, listener: Listener) -> Classifier:
     """A golden model: of a bundle, a folder of `labd compile`, a network.npz, or a network's.
 
     Raises:
@@ -118,7 +118,7 @@ def golden(text: str, say: Say) -> Classifier:
         dataset = networks.network(text).dataset
         from labd_host.judge.golden_cache import golden_file
 
-        model = GoldenModel.load(golden_file(text, say))
+        model = GoldenModel.load(golden_file(text, listener))
     name = model.network.name
     if dataset is None and name in networks.NETWORKS:
         dataset = networks.NETWORKS[name].dataset

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from labd_host import datasets, networks
@@ -16,13 +15,14 @@ from labd_host.flow.compiler import compile_network
 from labd_host.flow.finn_door import tool_versions
 from labd_host.flow.proof import MANY_IMAGES, proof_images
 from labd_host.machine import places
+from labd_host.machine.listener import Listener
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import UsageError
 
 FOLDING = CheapestFolding()  # no answer depends on it
 
 
-def golden_file(name: str, say: Callable[[str], None]) -> Path:
+def golden_file(name: str, listener: Listener) -> Path:
     """The ``network.npz`` of the trained network *name*; compiled and proven first where the cache lacks it.
 
     Raises:
@@ -51,14 +51,14 @@ def golden_file(name: str, say: Callable[[str], None]) -> Path:
             f"{target.parent} cannot be written: {error.strerror}", fix="set LABD_CACHE to another folder"
         ) from error
     try:
-        say(f"{entry.name} is compiled once for its golden model")
+        listener.say(f"{entry.name} is compiled once for its golden model")
         compiled = compile_network(
             onnx,
             folding=FOLDING,
             out=making / "stages",
             images=images[: proof_images(entry.kind)],
             many_images=images[:MANY_IMAGES],
-            say=say,
+            listener=listener,
         )
         kept = making / "kept"
         kept.mkdir()

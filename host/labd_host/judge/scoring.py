@@ -15,7 +15,7 @@ from labd_shared.datasets import dataset_spec
 from labd_shared.digest import image_digest
 from labd_shared.errors import UsageError
 from labd_shared.predictions import Predictions
-from labd_shared.score import score, score_lines
+from labd_shared.score import score
 
 SPLIT, TARGET = "test", "host"
 # What only a board can fill in: a report has the same keys wherever it was made.
@@ -99,14 +99,3 @@ def scored(
         scores=said.scores,
     )
     return Scored(report, predictions)
-
-
-def lines(report: dict[str, Any]) -> list[str]:
-    """The report for people, as a board tells it."""
-    return [
-        "{network} on {dataset} ({split} split, target {target})".format(**report),
-        *score_lines(report),
-        "  end to end  {:.2f} s, {:,.0f} images/s ({source}, {timing})".format(
-            report["wall_s"], report["samples"] / report["wall_s"], **report
-        ),
-    ]

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from labd_host.machine import places
+from labd_host.machine.listener import Listener
 from labd_host.remote.agent import Session
-from labd_host.remote.releases import RESERVE_BYTES, Content, Say, upload_missing
+from labd_host.remote.releases import RESERVE_BYTES, Content, upload_missing
 from labd_shared.datasets import INDEX_NAME, SPLITS, dataset_spec, packed_sizes, write_packed
 from labd_shared.digest import file_sha256
 from labd_shared.errors import DataMissing, UnknownName, unknown_name
@@ -39,14 +40,14 @@ def pack(name: str, split: str) -> Path:
     return write_packed(places.cache() / "packed", name, split, images, labels)
 
 
-def push_dataset(session: Session, packed: Path, name: str, split: str, *, say: Say) -> Pushed:
+def push_dataset(session: Session, packed: Path, name: str, split: str, *, listener: Listener) -> Pushed:
     """Bring a packed split to the board, when what is there differs.
 
     Args:
         session: Holding the board's lock.
         packed: Folder that `labd_shared.datasets.write_packed` made.
         name, split: Of the data set.
-        say: Told what happens.
+        listener: Told what happens.
 
     Raises:
         BoardDiskFull, BoardLost, DigestMismatch, BoardError: as of `releases.upload_missing`.
@@ -59,8 +60,10 @@ def push_dataset(session: Session, packed: Path, name: str, split: str, *, say: 
     for file_name in (INDEX_NAME, *packed_sizes(dataset_spec(name), 0)):
         path = packed / file_name
         contents[file_name] = Content(file_sha256(path), path.stat().st_size, path)
-    say(f"data set {name}/{split}")
-    _, sent_bytes = upload_missing(session, contents.values(), say=say, reserve_bytes=RESERVE_BYTES, copies=0)
+    listener.say(f"data set {name}/{split}")
+    _, sent_bytes = upload_missing(
+        session, contents.values(), listener=listener, reserve_bytes=RESERVE_BYTES, copies=0
+    )
     listing = {file_name: [content.sha256, content.size_bytes] for file_name, content in contents.items()}
     session.ask("put_dataset", name=name, split=split, files=listing)
     return Pushed(board, name, split, sent_bytes)
@@ -75,7 +78,7 @@ def is_whole(there: dict[str, Any], name: str) -> bool:
     return all(there["sizes"].get(file_name) == size for file_name, size in wanted.items())
 
 
-def bring_dataset(session: Session, name: str, *, say: Say) -> Pushed | None:
+def bring_dataset(session: Session, name: str, *, listener: Listener) -> Pushed | None:
     """See to it that the board has the test split of *name*; None when it cannot be had here.
 
     A board that has it keeps it as it is; `fab data` compares and replaces.
@@ -83,11 +86,13 @@ def bring_dataset(session: Session, name: str, *, say: Say) -> Pushed | None:
     if name and is_whole(session.ask("dataset", name=name, split="test"), name):
         return Pushed(session.connection.board.number, name, "test", 0)
     try:
-        return push_dataset(session, pack(name, "test"), name, "test", say=say)
+        return push_dataset(session, pack(name, "test"), name, "test", listener=listener)
     except UnknownName as error:  # of an imported design
-        say(f"no test data was brought: {error.what}")
+        listener.say(f"no test data was brought: {error.what}")
         return None
     except DataMissing as error:
-        say(f"the board lacks data set {name}, and so does this machine: {error.what}")
-        say(f"  fix: {error.fix}; then: fab data --board {session.connection.board.number} --dataset {name}")
+        listener.say(f"the board lacks data set {name}, and so does this machine: {error.what}")
+        listener.say(
+            f"  fix: {error.fix}; then: fab data --board {session.connection.board.number} --dataset {name}"
+        )
         return None

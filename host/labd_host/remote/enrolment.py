@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from labd_host.machine import hostkeys
+from labd_host.machine.listener import Listener
 from labd_host.remote import inventory, transport
-from labd_host.remote.fleet import Report, Talk, on_each
+from labd_host.remote.fleet import Report, on_each
 from labd_host.remote.inventory import Board, Inventory
 from labd_shared.errors import HostKeyChanged, HostKeyUnknown, UsageError
 
@@ -21,7 +22,7 @@ class Enrolled:
 
 
 def enroll(
-    boards: Sequence[str], *, fingerprint: str = "", ask: Callable[[str], bool] | None, talk: Talk
+    boards: Sequence[str], *, fingerprint: str = "", ask: Callable[[str], bool] | None, listener: Listener
 ) -> Report:
     """Pin the host key that a board presents, after somebody compared it.
 
@@ -29,7 +30,7 @@ def enroll(
         boards: Numbers; one alone when a fingerprint is given.
         fingerprint: ``SHA256:...`` the key must have.
         ask: Puts a question to the user; None where nobody can be asked.
-        talk: Told what happens.
+        listener: Told what happens.
     """
     if fingerprint and len(boards) != 1:
         raise UsageError(
@@ -37,14 +38,14 @@ def enroll(
         )
     taken = inventory.load()
 
-    def work(board: Board, talk: Talk) -> Enrolled:
+    def work(board: Board, listener: Listener) -> Enrolled:
         reached = inventory.endpoint(board)
         key = transport.host_key(reached)
         shown = hostkeys.fingerprint(key)
         before = hostkeys.lookup(reached.host, reached.port)
         shared = _shared_with(taken, board, key)
         if shared:
-            talk.say(
+            listener.say(
                 f"boards {', '.join(shared)} present the same host key: their SD cards are copies of one"
             )
         if key not in before:
@@ -52,7 +53,7 @@ def enroll(
             hostkeys.pin(reached.host, reached.port, key)
         return Enrolled(board.number, shown, ", ".join(map(hostkeys.fingerprint, before)), shared)
 
-    return on_each("enroll", boards, work, talk, aside=False)
+    return on_each("enroll", boards, work, listener, aside=False)
 
 
 def _confirm(

@@ -6,23 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labd_host.machine.listener import Listener
 from labd_host.remote import inventory, passwords, transport
 from labd_host.remote.inventory import Board
 from labd_shared.errors import BoardUnreachable, LabdError, UsageError
 
 AFTER_INTERRUPT_S = 1.5
-
-
-@dataclass(frozen=True)
-class Talk:
-    """Where words go: *say* what is done, *line* what a board's command prints on standard output."""
-
-    say: Callable[[str], None]
-    line: Callable[[str], None]
-
-    def of(self, board: str) -> "Talk":
-        """The same with the board's number before each line."""
-        return Talk(lambda text: self.say(f"[{board}] {text}"), lambda text: self.line(f"[{board}] {text}"))
 
 
 @dataclass(frozen=True)
@@ -51,8 +40,8 @@ class Report:
 def on_each(
     task: str,
     numbers: Sequence[str],
-    work: Callable[[Board, Talk], Any],
-    talk: Talk,
+    work: Callable[[Board, Listener], Any],
+    listener: Listener,
     *,
     aside: bool = True,
     root: bool = False,
@@ -64,8 +53,8 @@ def on_each(
     Args:
         task: Its name, for messages.
         numbers: The boards.
-        work: Told the board and where to talk; a LabdError ends this board's part alone.
-        talk: Told which inventory was taken; each board's words carry its number when there are several.
+        work: Told the board and whom to tell; a LabdError ends this board's part alone.
+        listener: Told which inventory was taken; each board's words carry its number when there are several.
         aside: Off for what must ask one question after the other.
         root: Whether sudo will be needed where the inventory says so.
         limit_s: A board that takes longer gets an error, and the rest do not wait for it.
@@ -75,7 +64,7 @@ def on_each(
         UsageError, UnknownName: as of the inventory; no board was named.
     """
     taken = inventory.load()
-    talk.say(f"inventory: {taken}")
+    listener.say(f"inventory: {taken}")
     if not numbers and not may_be_empty:
         raise UsageError("no board was named", fix=f"fab {task} --board 03")
     boards = [taken.board(number) for number in dict.fromkeys(numbers)]
@@ -84,7 +73,7 @@ def on_each(
 
     def one(board: Board) -> None:
         try:
-            result = work(board, talk.of(board.number) if len(boards) > 1 else talk)
+            result = work(board, listener.of(f"[{board.number}] ") if len(boards) > 1 else listener)
             outcomes[board.number] = Outcome(board.number, result)
         except LabdError as error:
             outcomes[board.number] = Outcome(board.number, error=error)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from labd_host.machine.listener import Listener
 from labd_host.remote import inventory
 from labd_host.remote.agent import session
-from labd_host.remote.fleet import Outcome, Report, Talk, on_each
+from labd_host.remote.fleet import Outcome, Report, on_each
 from labd_host.remote.inventory import Board, Inventory
 from labd_host.remote.transport import Connection, Deadlines
 from labd_shared.errors import BoardUnreachable, HostKeyChanged, HostKeyUnknown, LabdError, LoginRefused
@@ -30,12 +31,12 @@ class Seen:
     problem: str = ""
 
 
-def look(boards: Sequence[str] = (), *, deadlines: Deadlines = LOOK_DEADLINES, talk: Talk) -> Report:
+def look(boards: Sequence[str] = (), *, deadlines: Deadlines = LOOK_DEADLINES, listener: Listener) -> Report:
     """What each board is doing; without numbers: every real board, and the virtual ones that are up."""
     taken = inventory.load()
     numbers = list(boards) or [number for number in taken.numbers() if _worth_a_look(taken.board(number))]
 
-    def work(board: Board, talk: Talk) -> Seen:
+    def work(board: Board, listener: Listener) -> Seen:
         address = f"{board.host}:{board.port}"
         try:
             reached = inventory.endpoint(board)
@@ -57,7 +58,7 @@ def look(boards: Sequence[str] = (), *, deadlines: Deadlines = LOOK_DEADLINES, t
             int(hello["free_bytes"]) // 1_000_000,
         )
 
-    report = on_each("boards", numbers, work, talk, limit_s=LOOK_S, may_be_empty=True)
+    report = on_each("boards", numbers, work, listener, limit_s=LOOK_S, may_be_empty=True)
     rows = tuple(_late_row(taken, outcome) if outcome.error else outcome for outcome in report.outcomes)
     return replace(report, outcomes=rows)
 

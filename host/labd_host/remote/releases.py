@@ -10,11 +10,12 @@ taken back by the agent itself.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labd_host.machine.listener import Listener
 from labd_host.remote.agent import Session, now, who
 from labd_host.remote.inventory import Board
 from labd_host.remote.wheel import wheel_files
@@ -35,8 +36,6 @@ from labd_shared.manifest import MANIFEST_NAME, Manifest
 
 RESERVE_BYTES = 32 << 20  # left free on the board: logs, Python's caches, the user's own files
 SELFTEST_S = 300.0
-SAY_EVERY_S = 2.0
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -151,13 +150,15 @@ def _device(part: str) -> str:
     return part.lower().removeprefix("xc").split("-")[0]
 
 
-def deploy(session: Session, wanted: Plan, *, say: Say, reserve_bytes: int = RESERVE_BYTES) -> Deployed:
+def deploy(
+    session: Session, wanted: Plan, *, listener: Listener, reserve_bytes: int = RESERVE_BYTES
+) -> Deployed:
     """Put a release on the board, make it the current one, and prove it there.
 
     Args:
         session: With the board's agent; takes the board's lock.
         wanted: What to deploy.
-        say: Told what happens.
+        listener: Told what happens.
         reserve_bytes: Room to leave on the board.
 
     Raises:
@@ -173,22 +174,26 @@ def deploy(session: Session, wanted: Plan, *, say: Say, reserve_bytes: int = RES
     check_identity(wanted, board, session.hello)
     slack_ns = wanted.manifest.slack_ns
     if slack_ns is not None and slack_ns < 0:
-        say(f"this design does not keep its timing (slack {slack_ns:g} ns): its answers may be wrong")
+        listener.say(
+            f"this design does not keep its timing (slack {slack_ns:g} ns): its answers may be wrong"
+        )
     session.lock(f"deploy {wanted.manifest.network}")
     sent_files, sent_bytes = upload_missing(
-        session, wanted.files.values(), say=say, reserve_bytes=reserve_bytes
+        session, wanted.files.values(), listener=listener, reserve_bytes=reserve_bytes
     )
     listing = {path: [content.sha256, content.size_bytes] for path, content in wanted.files.items()}
     mended = tuple(session.ask("release", release=wanted.release, files=listing)["mended"])
     if mended:
-        say(f"put right on the board: {', '.join(mended[:5])}")
+        listener.say(f"put right on the board: {', '.join(mended[:5])}")
     previous = str(session.ask("switch", release=wanted.release)["previous"])
     unchanged = previous == wanted.release
-    say(f"release {wanted.release} " + ("is current already" if unchanged else "is current, on probation"))
-    selftest = prove(session, say=say)
+    listener.say(
+        f"release {wanted.release} " + ("is current already" if unchanged else "is current, on probation")
+    )
+    selftest = prove(session, listener=listener)
     stuck = session.ask("confirm", when=now(), who=who())["stuck"]
     if stuck:
-        say(f"not removed, files in it belong to root: {', '.join(stuck)}")
+        listener.say(f"not removed, files in it belong to root: {', '.join(stuck)}")
     return Deployed(
         board.number,
         wanted.release,
@@ -203,24 +208,24 @@ def deploy(session: Session, wanted: Plan, *, say: Say, reserve_bytes: int = RES
     )
 
 
-def prove(session: Session, *, say: Say) -> dict[str, Any]:
+def prove(session: Session, *, listener: Listener) -> dict[str, Any]:
     """Run the golden samples on the release that was switched to; take it back when they fail.
 
     Returns:
         What labd_board.selftest said, as data; no samples for an imported bundle that has none.
     """
-    say("golden samples ...")
+    listener.say("golden samples ...")
     try:
         report = run_labd(session, "selftest", ["--json"], deadline_s=SELFTEST_S)
         return parse_report(session.connection.board, "selftest", report.stdout)
     except NoGoldenSamples as error:
-        say(f"not proven: {error.what}")
+        listener.say(f"not proven: {error.what}")
         return {"samples": 0}
     except LabdError as error:
         if session.connection.lost():
             raise  # the agent takes the release back by itself
         back = session.ask("back")["release"]
-        say(f"the golden samples failed; current is {back or 'no release'} again")
+        listener.say(f"the golden samples failed; current is {back or 'no release'} again")
         error.facts["current"] = back
         raise
 
@@ -262,7 +267,7 @@ def run_labd(
     )
 
 
-def roll_back(session: Session, *, say: Say) -> Deployed:
+def roll_back(session: Session, *, listener: Listener) -> Deployed:
     """Go back to the release before the current one, verified and proved like a deploy.
 
     Raises:
@@ -283,8 +288,8 @@ def roll_back(session: Session, *, say: Say) -> Deployed:
         )
     session.ask("verify", release=earlier[-1])
     session.ask("switch", release=earlier[-1])
-    say(f"release {earlier[-1]} is current, on probation")
-    selftest = prove(session, say=say)
+    listener.say(f"release {earlier[-1]} is current, on probation")
+    selftest = prove(session, listener=listener)
     session.ask("confirm", when=now(), who=who())
     return Deployed(
         board.number, earlier[-1], current, 0, 0, 0, False, (), selftest, time.monotonic() - started_s
@@ -292,14 +297,14 @@ def roll_back(session: Session, *, say: Say) -> Deployed:
 
 
 def upload_missing(
-    session: Session, contents: Iterable[Content], *, say: Say, reserve_bytes: int, copies: int = 1
+    session: Session, contents: Iterable[Content], *, listener: Listener, reserve_bytes: int, copies: int = 1
 ) -> tuple[int, int]:
     """Bring contents into the board's store: only what it lacks, resumed where an earlier try ended.
 
     Args:
         session: Holding the board's lock.
         contents: What must be there.
-        say: Told how it goes.
+        listener: Told how it goes.
         reserve_bytes: Room to leave on the board.
         copies: How often each content is written once more after it arrived: once for a release.
 
@@ -325,8 +330,8 @@ def upload_missing(
         need = to_send + copied + reserve_bytes
         if answer["free_bytes"] < need:
             raise no_room(board, answer["free_bytes"], need)
-        say(f"sending {to_send / 1e6:.1f} MB in {len(missing)} files ...")
-        progress = _Progress(to_send, say)
+        listener.say(f"sending {to_send / 1e6:.1f} MB in {len(missing)} files ...")
+        progress = _Upload(to_send, listener)
         for digest, have in missing.items():
             sent_files += 1
             sent_bytes += _send(session, by_digest[digest], f"{answer['parts']}/{digest}", have, progress)
@@ -341,7 +346,7 @@ def upload_missing(
     )
 
 
-def _send(session: Session, content: Content, part: str, have: int, progress: "_Progress") -> int:
+def _send(session: Session, content: Content, part: str, have: int, progress: "_Upload") -> int:
     board = session.connection.board
     try:
         return session.connection.upload(content.source, part, offset=have, on_bytes=progress.add)
@@ -367,18 +372,16 @@ def no_room(board: Board, free: int, need: int) -> BoardDiskFull:
     )
 
 
-class _Progress:
-    """Says how far a transfer is, every `SAY_EVERY_S`."""
+class _Upload:
+    """How far a transfer is."""
 
-    def __init__(self, total: int, say: Say) -> None:
-        self._total, self._say = total, say
-        self._done = 0
-        self._started_s = self._said_s = time.monotonic()
+    def __init__(self, total: int, listener: Listener) -> None:
+        self._total, self._listener = total, listener
+        self._done, self._started_s = 0, time.monotonic()
 
     def add(self, count: int) -> None:
+        """*count* bytes more are on the board."""
         self._done += count
-        at_s = time.monotonic()
-        if at_s - self._said_s >= SAY_EVERY_S:
-            self._said_s = at_s
-            rate = self._done / 1e6 / (at_s - self._started_s)
-            self._say(f"  {self._done / 1e6:.1f} of {self._total / 1e6:.1f} MB, {rate:.1f} MB/s")
+        rate = self._done / 1e6 / max(1e-9, time.monotonic() - self._started_s)
+        note = f"{self._done / 1e6:.1f} of {self._total / 1e6:.1f} MB, {rate:.1f} MB/s"
+        self._listener.progress("upload", self._done, self._total, note)

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from labd_host.machine.listener import Listener
 from labd_host.remote.agent import Session
-from labd_host.remote.releases import RESERVE_BYTES, Say, no_room
+from labd_host.remote.releases import RESERVE_BYTES, no_room
 from labd_shared.arrays import MAX_NPZ_BYTES
 from labd_shared.errors import ArtifactError, LabdError, ResultError, UsageError
 from labd_shared.files import replacing
@@ -54,7 +55,7 @@ def check_pictures(files: Sequence[Path]) -> None:
 
 
 @contextmanager
-def pictures(session: Session, files: Sequence[Path], *, say: Say) -> Iterator[Brought]:
+def pictures(session: Session, files: Sequence[Path], *, listener: Listener) -> Iterator[Brought]:
     """Send *files* to the board; an error in the block names them as they are called here.
 
     They are numbered there, so that their order stays and no name of this machine becomes a path on a board.
@@ -62,7 +63,7 @@ def pictures(session: Session, files: Sequence[Path], *, say: Say) -> Iterator[B
     Args:
         session: Holding the board's lock.
         files: As `check_pictures` passed them.
-        say: Told what happens.
+        listener: Told what happens.
 
     Raises:
         BoardDiskFull: no room for them.
@@ -74,7 +75,7 @@ def pictures(session: Session, files: Sequence[Path], *, say: Say) -> Iterator[B
         raise no_room(session.connection.board, there["free_bytes"], size + RESERVE_BYTES)
     named = {f"{number:06d}{path.suffix.lower()}": path for number, path in enumerate(files)}
     brought = Brought(str(there["folder"]), named)
-    say(f"sending {size / 1e6:.1f} MB in {len(files)} files ...")
+    listener.say(f"sending {size / 1e6:.1f} MB in {len(files)} files ...")
     for name, path in named.items():
         session.connection.upload(path, f"{brought.folder}/{name}")
     try:
@@ -85,14 +86,14 @@ def pictures(session: Session, files: Sequence[Path], *, say: Say) -> Iterator[B
 
 
 @contextmanager
-def predictions(session: Session, local: Path | None, *, say: Say) -> Iterator[list[str]]:
+def predictions(session: Session, local: Path | None, *, listener: Listener) -> Iterator[list[str]]:
     """The option that makes a command of the block write its predictions; at its end they are in *local*,
     also when their answers were not good enough.
 
     Args:
         session: Holding the board's lock.
         local: A file; nothing is asked for and fetched when None.
-        say: Told what happens.
+        listener: Told what happens.
 
     Raises:
         ArtifactError: what the board wrote is no file of predictions.
@@ -106,12 +107,12 @@ def predictions(session: Session, local: Path | None, *, say: Say) -> Iterator[l
     try:
         yield [f"--predictions={remote}"]
     except ResultError:
-        _fetch(session, remote, local, say)
+        _fetch(session, remote, local, listener)
         raise
-    _fetch(session, remote, local, say)
+    _fetch(session, remote, local, listener)
 
 
-def _fetch(session: Session, remote: str, local: Path, say: Say) -> None:
+def _fetch(session: Session, remote: str, local: Path, listener: Listener) -> None:
     content = session.connection.download(remote, max_bytes=MAX_NPZ_BYTES)
     try:
         with replacing(local) as making:
@@ -121,4 +122,4 @@ def _fetch(session: Session, remote: str, local: Path, say: Say) -> None:
             )  # whatever a board sends: what cannot be read takes no name
     except OSError as error:
         raise UsageError(f"{local} cannot be written: {error.strerror}", fix="choose another file") from error
-    say(f"what was said of {images} images: {local}")
+    listener.say(f"what was said of {images} images: {local}")

@@ -1,19 +1,19 @@
 """What `fab` offers, as functions: each takes board numbers, does one thing, and returns what came of it.
 
-Nothing is printed here: a `Talk` is told what happens, the report says what came of it (`console`
+Nothing is printed here: a `Listener` is told what happens, the report says what came of it (`console`
 shows both). Pinning host keys is in `enrolment`, the table of boards in `look`.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labd_host.machine.listener import Listener
 from labd_host.remote import data as board_data
 from labd_host.remote import inventory, releases, scratch
 from labd_host.remote.agent import Session, session
-from labd_host.remote.fleet import Report, Talk, on_each
+from labd_host.remote.fleet import Report, on_each
 from labd_host.remote.inventory import Board
 from labd_host.remote.transport import Connection
 from labd_host.remote.wheel import board_wheel
@@ -23,8 +23,6 @@ from labd_shared.errors import ArtifactError, BoardError, UsageError
 from labd_shared.files import check_writable
 from labd_shared.picture_files import pictures_in
 
-BUNDLE_VARIABLE = "LABD_BUNDLE"
-DEFAULT_BUNDLE = Path("bitfiles/tfc-w1a1-emu")
 COMMAND_S = 900.0
 Option = str | int | float | tuple[int, ...] | None  # of a command on the board; bool for a flag
 
@@ -58,34 +56,36 @@ class SetUp:
     state: str
 
 
-def deploy(boards: Sequence[str], *, bundle: str = "", wheel: Path | None = None, talk: Talk) -> Report:
+def deploy(boards: Sequence[str], *, bundle: str, wheel: Path | None = None, listener: Listener) -> Report:
     """Deploy a bundle, with the code that runs it and its test data, and prove it with its golden samples.
 
     Args:
         boards: Numbers.
-        bundle: Folder or .zip; LABD_BUNDLE, then ./bitfiles/tfc-w1a1-emu when "".
+        bundle: Folder or .zip.
         wheel: The code that runs it; `board_wheel` when None.
-        talk: Told what happens.
+        listener: Told what happens.
 
     Raises:
-        UsageError: no board, or no bundle.
+        UsageError: no board was named.
         ArtifactError: the bundle is damaged.
         UnknownName, SetupError: as of the inventory and the board wheel.
     """
-    opened = open_bundle(_bundle(bundle))
+    opened = open_bundle(Path(bundle).expanduser())
     wanted = releases.plan(opened, wheel or board_wheel())
 
-    def work(board: Board, talk: Talk) -> DeployedWithData:
+    def work(board: Board, listener: Listener) -> DeployedWithData:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
-            done = releases.deploy(agent, wanted, say=talk.say)
-            pushed = board_data.bring_dataset(agent, wanted.manifest.dataset, say=talk.say)
+            done = releases.deploy(agent, wanted, listener=listener)
+            pushed = board_data.bring_dataset(agent, wanted.manifest.dataset, listener=listener)
             pth = str(agent.ask("pth", root=agent.hello["root"])["state"])
             if pth == "not allowed":
-                talk.say(f"outside fab its Python does not find labd yet: fab setup --board {board.number}")
+                listener.say(
+                    f"outside fab its Python does not find labd yet: fab setup --board {board.number}"
+                )
             sent = None if pushed is None else pushed.sent_bytes
             return DeployedWithData(done, wanted.manifest.dataset, sent, pth)
 
-    return on_each("deploy", boards, work, talk, root=True)
+    return on_each("deploy", boards, work, listener, root=True)
 
 
 def run_command(
@@ -97,7 +97,7 @@ def run_command(
     dataset: str | None = None,
     predictions: str = "",
     deadline_s: float = COMMAND_S,
-    talk: Talk,
+    listener: Listener,
 ) -> Report:
     """Run one of labd's commands on the current release of each board, under the board's lock.
 
@@ -110,7 +110,7 @@ def run_command(
         predictions: A file here for what was said of each image ("validate" only), "" for none; of several
             boards each has its own, the number before the ending.
         deadline_s: Longest time it may take.
-        talk: Told what happens.
+        listener: Told what happens.
 
     Raises:
         UsageError: *predictions* cannot be written.
@@ -120,27 +120,29 @@ def run_command(
     if as_data:
         arguments.append("--json")
 
-    def work(board: Board, talk: Talk) -> Ran:
+    def work(board: Board, listener: Listener) -> Ran:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             if command != "info":
                 agent.lock(command)
             _require_release(agent)
             if dataset is not None and ":" not in dataset:  # npz:PATH and its kin lie on the board
                 name = dataset or str(agent.ask("hello")["manifest"]["dataset"] or "")
-                board_data.bring_dataset(agent, name, say=talk.say)
-            with scratch.predictions(agent, _own_file(predictions, board, boards), say=talk.say) as asked:
+                board_data.bring_dataset(agent, name, listener=listener)
+            with scratch.predictions(
+                agent, _own_file(predictions, board, boards), listener=listener
+            ) as asked:
                 ended = releases.run_labd(
                     agent,
                     command,
                     arguments + asked,
                     deadline_s=deadline_s,
-                    on_stdout_line=None if as_data else talk.line,
-                    on_stderr_line=talk.say,
+                    on_stdout_line=None if as_data else listener.output,
+                    on_stderr_line=listener.say,
                 )
             report = releases.parse_report(board, command, ended.stdout) if as_data else None
             return Ran(board.number, command, report, ended.seconds)
 
-    return on_each(command, boards, work, talk, root=True)
+    return on_each(command, boards, work, listener, root=True)
 
 
 def _argument(name: str, value: Option) -> str:
@@ -167,7 +169,7 @@ def classify(
     invert: bool = False,
     as_data: bool,
     deadline_s: float = COMMAND_S,
-    talk: Talk,
+    listener: Listener,
 ) -> Report:
     """Send pictures to each board, and have its current release say what is in them.
 
@@ -177,7 +179,7 @@ def classify(
         invert: Dark for light.
         as_data: Its report as data. Otherwise a line a picture is shown.
         deadline_s: Longest time the command may take there.
-        talk: Told what happens.
+        listener: Told what happens.
 
     Raises:
         UsageError: no picture was named.
@@ -188,15 +190,15 @@ def classify(
     files = pictures_in(pictures)
     scratch.check_pictures(files)
 
-    def work(board: Board, talk: Talk) -> Ran:
+    def work(board: Board, listener: Listener) -> Ran:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             agent.lock("classify")
             _require_release(agent)
-            with scratch.pictures(agent, files, say=talk.say) as brought:
+            with scratch.pictures(agent, files, listener=listener) as brought:
 
                 def say(line: str) -> None:  # its lines of pictures are shown below, once
                     if as_data or not line.startswith(brought.folder):
-                        talk.say(brought.named_as_here(line))
+                        listener.say(brought.named_as_here(line))
 
                 options = ["--json", *(["--invert"] if invert else [])]
                 ended = releases.run_labd(
@@ -218,10 +220,10 @@ def classify(
                     board=board.number,
                 ) from error
             for line in [] if as_data else lines:
-                talk.line(line)
+                listener.output(line)
             return Ran(board.number, "classify", report if as_data else None, ended.seconds)
 
-    return on_each("classify", boards, work, talk, root=True)
+    return on_each("classify", boards, work, listener, root=True)
 
 
 def _require_release(agent: Session) -> None:
@@ -234,32 +236,32 @@ def _require_release(agent: Session) -> None:
         )
 
 
-def rollback(boards: Sequence[str], *, talk: Talk) -> Report:
+def rollback(boards: Sequence[str], *, listener: Listener) -> Report:
     """Go back to the release before the current one."""
 
-    def work(board: Board, talk: Talk) -> releases.Deployed:
+    def work(board: Board, listener: Listener) -> releases.Deployed:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
-            return releases.roll_back(agent, say=talk.say)
+            return releases.roll_back(agent, listener=listener)
 
-    return on_each("rollback", boards, work, talk, root=True)
+    return on_each("rollback", boards, work, listener, root=True)
 
 
-def push_data(boards: Sequence[str], dataset: str, split: str, *, talk: Talk) -> Report:
+def push_data(boards: Sequence[str], dataset: str, split: str, *, listener: Listener) -> Report:
     """Send a packed data set, when what the board has differs."""
     packed = board_data.pack(dataset, split)
 
-    def work(board: Board, talk: Talk) -> board_data.Pushed:
+    def work(board: Board, listener: Listener) -> board_data.Pushed:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             agent.lock(f"data {dataset}")
-            return board_data.push_dataset(agent, packed, dataset, split, say=talk.say)
+            return board_data.push_dataset(agent, packed, dataset, split, listener=listener)
 
-    return on_each("data", boards, work, talk)
+    return on_each("data", boards, work, listener)
 
 
-def set_up(boards: Sequence[str], *, talk: Talk) -> Report:
+def set_up(boards: Sequence[str], *, listener: Listener) -> Report:
     """Write labd.pth, once per board, so that its Python finds whatever release is current."""
 
-    def work(board: Board, talk: Talk) -> SetUp:
+    def work(board: Board, listener: Listener) -> SetUp:
         with Connection(inventory.endpoint(board)) as connection:
             with session(connection) as agent:
                 root = agent.hello["root"]
@@ -275,17 +277,4 @@ def set_up(boards: Sequence[str], *, talk: Talk) -> Report:
             )
         return SetUp(board.number, answer["path"], answer["state"])
 
-    return on_each("setup", boards, work, talk, root=True)
-
-
-def _bundle(named: str) -> Path:
-    path = named or os.environ.get(BUNDLE_VARIABLE, "")
-    if path:
-        return Path(path).expanduser()
-    for default in (DEFAULT_BUNDLE, DEFAULT_BUNDLE.with_suffix(".zip")):
-        if default.exists():
-            return default
-    raise UsageError(
-        f"no bundle was named: no --bundle, {BUNDLE_VARIABLE} is not set, and there is no {DEFAULT_BUNDLE} here",
-        fix="fab deploy --board 03 --bundle DIR; build one: labd build tfc-w1a1 --target emu -o DIR",
-    )
+    return on_each("setup", boards, work, listener, root=True)

@@ -13,11 +13,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from labd_host import environments
 from labd_host.machine import processes
+from labd_host.machine.listener import SILENT, Listener
 from labd_host.virtual_board import board_root, board_state, daemon
 from labd_host.virtual_board.board_env.labd_virtual_board.link import VARIABLE, Link, VirtualBoardError
 from labd_host.virtual_board.board_state import State
@@ -36,7 +37,7 @@ def up(
     faults: Iterable[str] = (),
     idle_s: float = IDLE_S,
     python: Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    listener: Listener = SILENT,
 ) -> State:
     """Start a board and wait until one can log in; a board that runs already is left as it is.
 
@@ -45,7 +46,7 @@ def up(
         faults: What goes wrong on it (`logic_faults.FAULTS`); a running board is told of them, too.
         idle_s: It ends by itself when nobody was logged in for so long.
         python: The Python of a board environment; the product's own when None, made if it is missing.
-        say: Told before anything slow starts.
+        listener: Told before anything slow starts.
 
     Raises:
         UnknownName: no such number or fault.
@@ -60,7 +61,7 @@ def up(
             if wanted:
                 set_faults(board, wanted)
             return running
-        board_root.prepare(where / "root", python or environments.ensure("board", say=say))
+        board_root.prepare(where / "root", python or environments.ensure("board", listener=listener))
         return _start(board, wanted, idle_s)
 
 

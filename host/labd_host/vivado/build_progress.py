@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labd_host.dataflow.parts import part_of
+from labd_host.machine.listener import Listener
 from labd_host.vivado.build_estimate import Estimate
 from labd_host.vivado.followed_build import Look, Tell
 from labd_host.vivado.job import STEPS, Unit
@@ -22,7 +23,7 @@ from labd_shared.bitfile import PYNQ_Z2_PART
 QUIET_S = 60.0  # between two lines about the same unit where there is no terminal to redraw
 
 
-class Standing:
+class Standing(Listener):
     """One line that is redrawn on a terminal; a line now and then where there is none.
 
     Use as a context manager: the line is taken away at the end.

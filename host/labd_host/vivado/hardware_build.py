@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from labd_host.bundles.bundle_writer import check_replaceable, write_bundle
-from labd_host.bundles.preparation import BOARD, Prepared, Say, prepare
+from labd_host.bundles.preparation import BOARD, Prepared, prepare
 from labd_host.dataflow.design import Design
 from labd_host.dataflow.folding import FoldingSource
 from labd_host.dataflow.layers import Network
 from labd_host.flow import CompiledNetwork
 from labd_host.flow.compiled_network import FOLDING_FILE
+from labd_host.machine.listener import Listener
 from labd_host.simulate.fifos import depths_of_finn
 from labd_host.simulate.pipeline import assemble
 from labd_host.vivado import finn_dependencies
@@ -85,7 +86,7 @@ def build_hardware(
     *,
     folding: FoldingSource,
     options: Options,
-    say: Say,
+    listener: Listener,
     tell: Tell,
     model: Path | None = None,
 ) -> BuiltHardware:
@@ -99,7 +100,7 @@ def build_hardware(
             logs into FOLDER.hardware.
         folding: Where PE and SIMD of the layers come from.
         options: How to build.
-        say: Told what happens.
+        listener: Told what happens.
         tell: Told how the build stands.
         model: A trained export of that network, from `labd train`; the one that ships when None.
 
@@ -115,9 +116,11 @@ def build_hardware(
     work = folder.with_name(folder.name + ".hardware")
     accepted = [f"{need.name}: {need.found}" for need in demand(hardware_needs(work), options.although)]
     tools = find_toolchain()
-    say(f"tools: {tools.vivado.said}, {tools.hls.said}")
+    listener.say(f"tools: {tools.vivado.said}, {tools.hls.said}")
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
-    prepared = prepare(network, stages, folding=folding, clock_mhz=options.clock_mhz, say=say, model=model)
+    prepared = prepare(
+        network, stages, folding=folding, clock_mhz=options.clock_mhz, listener=listener, model=model
+    )
     folded = _folded(prepared.compiled)
     estimate = estimate_of(prepared.compiled.folder, prepared.compiled.folder / FOLDING_FILE)
     if over := check_fits(estimate, PYNQ_Z2_PART, FITS in options.although):
@@ -134,7 +137,7 @@ def build_hardware(
         fifo_depths=depths,
     )
     variables = environment(tools) | {finn_dependencies.VARIABLE: str(finn_dependencies.folder())}
-    say(f"hardware: FINN's steps with Vivado, logs in {work}")
+    listener.say(f"hardware: FINN's steps with Vivado, logs in {work}")
     products = run(job, variables, deadlines=options.deadlines, tell=tell, module=options.worker)
     compiled = prepared.compiled
     design = read_routed(

@@ -48,7 +48,7 @@ def test_the_line_for_people_says_by_what_it_was_computed(mnist_test, capsys):
         (["tfc-w1a1x"], 2, "did you mean 'tfc-w1a1'?"),
         (["tfc-w1a1", "--dataset", "mnits"], 2, "did you mean 'mnist'?"),
         ([str(SHIPPED_BUNDLE)], 2, f"labd validate {SHIPPED_BUNDLE}"),
-        ([str(SHIPPED_BUNDLE / "network.npz")], 2, "is a golden model, no export"),
+        ([str(SHIPPED_BUNDLE / "network.npz")], 2, "is a golden model, not an export"),
         (["nothing.onnx", "--dataset", "mnist"], 5, "nothing.onnx"),
     ],
 )

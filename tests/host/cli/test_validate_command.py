@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from labd.score import Score
 from labd_host.cli.main import run
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.judge.classifiers import Classifier, Said, golden
-from labd_host.judge.scoring import lines, scored
+from labd_host.judge.scoring import scored
 from labd_host.networks import trained_record
 from labd_shared.datasets import DATASETS
 from labd_shared.digest import image_digest
@@ -100,7 +101,7 @@ def test_the_report_has_the_keys_and_the_words_of_a_board_s(mnist_test, capsys):
     shared |= {"clock_mhz", "clock_requested_mhz", "accelerator_s", "prepare_s", "finish_s", "wall_s"}
     shared |= {"passes", "accuracy_percent_by_pass", "changed", "agreement", "time_s", "double_buffered"}
     assert shared <= set(ours)
-    told = lines(ours)
+    told = Score(ours, "golden model").lines()
     assert told[0] == "tfc-w1a1 on mnist (test split, target host)"
     assert told[1:-1] == score_lines(ours), "the board tells these as well"
     assert told[-1].startswith("  end to end  ") and "golden model, wall clock of this machine" in told[-1]

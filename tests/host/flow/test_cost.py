@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from labd_host.cli.compile import _fit, _speed
+from labd.compile_tables import fit_line, speed_lines
 from labd_host.dataflow.cycles import Estimate, NodeCycles
 from labd_host.dataflow.parts import part_of
 from labd_host.flow.cost import RESOURCES, amounts, cost_of
@@ -82,15 +82,15 @@ def large(**uses):
 
 
 def test_what_does_not_fit_is_said_with_how_much_is_too_many():
-    assert _fit(large(LUT=53_200, BRAM18=280)).startswith("fits xc7z020clg400-1, by FINN's estimates")
-    assert _fit(large(LUT=53_201, BRAM18=300)).startswith(
+    assert fit_line(large(LUT=53_200, BRAM18=280)).startswith("fits xc7z020clg400-1, by FINN's estimates")
+    assert fit_line(large(LUT=53_201, BRAM18=300)).startswith(
         "does not fit xc7z020clg400-1: 1 LUT too many, 20 BRAM18 too many, by FINN's estimates"
     )
     assert large(URAM=1).too_many == {"URAM": 1}, "the part has none"
 
 
 def test_speed_follows_the_clock_and_the_dma_s_ceiling_is_said():
-    first, second = _speed(large())
+    first, second = speed_lines(large())
     assert "98 cycles a frame, set by idma0: 510,204 frames/s at 50 MHz" in first
     assert "the layers alone would reach 781,250 frames/s (MVAU_hls_0, 64 cycles)" in second
 

@@ -18,6 +18,7 @@ from labd_host.flow import compile_network, stage_runner
 from labd_host.flow.finn_door import Finn
 from labd_shared.errors import IllegalFolding, SetupError, StageFailed, UnknownName, UsageError
 from support.convolutional import images, write_network
+from support.listeners import Calls
 
 UNFOLDED = Folding("none", {}, {})
 FOLDED = Folding("wider", {"MVAU_hls_1": {"PE": 2}}, {})
@@ -61,7 +62,7 @@ def contents(folder):
 
 def test_a_second_run_makes_nothing_and_says_the_same(first, again):
     told = []
-    found = compiled_in(again, say=told.append)
+    found = compiled_in(again, listener=Calls(told.append))
     assert made(found) == {}
     assert told == [f"{name}: finished before, used again" for name in NAMES]
     assert [stage.proof.mismatches for stage in found.stages] == [0] * 9
@@ -211,7 +212,7 @@ def test_an_interrupt_loses_only_the_stage_it_hits(again):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compiled_in(again, say=interrupt)
+        compiled_in(again, listener=Calls(interrupt))
     assert list(made(compiled_in(again))) == NAMES[3:]
 
 
@@ -219,8 +220,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
+from support.listeners import Calls
 from test_reuse import compiled_in
-compiled_in(Path(sys.argv[1]), say=lambda line: print(line, flush=True))
+compiled_in(Path(sys.argv[1]), listener=Calls(lambda line: print(line, flush=True)))
 """
 
 

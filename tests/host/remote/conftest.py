@@ -26,11 +26,11 @@ import pytest
 from labd_host import environments
 from labd_host.machine import hostkeys
 from labd_host.remote import inventory
-from labd_host.remote.fleet import Talk
 from labd_host.remote.transport import Connection, Deadlines
 from labd_shared.errors import ToolNotFound
 from labd_shared.manifest import Expected, FileEntry, InputContract, Manifest
 from labd_shared.tensors import make_tensor
+from support.listeners import Kept
 
 SELFTEST = """
 import json, os, sys, time
@@ -281,8 +281,8 @@ class Lab:
     lines: list[str] = field(default_factory=list)
 
     @property
-    def talk(self) -> Talk:
-        return Talk(self.said.append, self.lines.append)
+    def listener(self) -> Kept:
+        return Kept(self.said, self.lines)
 
     def write_inventory(self, **settings: Any) -> None:
         text = ""

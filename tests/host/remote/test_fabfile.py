@@ -21,7 +21,10 @@ ROOT = Path(__file__).resolve().parents[3]
 def deployed(lab, make_bundle, make_wheel):
     """A lab whose board 03 has a release."""
     assert (
-        tasks.deploy(["03"], bundle=str(make_bundle("a")), wheel=make_wheel(), talk=lab.talk).exit_code == 0
+        tasks.deploy(
+            ["03"], bundle=str(make_bundle("a")), wheel=make_wheel(), listener=lab.listener
+        ).exit_code
+        == 0
     )
     return lab
 
@@ -94,7 +97,7 @@ def test_boards_prints_a_table_and_exits_well_although_one_is_down(deployed, fab
 def test_ctrl_c_ends_within_two_seconds_and_leaves_nothing_on_the_board(
     lab, make_bundle, make_wheel, running, wait_until, verified
 ):
-    tasks.deploy(["03"], bundle=str(make_bundle("a")), wheel=make_wheel(), talk=lab.talk)
+    tasks.deploy(["03"], bundle=str(make_bundle("a")), wheel=make_wheel(), listener=lab.listener)
     board = lab.servers["03"]
     site = board.labd / "current" / "site" / "labd_board" / "throughput.py"
     site.write_text("import time\nprint('running', flush=True)\ntime.sleep(600)\n")
@@ -142,9 +145,10 @@ def test_ctrl_c_during_a_deploy_to_two_boards_takes_both_back(
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from labd_host.remote import console, tasks\n"
-        "console.show(lambda: tasks.deploy(['03', '04'], bundle=sys.argv[1], wheel=Path(sys.argv[2]),"
-        " talk=console.talk()))\n"
+        "from labd.board_console import show\n"
+        "from labd_host.remote import tasks\n"
+        "show(lambda listener: tasks.deploy(['03', '04'], bundle=sys.argv[1], wheel=Path(sys.argv[2]),"
+        " listener=listener))\n"
     )
     bundle = make_bundle("hangs", verdict="hang")
     client = subprocess.Popen(

@@ -19,6 +19,7 @@ from labd_shared.errors import (
     WrongPart,
     WrongTarget,
 )
+from support.listeners import Calls
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def deploy(lab, make_wheel):
     def run(bundle, *, port=0, mark="", reserve_bytes=1 << 20):
         wanted = releases.plan(open_bundle(bundle), make_wheel(mark))
         with lab.connect(port=port) as connection, session(connection) as opened:
-            return releases.deploy(opened, wanted, say=lab.said.append, reserve_bytes=reserve_bytes)
+            return releases.deploy(opened, wanted, listener=lab.listener, reserve_bytes=reserve_bytes)
 
     return run
 
@@ -105,7 +106,7 @@ def test_the_board_takes_a_release_back_when_the_host_vanishes(
     connection = lab.connect().open()
     opened = Session(connection)
     opened.lock("deploy")
-    releases.upload_missing(opened, wanted.files.values(), say=lab.said.append, reserve_bytes=0)
+    releases.upload_missing(opened, wanted.files.values(), listener=lab.listener, reserve_bytes=0)
     opened.ask(
         "release",
         release=wanted.release,
@@ -243,10 +244,10 @@ def test_a_real_disk_that_fills_up_meanwhile_ends_the_same_way(
     good = releases.plan(open_bundle(make_bundle("good")), make_wheel())
     wanted = releases.plan(open_bundle(make_bundle("next", size=1_500_000)), make_wheel())
     with lab.connect() as connection, session(connection) as opened:
-        releases.deploy(opened, good, say=lab.said.append, reserve_bytes=0)
+        releases.deploy(opened, good, listener=lab.listener, reserve_bytes=0)
     full = pytest.raises(BoardDiskFull, match=r"board 03 has 0\.\d MB free")
     with lab.connect() as connection, session(connection) as opened, full:
-        releases.deploy(opened, wanted, say=fill_when_sending, reserve_bytes=0)
+        releases.deploy(opened, wanted, listener=Calls(fill_when_sending), reserve_bytes=0)
     assert verified(lab.servers["03"]) == good.release
 
 
@@ -305,7 +306,7 @@ def test_three_releases_are_kept_and_what_only_older_ones_needed_is_removed(lab,
 def test_rollback_goes_back_one_release_and_proves_it(lab, deploy, make_bundle, verified):
     one, two = deploy(make_bundle("one")), deploy(make_bundle("two"))
     with lab.connect() as connection, session(connection) as opened:
-        back = releases.roll_back(opened, say=lab.said.append)
+        back = releases.roll_back(opened, listener=lab.listener)
     assert (back.release, back.previous) == (one.release, two.release)
     assert verified(lab.servers["03"]) == one.release
 
@@ -314,7 +315,7 @@ def test_rollback_without_an_earlier_release_says_what_to_do(lab, deploy, make_b
     deploy(make_bundle("only"))
     nothing = pytest.raises(ArtifactError, match="board 03 has no release before")
     with lab.connect() as connection, session(connection) as opened, nothing:
-        releases.roll_back(opened, say=lab.said.append)
+        releases.roll_back(opened, listener=lab.listener)
 
 
 def test_rollback_to_a_damaged_release_is_refused(lab, deploy, make_bundle, verified):
@@ -324,7 +325,7 @@ def test_rollback_to_a_damaged_release_is_refused(lab, deploy, make_bundle, veri
         ArtifactError, match=f"release {one.release} on the board is damaged: bundle/accel.hwh"
     )
     with lab.connect() as connection, session(connection) as opened, damaged:
-        releases.roll_back(opened, say=lab.said.append)
+        releases.roll_back(opened, listener=lab.listener)
     assert verified(lab.servers["03"]) == two.release
 
 

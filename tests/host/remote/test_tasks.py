@@ -49,7 +49,7 @@ def test_a_deploy_says_which_inventory_it_took_and_installs_labd_pth(
     lab.servers["03"] = server = make_board("own", own_board_python)
     hostkeys.pin("127.0.0.1", server.port, server.public_key)
     lab.write_inventory()
-    report = tasks.deploy(["03"], bundle=str(make_bundle("a")), wheel=make_wheel(), talk=lab.talk)
+    report = tasks.deploy(["03"], bundle=str(make_bundle("a")), wheel=make_wheel(), listener=lab.listener)
     done = report.outcomes[0].result
     assert report.exit_code == 0
     assert lab.said[0] == f"inventory: {lab.folder / 'boards.toml'} (LABD_BOARDS)"
@@ -57,7 +57,7 @@ def test_a_deploy_says_which_inventory_it_took_and_installs_labd_pth(
     pth = next(own_board_python.parent.glob("lib/python3.*/site-packages/labd.pth"))
     assert pth.read_text() == f"{server.labd}/current/site\n"
     assert any("the board lacks data set mnist" in line for line in lab.said)
-    assert tasks.set_up(["03"], talk=lab.talk).outcomes[0].result.state == "there"
+    assert tasks.set_up(["03"], listener=lab.listener).outcomes[0].result.state == "there"
     with lab.connect() as connection:  # as somebody who logged in: any directory, no PYTHONPATH
         ended = connection.run(["bash", "-c", "cd / && python3 -m labd_board.selftest"], deadline_s=10)
     assert json.loads(ended.stdout) == {"samples": 16, "different": 0}
@@ -69,7 +69,7 @@ def test_two_boards_are_deployed_side_by_side_and_one_that_fails_does_not_stop_t
     two_boards.servers["03"].stop()
     try:
         report = tasks.deploy(
-            ["03", "04"], bundle=str(make_bundle("a")), wheel=make_wheel(), talk=two_boards.talk
+            ["03", "04"], bundle=str(make_bundle("a")), wheel=make_wheel(), listener=two_boards.listener
         )
     finally:
         two_boards.servers["03"].start()
@@ -82,7 +82,7 @@ def test_two_boards_are_deployed_side_by_side_and_one_that_fails_does_not_stop_t
 
 def test_an_unknown_board_among_several_stops_the_task_before_anything_is_done(lab, make_bundle, make_wheel):
     with pytest.raises(UnknownName, match="no board named '3'") as caught:
-        tasks.deploy(["03", "3"], bundle=str(make_bundle("a")), wheel=make_wheel(), talk=lab.talk)
+        tasks.deploy(["03", "3"], bundle=str(make_bundle("a")), wheel=make_wheel(), listener=lab.listener)
     assert caught.value.fix == "did you mean '03'?"
     assert not lab.servers["03"].labd.exists()
 
@@ -90,27 +90,23 @@ def test_an_unknown_board_among_several_stops_the_task_before_anything_is_done(l
 @pytest.mark.parametrize("boards", [[], ()])
 def test_no_board_at_all_says_how_to_name_one(lab, make_bundle, make_wheel, boards):
     with pytest.raises(UsageError, match="no board was named") as caught:
-        tasks.deploy(boards, bundle=str(make_bundle("a")), wheel=make_wheel(), talk=lab.talk)
+        tasks.deploy(boards, bundle=str(make_bundle("a")), wheel=make_wheel(), listener=lab.listener)
     assert caught.value.fix == "fab deploy --board 03"
-
-
-def test_without_a_bundle_it_says_how_to_get_one(lab, monkeypatch):
-    monkeypatch.chdir(lab.folder)
-    with pytest.raises(UsageError, match="no bundle was named: no --bundle, LABD_BUNDLE is not set"):
-        tasks.deploy(["03"], talk=lab.talk)
 
 
 @pytest.fixture
 def deployed(lab, make_bundle, make_wheel):
     """A lab whose board 03 has a release."""
-    report = tasks.deploy(["03"], bundle=str(make_bundle("a")), wheel=make_wheel(), talk=lab.talk)
+    report = tasks.deploy(["03"], bundle=str(make_bundle("a")), wheel=make_wheel(), listener=lab.listener)
     assert report.exit_code == 0
     lab.said.clear()
     return lab
 
 
 def test_a_command_shows_its_lines_or_gives_its_data(deployed):
-    shown = tasks.run_command("validate", ["03"], {"batchsize": 300}, as_data=False, talk=deployed.talk)
+    shown = tasks.run_command(
+        "validate", ["03"], {"batchsize": 300}, as_data=False, listener=deployed.listener
+    )
     assert deployed.lines == ["batch 1 / 1 : total OK 3 NOK 1"]
     assert shown.outcomes[0].result.report is None
     deployed.lines.clear()
@@ -119,7 +115,7 @@ def test_a_command_shows_its_lines_or_gives_its_data(deployed):
         ["03"],
         {"batchsize": 300, "limit": None, "compare": "", "sweep": (), "resume": False},
         as_data=True,
-        talk=deployed.talk,
+        listener=deployed.listener,
     )
     assert ran.outcomes[0].result.report == {
         "accuracy_percent": 75.0,
@@ -130,7 +126,9 @@ def test_a_command_shows_its_lines_or_gives_its_data(deployed):
 
 
 def test_a_command_that_falls_over_keeps_exit_code_and_words(deployed):
-    report = tasks.run_command("validate", ["03"], {"batchsize": 666}, as_data=False, talk=deployed.talk)
+    report = tasks.run_command(
+        "validate", ["03"], {"batchsize": 666}, as_data=False, listener=deployed.listener
+    )
     error = report.outcomes[0].error
     assert isinstance(error, CommandFailed)
     assert "labd_board.validate on board 03 ended with exit code 1: the accelerator fell over" in error.what
@@ -138,7 +136,7 @@ def test_a_command_that_falls_over_keeps_exit_code_and_words(deployed):
 
 
 def test_without_a_release_a_command_says_so(lab):
-    report = tasks.run_command("selftest", ["03"], {}, as_data=False, talk=lab.talk)
+    report = tasks.run_command("selftest", ["03"], {}, as_data=False, listener=lab.listener)
     assert isinstance(report.outcomes[0].error, ArtifactError)
     assert str(report.outcomes[0].error).startswith("nothing is deployed on board 03\n  fix: fab deploy")
 
@@ -146,15 +144,15 @@ def test_without_a_release_a_command_says_so(lab):
 def test_a_command_waits_for_nobody_who_holds_the_board(deployed):
     with deployed.connect() as connection, session(connection) as holder:
         holder.lock("throughput")
-        report = tasks.run_command("validate", ["03"], {}, as_data=False, talk=deployed.talk)
-        seen = look.look(["03"], talk=deployed.talk).outcomes[0].result
+        report = tasks.run_command("validate", ["03"], {}, as_data=False, listener=deployed.listener)
+        seen = look.look(["03"], listener=deployed.listener).outcomes[0].result
     assert isinstance(report.outcomes[0].error, BoardBusy)
     assert seen.owner.endswith(": throughput")
 
 
 def test_options_go_to_the_board_in_the_form_its_commands_take(deployed):
     options = {"sweep": (1, 100), "min-accuracy": 90.5, "recover": True, "passes": 0}
-    ran = tasks.run_command("validate", ["03"], options, as_data=True, talk=deployed.talk)
+    ran = tasks.run_command("validate", ["03"], options, as_data=True, listener=deployed.listener)
     assert ran.outcomes[0].result.report["arguments"] == [
         "--sweep=1,100",
         "--min-accuracy=90.5",
@@ -166,8 +164,8 @@ def test_options_go_to_the_board_in_the_form_its_commands_take(deployed):
 
 def test_rollback_is_a_task(deployed, make_bundle, make_wheel, verified):
     first = verified(deployed.servers["03"])
-    tasks.deploy(["03"], bundle=str(make_bundle("b")), wheel=make_wheel(), talk=deployed.talk)
-    report = tasks.rollback(["03"], talk=deployed.talk)
+    tasks.deploy(["03"], bundle=str(make_bundle("b")), wheel=make_wheel(), listener=deployed.listener)
+    report = tasks.rollback(["03"], listener=deployed.listener)
     assert report.outcomes[0].result.release == first == verified(deployed.servers["03"])
 
 
@@ -179,7 +177,7 @@ def test_a_data_set_is_sent_once_and_replaced_when_it_differs(lab, tmp_path):
     def push():
         with lab.connect() as connection, session(connection) as opened:
             opened.lock("data")
-            return data.push_dataset(opened, packed, "mnist", "test", say=lab.said.append).sent_bytes
+            return data.push_dataset(opened, packed, "mnist", "test", listener=lab.listener).sent_bytes
 
     assert push() == sum(path.stat().st_size for path in packed.iterdir())
     assert push() == 0
@@ -202,7 +200,7 @@ def test_the_coarse_labels_of_cifar_100_go_along(lab, tmp_path):
     def push():
         with lab.connect() as connection, session(connection) as opened:
             opened.lock("data")
-            return data.push_dataset(opened, packed, "cifar100", "test", say=lab.said.append).sent_bytes
+            return data.push_dataset(opened, packed, "cifar100", "test", listener=lab.listener).sent_bytes
 
     assert push() == sum(path.stat().st_size for path in packed.iterdir())
     there = lab.servers["03"].labd / "datasets" / "cifar100" / "test"
@@ -218,7 +216,7 @@ def test_fab_data_packs_and_sends_the_test_split_only(lab, tmp_path, monkeypatch
     write_official(tmp_path / "own" / "cifar100", "cifar100", "python")
     monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "own"))
     monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
-    report = tasks.push_data(["03"], "cifar100", "test", talk=lab.talk)
+    report = tasks.push_data(["03"], "cifar100", "test", listener=lab.listener)
     assert report.outcomes[0].result.sent_bytes > 0
     there = lab.servers["03"].labd / "datasets"
     assert sorted(str(path.relative_to(there)) for path in there.rglob("*.u8")) == [
@@ -231,11 +229,11 @@ def test_fab_data_packs_and_sends_the_test_split_only(lab, tmp_path, monkeypatch
 
 def test_validate_brings_the_data_set_the_board_lacks(deployed, mnist_folder, monkeypatch):
     monkeypatch.setenv("LABD_DATASETS", str(mnist_folder.parent))
-    tasks.run_command("validate", ["03"], {}, as_data=False, dataset="", talk=deployed.talk)
+    tasks.run_command("validate", ["03"], {}, as_data=False, dataset="", listener=deployed.listener)
     there = deployed.servers["03"].labd / "datasets" / "mnist" / "test"
     assert (there / "labels.u8").stat().st_size == 10_000
     deployed.said.clear()
-    tasks.run_command("validate", ["03"], {}, as_data=False, dataset="mnist", talk=deployed.talk)
+    tasks.run_command("validate", ["03"], {}, as_data=False, dataset="mnist", listener=deployed.listener)
     assert not any("sending" in line for line in deployed.said)
 
 
@@ -250,7 +248,7 @@ def pictures(tmp_path):
 
 def test_pictures_are_sent_and_told_by_their_names_here(deployed, pictures):
     odd, folder = str(pictures / 'it\'s a "b".npy'), pictures / "some"
-    report = tasks.classify(["03"], [odd, str(folder)], as_data=False, talk=deployed.talk)
+    report = tasks.classify(["03"], [odd, str(folder)], as_data=False, listener=deployed.listener)
     assert report.exit_code == 0, report
     assert [tuple(re.split("  +", line)) for line in deployed.lines] == [
         (odd, "two"), (f"{folder}/b.png", "seven"), (f"{folder}/deep/a.PNG", "one")
@@ -258,7 +256,7 @@ def test_pictures_are_sent_and_told_by_their_names_here(deployed, pictures):
     assert not (deployed.servers["03"].labd / "scratch").exists()
     assert not any("seven" in line for line in deployed.said), "each picture is told once"
     deployed.lines.clear()
-    report = tasks.classify(["03"], [odd], invert=True, as_data=True, talk=deployed.talk)
+    report = tasks.classify(["03"], [odd], invert=True, as_data=True, listener=deployed.listener)
     told = report.outcomes[0].result.report
     assert [(each["file"], each["class"]) for each in told["images"]] == [(odd, "two")]
     assert told["arguments"] == ["--json", "--invert"] and deployed.lines == []
@@ -267,14 +265,14 @@ def test_pictures_are_sent_and_told_by_their_names_here(deployed, pictures):
 
 def test_a_picture_the_board_cannot_read_is_named_as_it_is_called_here(deployed, pictures):
     (pictures / "some" / "b.png").write_text("torn")
-    report = tasks.classify(["03"], [str(pictures / "some")], as_data=True, talk=deployed.talk)
+    report = tasks.classify(["03"], [str(pictures / "some")], as_data=True, listener=deployed.listener)
     error = report.outcomes[0].error
     assert isinstance(error, ArtifactError) and error.what == f"{pictures}/some/b.png cannot be read: torn"
 
 
 def test_what_is_no_picture_is_refused_before_a_board_is_asked(lab, pictures):
     def classify(*names):
-        tasks.classify(["03"], names, as_data=True, talk=lab.talk)
+        tasks.classify(["03"], names, as_data=True, listener=lab.listener)
 
     with pytest.raises(UsageError, match="no picture was named"):
         classify()
@@ -289,7 +287,7 @@ def test_what_is_no_picture_is_refused_before_a_board_is_asked(lab, pictures):
 
 def test_pictures_for_which_there_is_no_room_are_not_sent(deployed, pictures, monkeypatch):
     monkeypatch.setattr(scratch, "RESERVE_BYTES", 1 << 60)
-    report = tasks.classify(["03"], [str(pictures / "some")], as_data=True, talk=deployed.talk)
+    report = tasks.classify(["03"], [str(pictures / "some")], as_data=True, listener=deployed.listener)
     assert isinstance(report.outcomes[0].error, BoardDiskFull)
     assert not any("sending" in line for line in deployed.said)
 
@@ -306,7 +304,9 @@ def predictions(tmp_path):
 
 
 def validate_into(lab, path, boards=("03",), **options):
-    return tasks.run_command("validate", boards, options, as_data=True, predictions=str(path), talk=lab.talk)
+    return tasks.run_command(
+        "validate", boards, options, as_data=True, predictions=str(path), listener=lab.listener
+    )
 
 
 def test_predictions_come_back_and_nothing_of_them_stays_on_the_board(deployed, predictions, tmp_path):
@@ -327,7 +327,7 @@ def test_predictions_come_back_of_a_run_that_was_not_good_enough_too(deployed, p
 def test_of_several_boards_each_has_a_file_of_its_own(
     two_boards, predictions, tmp_path, make_bundle, make_wheel
 ):
-    tasks.deploy(["03", "04"], bundle=str(make_bundle("a")), wheel=make_wheel(), talk=two_boards.talk)
+    tasks.deploy(["03", "04"], bundle=str(make_bundle("a")), wheel=make_wheel(), listener=two_boards.listener)
     for server in two_boards.servers.values():
         (server.home / "said.npz").write_bytes(predictions)
     assert validate_into(two_boards, tmp_path / "here.npz", ["03", "04"]).exit_code == 0
@@ -360,7 +360,7 @@ def test_boards_are_looked_at_all_at_once_and_a_silent_one_delays_nobody(lab, ma
                 f'[boards.05]\nkind = "real"\nhost = "127.0.0.1"\nport = {mute.getsockname()[1]}\nuser = "xilinx"\n'
             )
         started_s = time.monotonic()
-        report = look.look(talk=lab.talk, deadlines=Deadlines(banner_s=1))
+        report = look.look(listener=lab.listener, deadlines=Deadlines(banner_s=1))
         took_s = time.monotonic() - started_s
     rows = {outcome.board: outcome.result for outcome in report.outcomes}
     assert took_s < look.LOOK_S
@@ -378,14 +378,14 @@ def test_enrolling_asks_and_pins_what_was_trusted(lab):
     def answer(yes):
         return lambda text: asked.append(text) or yes
 
-    refused = enrolment.enroll(["03"], ask=answer(False), talk=lab.talk).outcomes[0]
+    refused = enrolment.enroll(["03"], ask=answer(False), listener=lab.listener).outcomes[0]
     assert isinstance(refused.error, HostKeyUnknown)
     assert hostkeys.lookup("127.0.0.1", server.port) == ()
-    done = enrolment.enroll(["03"], ask=answer(True), talk=lab.talk).outcomes[0].result
+    done = enrolment.enroll(["03"], ask=answer(True), listener=lab.listener).outcomes[0].result
     assert done.fingerprint == hostkeys.fingerprint(server.public_key)
     assert done.fingerprint in asked[0]
     lab.connect().open().close()
-    enrolment.enroll(["03"], ask=answer(False), talk=lab.talk)
+    enrolment.enroll(["03"], ask=answer(False), listener=lab.listener)
     assert len(asked) == 2  # nothing new to ask
 
 
@@ -393,13 +393,13 @@ def test_enrolling_without_a_terminal_needs_the_fingerprint(lab):
     lab.servers["03"].restart_with_another_key()
     key = lab.servers["03"].public_key
     shown = hostkeys.fingerprint(key)
-    alone = enrolment.enroll(["03"], ask=None, talk=lab.talk).outcomes[0]
+    alone = enrolment.enroll(["03"], ask=None, listener=lab.listener).outcomes[0]
     assert isinstance(alone.error, HostKeyUnknown)
     assert alone.error.fix.endswith(f"fab enroll --board 03 --fingerprint {shown}")
-    wrong = enrolment.enroll(["03"], fingerprint="SHA256:other", ask=None, talk=lab.talk).outcomes[0]
+    wrong = enrolment.enroll(["03"], fingerprint="SHA256:other", ask=None, listener=lab.listener).outcomes[0]
     assert isinstance(wrong.error, HostKeyChanged)
     assert hostkeys.lookup("127.0.0.1", lab.servers["03"].port) != (key,)
-    right = enrolment.enroll(["03"], fingerprint=shown, ask=None, talk=lab.talk)
+    right = enrolment.enroll(["03"], fingerprint=shown, ask=None, listener=lab.listener)
     assert right.exit_code == 0
     assert hostkeys.lookup("127.0.0.1", lab.servers["03"].port) == (key,)
 
@@ -409,7 +409,7 @@ def test_two_boards_with_one_host_key_are_pointed_out(two_boards):
     two.stop()
     two.host_key = one.host_key
     two.start()
-    done = enrolment.enroll(["04"], ask=lambda text: True, talk=two_boards.talk).outcomes[0].result
+    done = enrolment.enroll(["04"], ask=lambda text: True, listener=two_boards.listener).outcomes[0].result
     assert done.shared_with == ("03",)
     assert any("their SD cards are copies of one" in line for line in two_boards.said)
 
@@ -451,7 +451,7 @@ def test_root_commands_go_through_sudo_with_xrt_and_board_and_the_password_shows
 ):
     caplog.set_level(0)
     password_file(sudo_board, monkeypatch, CANARY)
-    report = tasks.run_command("validate", ["03"], {}, as_data=True, talk=sudo_board.talk)
+    report = tasks.run_command("validate", ["03"], {}, as_data=True, listener=sudo_board.listener)
     assert report.exit_code == 0
     assert any(line.startswith("euid ") and line.endswith(" /usr Pynq-Z2") for line in sudo_board.said)
     home = sudo_board.servers["03"].home
@@ -465,7 +465,11 @@ def test_root_commands_go_through_sudo_with_xrt_and_board_and_the_password_shows
 
 def test_a_wrong_password_is_a_refusal_that_does_not_repeat_it(sudo_board, monkeypatch):
     password_file(sudo_board, monkeypatch, "wrong-" + CANARY)
-    error = tasks.run_command("validate", ["03"], {}, as_data=False, talk=sudo_board.talk).outcomes[0].error
+    error = (
+        tasks.run_command("validate", ["03"], {}, as_data=False, listener=sudo_board.listener)
+        .outcomes[0]
+        .error
+    )
     assert isinstance(error, PermissionMissing)
     assert error.what == "sudo on board 03 refused: Sorry, try again."
     assert CANARY not in repr(error.__dict__)
@@ -473,7 +477,11 @@ def test_a_wrong_password_is_a_refusal_that_does_not_repeat_it(sudo_board, monke
 
 def test_a_password_file_that_others_can_read_is_not_read(sudo_board, monkeypatch):
     path = password_file(sudo_board, monkeypatch, CANARY, 0o644)
-    error = tasks.run_command("validate", ["03"], {}, as_data=False, talk=sudo_board.talk).outcomes[0].error
+    error = (
+        tasks.run_command("validate", ["03"], {}, as_data=False, listener=sudo_board.listener)
+        .outcomes[0]
+        .error
+    )
     assert isinstance(error, PermissionMissing)
     assert f"{path} is not a private file of this user: its mode is 644" in error.what
     assert error.fix.startswith(f"chmod 600 {path}")
@@ -516,11 +524,11 @@ def test_setup_writes_labd_pth_as_root_where_the_user_may_not(
     sudo.write_text(sudo.read_text().replace('exec "$@"', 'AS_ROOT=1 exec "$@"'))
     python = str(own_board_python / "python3")
     sudo_board.write_inventory(sudo=True, python=python)
-    assert tasks.set_up(["03"], talk=sudo_board.talk).outcomes[0].result.state == "written"
+    assert tasks.set_up(["03"], listener=sudo_board.listener).outcomes[0].result.state == "written"
     assert (packages / "labd.pth").read_text() == f"{server.labd}/current/site\n"
     (packages / "labd.pth").unlink()
     sudo_board.write_inventory(python=python)
-    error = tasks.set_up(["03"], talk=sudo_board.talk).outcomes[0].error
+    error = tasks.set_up(["03"], listener=sudo_board.listener).outcomes[0].error
     assert isinstance(error, UsageError)
     assert f"xilinx may not write {packages / 'labd.pth'} on board 03" in error.what
     assert "sudo = true" in error.fix
@@ -536,7 +544,7 @@ def test_golden_samples_that_fail_name_the_release_that_is_current(
 ):
     good = verified(deployed.servers["03"])
     report = tasks.deploy(
-        ["03"], bundle=str(make_bundle("bad", verdict="bad")), wheel=make_wheel(), talk=deployed.talk
+        ["03"], bundle=str(make_bundle("bad", verdict="bad")), wheel=make_wheel(), listener=deployed.listener
     )
     error = report.outcomes[0].error
     assert isinstance(error, GoldenMismatch)

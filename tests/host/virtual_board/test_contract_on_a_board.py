@@ -8,18 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from labd_host.machine.listener import SILENT
 from labd_host.remote import inventory, tasks
-from labd_host.remote.fleet import Talk
 from labd_host.remote.transport import Connection
 from labd_host.virtual_board import virtual_board
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITE = ROOT / "tests" / "contract" / "test_device_contract.py"
 DEADLINE_S = 120.0
-
-
-def silent():
-    return Talk(say=lambda line: None, line=lambda line: None)
 
 
 @pytest.fixture
@@ -30,7 +26,7 @@ def deployed_board(request, image_python, labd_home):
         yield inventory.endpoint(inventory.load().board(number))
         return
     virtual_board.up("51", python=image_python)
-    report = tasks.deploy(["51"], bundle=str(ROOT / "bitfiles" / "tfc-w1a1-emu"), talk=silent())
+    report = tasks.deploy(["51"], bundle=str(ROOT / "bitfiles" / "tfc-w1a1-emu"), listener=SILENT)
     assert report.exit_code == 0, report
     yield inventory.endpoint(inventory.load().board("51"))
     virtual_board.down("51")  # the next one has another Python

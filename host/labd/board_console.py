@@ -1,4 +1,4 @@
-"""What a `fab` task shows, and how it ends: results on standard output, talk on standard error.
+"""What a command for boards shows, and how it ends: results on standard output, progress on standard error.
 
 With ``--json`` standard output is one JSON document and nothing else, also when the task fails.
 """
@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from labd.progress import shown
+from labd_host.machine.listener import Listener
 from labd_host.remote.data import Pushed
 from labd_host.remote.enrolment import Enrolled
-from labd_host.remote.fleet import Outcome, Report, Talk
+from labd_host.remote.fleet import Outcome, Report
 from labd_host.remote.look import Seen
 from labd_host.remote.releases import Deployed
 from labd_host.remote.tasks import DeployedWithData, Ran, SetUp
@@ -22,11 +24,6 @@ from labd_shared.errors import INTERRUPTED, LabdError
 JSON_VERSION = 1
 TABLE_WIDTH = 160  # where no terminal says how wide it is: in a pipe nothing is folded
 _writing = threading.Lock()
-
-
-def talk(*, as_json: bool = False) -> Talk:
-    """Talk on standard error; lines of the board's commands on standard output, unless that is for JSON."""
-    return Talk(_say, _say if as_json else _line)
 
 
 def question() -> Callable[[str], bool] | None:
@@ -41,29 +38,36 @@ def question() -> Callable[[str], bool] | None:
     return ask
 
 
-def show(work: Callable[[], Report], *, as_json: bool = False) -> None:
-    """Do *work* and show what came of it. The one place where our errors become exit codes.
+def show(work: Callable[[Listener], Report], *, as_json: bool = False) -> int:
+    """Do *work* and show what came of it; the exit code: 0, that of the first error, 130 after Ctrl-C.
 
-    Raises:
-        invoke.Exit: with the exit code of the first error, 130 after Ctrl-C.
+    Args:
+        work: Takes the listener that it tells.
+        as_json: One JSON document on standard output and nothing else, also when the work fails.
     """
-    from invoke.exceptions import Exit
-
     try:
-        report = work()
+        with shown(outputs=sys.stderr if as_json else None) as listener:
+            report = work(listener)
     except LabdError as error:
         if as_json:
             _line(json.dumps({"labd": JSON_VERSION, "error": _error(error)}, indent=2))
-        raise Exit(_sentence(error), code=error.exit_code) from error
-    except KeyboardInterrupt as error:
-        raise Exit("interrupted; nothing is left running on the board", code=INTERRUPTED) from error
+        _say(_sentence(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted; nothing is left running on the board")
+        return INTERRUPTED
     if as_json:
         _line(json.dumps(_record(report), indent=2, default=str))
     else:
         _show_results(report)
-    wrong = [_sentence(outcome.error) for outcome in report.outcomes if outcome.error]
-    if wrong:
-        raise Exit("\n".join(wrong), code=report.exit_code)
+    for outcome in report.outcomes:
+        if outcome.error:
+            _say(
+                f"board {outcome.board}: {_sentence(outcome.error)}"
+                if len(report.outcomes) > 1
+                else _sentence(outcome.error)
+            )
+    return report.exit_code
 
 
 def _say(text: str) -> None:

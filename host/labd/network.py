@@ -1,0 +1,290 @@
+"""A trained network: measured, explored, compiled."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labd.exploration import FoldingAnswer, FoldingSearch, Frontier
+from labd.figure import Figure
+from labd.foldings import DEFAULT_CLOCK_MHZ, FoldingRequest, chosen_folding
+from labd.progress import shown
+from labd.score import Score
+from labd.shown import Shown
+from labd_host.machine.listener import Listener
+from labd_shared.errors import ArtifactError, DataMissing, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from labd.design import Design
+    from labd_host.dataflow.design import Design as FoldedChain
+    from labd_host.flow import CompiledNetwork
+    from labd_host.networks import Network as NetworkSpec
+
+BUILD_FOLDER = Path("build")
+
+
+class Network(Shown):
+    """A trained network, before FINN.
+
+    Attributes:
+        name: "tfc-w1a1", or the name of the export's file.
+        typed: What stands for it on a command line.
+        dataset: Name of the data set it classifies; "" where nobody knows.
+    """
+
+    def __init__(
+        self, name: str, typed: str, spec: NetworkSpec | None, dataset: str = "", *, model: Path | None = None
+    ) -> None:
+        self.name, self.typed, self._spec, self._model = name, typed, spec, model
+        self.dataset = dataset or (spec.dataset if spec else "")
+
+    @property
+    def spec(self) -> NetworkSpec | None:
+        """Its structure, where it is in the network table or a file of the user's."""
+        return self._spec
+
+    @property
+    def model(self) -> Path:
+        """The trained export.
+
+        Raises:
+            DataMissing: it was not trained.
+            ArtifactError: there is no such file, or it is damaged.
+        """
+        from labd_host.networks import resolve
+
+        path = self._model or resolve(self.typed)[0]
+        if not path.is_file():
+            raise ArtifactError(
+                f"there is no model {path}",
+                fix="give the path of an exported network, or its name: labd networks",
+            )
+        return path
+
+    @property
+    def accuracy_percent(self) -> Figure | None:
+        """The accuracy in the record beside the export; None where there is no record."""
+        from labd_host.networks import find_trained, trained_record
+
+        if self._spec is None:
+            return None
+        try:
+            record = trained_record(self.name, find_trained(self._spec))
+        except DataMissing:
+            return None
+        return Figure(record.accuracy_percent, "%", f"{record.samples} {record.split} images, onnxruntime")
+
+    def summary(self) -> str:
+        layers = f", {self._spec.layers}" if self._spec else ""
+        accuracy = self.accuracy_percent
+        trained = f", {float(accuracy):.2f} % ({accuracy.origin})" if accuracy is not None else ""
+        return f"{self.name} for {self.dataset or 'an unknown data set'}{layers}{trained}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        accuracy = self.accuracy_percent
+        return {
+            "network": self.name,
+            "dataset": self.dataset,
+            "layers": self._spec.layers if self._spec else None,
+            "accuracy_percent": None if accuracy is None else float(accuracy),
+        }
+
+    def evaluate(self, *, dataset: str | None = None, limit: int | None = None) -> Score:
+        """Measure the export on a test split with its own arithmetic: onnxruntime, floating point.
+
+        Args:
+            dataset: Another data set than the network's own.
+            limit: Only the first images.
+
+        Raises:
+            UsageError: the data set is not known.
+            DataMissing: it is not available.
+            ArtifactError: the export cannot be run.
+        """
+        from labd_host.judge.classifiers import exported
+        from labd_host.judge.scoring import scored
+
+        found = scored(exported(self.typed), dataset or self.dataset or None, limit)
+        return Score(found.report, "onnxruntime", found.predictions)
+
+    def compile(
+        self,
+        folding: FoldingRequest = None,
+        *,
+        target_fps: float | None = None,
+        clock_mhz: float = DEFAULT_CLOCK_MHZ,
+        images: int | npt.NDArray[np.uint8] | None = None,
+        start: str | None = None,
+        out: str | Path | None = None,
+        listener: Listener | None = None,
+    ) -> Design:
+        """Bring the network through FINN's flow to a folded dataflow graph, every stage proven.
+
+        Args:
+            folding: A preset ("lab"), a folding file, "auto" for the fastest that fits, or FINN's settings
+                themselves (node -> attribute -> value). None: the lab's where there is one, else "auto".
+            target_fps: The cheapest folding for so many frames a second instead.
+            clock_mhz: Of the accelerator.
+            images: What the stages are compared on: uint8 (n, height, width, channels), or how many of the
+                data set's test images; None for 100, or 4 with convolutions.
+            start: Make this stage and those behind it again; without it, only what changed is made.
+            out: The folder of the stages; build/NAME.stages when None.
+            listener: Told what happens; a person at a terminal or notebook when None.
+
+        Raises:
+            UsageError: the data set is not known, or the folding was asked for in two ways.
+            IllegalFolding, UnknownName: the folding does not fit the network.
+            DataMissing: the network was not trained, or its data set is not available.
+            ArtifactError: the network cannot be built; its nodes are named.
+            BuildError: a stage failed or changed a result.
+        """
+        from labd_host import datasets
+        from labd_host.flow import MANY_IMAGES, compile_network, proof_images
+        from labd_host.flow.gallery import GALLERY_FILE
+
+        source = chosen_folding(folding, target_fps, clock_mhz, network=self.name)
+        if self._spec is not None and not self.typed.endswith(".onnx"):
+            self.chain().folded(source)  # refused now, not minutes later
+        many = images if images is not None and not isinstance(images, int) else None
+        if many is None:
+            many, _ = datasets.load(self._known_dataset(), "test")
+        count = images if isinstance(images, int) else None
+        few = many[: count or proof_images(self._spec.kind if self._spec else "cnv")]
+        folder = Path(out) if out is not None else BUILD_FOLDER / f"{self.name}.stages"
+        (folder / GALLERY_FILE).unlink(missing_ok=True)  # a page about an earlier run must not outlive it
+        with heard(listener) as told:
+            compiled = compile_network(
+                self.model,
+                folding=source,
+                out=folder,
+                images=few,
+                many_images=many[:MANY_IMAGES],
+                clock_mhz=clock_mhz,
+                start=start,
+                listener=told,
+            )
+            return self.design_of(compiled, clock_mhz)
+
+    def design_of(self, compiled: CompiledNetwork, clock_mhz: float) -> Design:
+        """The design that *compiled* is, its gallery written."""
+        from labd.design import Design
+        from labd_host.flow.gallery import write_gallery
+
+        self._check_structure(compiled)
+        write_gallery(compiled, clock_mhz)
+        return Design(self, compiled, clock_mhz)
+
+    def _check_structure(self, compiled: CompiledNetwork) -> None:
+        """Refuse an export given in place of this network's own, and of another structure.
+
+        Raises:
+            UsageError: a layer differs; both are shown.
+        """
+        if self._model is None:
+            return
+        wanted = [_shape(layer) for layer in self.chain().layers]
+        found = [_shape(layer) for layer in compiled.golden.network.layers]
+        for ours, theirs in zip_longest(wanted, found, fillvalue="nothing"):
+            if ours != theirs:
+                raise UsageError(
+                    f"{self._model} does not have the structure of {self.name}: {theirs} where {ours} should be",
+                    fix=f"build it under its own name: labd build {self._model} --dataset {self.dataset}",
+                )
+
+    def search(
+        self,
+        *,
+        clock_mhz: float = DEFAULT_CLOCK_MHZ,
+        part: str = "xc7z020",
+        costs: str = "finn",
+        budgets: Mapping[str, int | None] | None = None,
+        dma: bool = True,
+    ) -> FoldingSearch:
+        """The search for foldings of this network; see `FoldingSearch` for the arguments."""
+        return FoldingSearch(
+            self.chain(), clock_mhz=clock_mhz, part=part, costs=costs, budgets=budgets, dma=dma
+        )
+
+    def explore(
+        self,
+        *,
+        fastest: bool = False,
+        target_fps: float | None = None,
+        lowest_latency: bool = False,
+        **search: Any,
+    ) -> FoldingAnswer:
+        """The best folding within budgets, and why it is the best.
+
+        Args:
+            fastest: The fastest that fits; the same as asking for nothing else.
+            target_fps: The cheapest for so many frames a second.
+            lowest_latency: The one whose first frame is out soonest, simulated.
+            search: Arguments of `search`.
+
+        Raises:
+            UsageError: several were asked for, or no folding is that fast.
+        """
+        if fastest + (target_fps is not None) + lowest_latency > 1:
+            raise UsageError(
+                "only one of fastest, target_fps and lowest_latency can be asked for",
+                fix="leave the others out",
+            )
+        found = self.search(**search)
+        if target_fps is not None:
+            return found.for_rate(target_fps)
+        return found.lowest_latency() if lowest_latency else found.fastest()
+
+    def frontier(self, **search: Any) -> Frontier:
+        """The cheapest folding for every rate there is; arguments of `search`."""
+        return self.search(**search).frontier()
+
+    def chain(self) -> FoldedChain:
+        """Its layers as FINN makes them where no folding says otherwise.
+
+        Raises:
+            UsageError: they are not known before the network is compiled.
+        """
+        from labd_host.dataflow.design import design_of
+
+        if self._spec is None:
+            raise UsageError(
+                f"the layers of {self.name} are known when it is compiled",
+                fix=f"labd compile {self.typed} -o DIR",
+            )
+        return design_of(self._spec)
+
+    def _known_dataset(self) -> str:
+        if not self.dataset:
+            raise UsageError(
+                f"{self.name} is not in the network table, so its data set is not known",
+                fix=f"labd compile {self.typed} --dataset mnist -o DIR",
+            )
+        return self.dataset
+
+
+@contextlib.contextmanager
+def heard(listener: Listener | None) -> Iterator[Listener]:
+    """The caller's own listener; or, where there is none, one that is shown for the length of the block."""
+    if listener is not None:
+        yield listener
+        return
+    with shown() as own:
+        yield own
+
+
+def _shape(layer: Any) -> str:
+    """A layer without its name and folding, for people."""
+    sizes = {
+        key: value
+        for key, value in asdict(layer).items()
+        if key not in ("name", "pe", "simd", "parallel") and not isinstance(value, bool)
+    }
+    return f"{layer.op}({', '.join(f'{key} {value}' for key, value in sizes.items())})"

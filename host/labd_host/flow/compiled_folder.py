@@ -1,0 +1,51 @@
+"""A compiled network as the folder of an earlier run holds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labd_host.dataflow.cycles import estimate
+from labd_host.dataflow.design import NETWORK_FILE
+from labd_host.dataflow.folding import folding_of
+from labd_host.flow.compiled_network import CompiledNetwork, CompiledStage
+from labd_host.flow.cost import read_cost
+from labd_host.flow.stage_records import ANSWERS, STAGE_NAMES, finished_stages
+from labd_host.golden.golden_model import GoldenModel
+from labd_shared.errors import UsageError
+
+
+def load_compiled(folder: Path) -> CompiledNetwork:
+    """What `compile_network` left in *folder*, every file of it as its record says.
+
+    Raises:
+        UsageError: it does not hold a whole compilation; the stage that is missing or damaged is named.
+        ArtifactError: its golden model or estimate is damaged.
+    """
+    records = finished_stages(folder)
+    for name in STAGE_NAMES:
+        if name not in records and name != ANSWERS:
+            raise UsageError(
+                f"{folder} does not hold a whole compilation: stage {name} is missing or damaged",
+                fix=f"labd compile NETWORK -o {folder}, which uses what is finished",
+            )
+    stages = tuple(
+        CompiledStage(
+            name, record.title, folder / record.file, record.proof, record.nodes, seconds=0.0, why=""
+        )
+        for name, record in records.items()
+    )
+    golden = GoldenModel.load(folder / NETWORK_FILE)
+    network = golden.network
+    folds = folding_of(network.layers)
+    cost = read_cost(folder, estimate(network.layers, network.inputs, network.outputs), folds)
+    return CompiledNetwork(
+        folder=folder,
+        stages=stages,
+        inputs=network.inputs,
+        outputs=network.outputs,
+        folding=folds,
+        cost=cost,
+        finn_cycles={node.name: node.cycles for node in cost.nodes if node.name in folds},
+        golden=golden,
+        tools=records[STAGE_NAMES[0]].tools,
+    )
