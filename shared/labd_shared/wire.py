@@ -24,7 +24,7 @@ def load_line(line: str) -> Optional[Dict[str, Any]]:
         return None
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) else None
 
