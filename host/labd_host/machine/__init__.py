@@ -1,1 +1,1 @@
-"""This machine: places, downloads, locks, processes, host keys."""
+"""This machine: places, downloads, locks, child processes, host keys."""

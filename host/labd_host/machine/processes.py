@@ -1,4 +1,4 @@
-"""Finds and ends what runs on a virtual board; Linux's /proc is the register of it."""
+"""Finds and ends processes of a session, or with a variable in their environment, from Linux's /proc."""
 
 from __future__ import annotations
 
