@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from labd_host.machine.child import Child, ChildEnd, ChildLingers
 from labd_shared.errors import SetupError, ToolNotFound, WrongVersion
 
 TESTED = ((2022, 2), (2024, 2))
@@ -133,26 +133,21 @@ def ask_version(path: Path, timeout_s: float = ASK_TIMEOUT_S) -> Version:
         SetupError: it does not start, does not end in time, or says no version.
     """
     try:
-        answer = subprocess.run(
-            [str(path), "-version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
+        with Child([str(path), "-version"], end=ChildEnd(grace_s=0.0)) as child:
+            code = child.finish(timeout_s)
+    except ChildLingers as error:
         raise SetupError(
-            f"{path} did not tell its version within {timeout_s:g} s",
+            f"{path} did not print its version within {timeout_s:g} s",
             fix=f"see what it does: {path} -version",
         ) from error
     except OSError as error:
         raise SetupError(f"{path} does not start: {error.strerror}", fix=GET_VIVADO) from error
-    text = (answer.stdout + answer.stderr).decode("utf-8", "replace")
+    text = "\n".join(child.tail)
     # "Vivado v2022.2 (64-bit)", "Vitis HLS - High-Level Synthesis from C, C++ and OpenCL v2022.2 (64-bit)"
     found = re.search(r"\bv(20\d\d)\.(\d)\b", text)
     if found is None:
         raise SetupError(
-            f"{path} -version ended with {answer.returncode} and named no version: {' '.join(text.split())[:120]!r}",
+            f"{path} -version ended with {code} and named no version: {' '.join(text.split())[:120]!r}",
             fix=f"see what is wrong with it: {path} -version",
         )
     return int(found.group(1)), int(found.group(2))
