@@ -136,6 +136,22 @@ def test_a_package_can_be_read_whole(package):
     assert lines <= MAX_PACKAGE_LINES
 
 
+ONE_HOME = {
+    "Popen": {"machine/child.py"},
+    "flock": {"machine/locks.py", "remote/board_agent.py"},  # the agent is sent to a board as text
+    "lockf": {"machine/locks.py"},
+    "F_OFD_SETLK": {"machine/locks.py"},
+}
+
+
+def test_the_host_starts_children_and_locks_files_in_one_place_each():
+    for path in sorted(PACKAGES["host"].rglob("*.py")):
+        here = path.relative_to(PACKAGES["host"]).as_posix()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in ONE_HOME:
+                assert here in ONE_HOME[node.attr], "{} uses {}".format(here, node.attr)
+
+
 def folders_named():
     """Folders that the house in DESIGN.md names."""
     house = DESIGN.split("```")[1]

@@ -312,10 +312,11 @@ def test_a_convolutional_network_is_exported_too(tmp_path):
 
 
 def test_a_reader_that_is_gone_means_stop():
+    from labd_host.machine.parent import MessageWriter
     from labd_host.networks.train_process import Teller
 
     reading, writing = os.pipe()
-    teller = Teller(writing)
+    teller = Teller(MessageWriter(writing))
     teller.note("heard")
     assert (os.read(reading, 100), teller.stop) == (b'{"note":"heard"}\n', False)
     os.close(reading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ def _options(
     silence_minutes: float | None,
 ) -> Options:
     from labd_host.vivado.build_needs import default_jobs
-    from labd_host.vivado.followed_build import Deadlines
+    from labd_host.vivado.followed_build import DEADLINES
     from labd_host.vivado.hardware_build import CHECKS, Options
 
     if clock_mhz != int(clock_mhz):
@@ -107,7 +108,7 @@ def _options(
     for name in ignored:
         if name not in CHECKS:
             raise unknown_name("check", name, CHECKS)
-    deadlines = Deadlines() if silence_minutes is None else Deadlines(silence_s=60 * silence_minutes)
+    deadlines = DEADLINES if silence_minutes is None else replace(DEADLINES, silence_s=60 * silence_minutes)
     return Options(int(clock_mhz), jobs or default_jobs(), accept_timing, ignored, deadlines)
 
 

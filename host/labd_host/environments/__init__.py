@@ -13,20 +13,18 @@ Standard library only: this runs before anything is installed.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host.environments import userland
 from labd_host.machine import places
 from labd_host.machine.listener import SILENT, Listener
+from labd_host.machine.locks import hold
 from labd_shared.errors import SetupError, ToolNotFound, unknown_name
 
 HERE = Path(__file__).parent
@@ -34,6 +32,7 @@ STAMP = "labd-environment"
 UNFINISHED = "unfinished"
 PROBE_TIMEOUT_S = 20
 STEP_TIMEOUT_S = 3600
+LOCK_TIMEOUT_S = 4 * 3600.0  # the steps of one environment, in another process
 
 
 @dataclass(frozen=True)
@@ -182,14 +181,16 @@ def ensure(name: str, *, where: Path | None = None, listener: Listener = SILENT)
 
     Raises:
         ToolNotFound: no Python of the right version, or no debootstrap.
-        SetupError: pip or debootstrap failed, the facts hold the end of its log; or as `check`.
+        SetupError: pip or debootstrap failed, the facts hold the end of its log; another process has been making it
+            for hours; or as `check`.
     """
     wanted = environment(name)
     target = where or folder(wanted)
     if is_ready(wanted, target):
         return target / "bin" / "python"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.with_name(target.name + ".lock")):
+    lock = target.with_name(target.name + ".lock")
+    with hold(lock, LOCK_TIMEOUT_S, f"making the environment {name!r}"):
         if not is_ready(wanted, target):  # another process may have made it while we waited
             _make(wanted, target, listener)
     return target / "bin" / "python"
@@ -264,11 +265,3 @@ def _run(command: list[str], log: Path, wanted: Environment, timeout_s: float = 
             fix=f"read {log}; behind a proxy set {proxy}, then again",
             log_tail=tail,
         )
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One maker at a time; the kernel frees the lock when its holder dies."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

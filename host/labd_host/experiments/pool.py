@@ -9,22 +9,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from labd_host.experiments.store import MAX_ATTEMPTS, Store
+from labd_host.machine.child import Child, ChildEnd, end_all
 from labd_shared.errors import BuildError, UsageError
 
 WORKER_GB = 0.5  # of memory that one worker takes at most, the compiled simulator in it
 POLL_S = 0.05
 END_S = 5.0  # a worker that was asked to end, before it is killed
-MAX_TAIL_BYTES = 1 << 14
 WORKER = "labd_host.experiments.worker"
 
 
@@ -67,22 +64,17 @@ def available_gb() -> float:
 
 @dataclass
 class _Worker:
-    process: subprocess.Popen[bytes]
-    errors: IO[bytes]
-    since_s: float
+    child: Child
     has_claimed: bool = False
 
-    def cause(self) -> str:
-        """Why it died."""
-        code = self.process.returncode
+    def cause(self, code: int) -> str:
+        """Why it died with exit code *code*."""
         if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
             return "it was killed (signal 9), as the kernel does when memory runs out"
         if code < 0:
             return f"it was ended by signal {-code}"
-        self.errors.seek(0, os.SEEK_END)
-        self.errors.seek(max(0, self.errors.tell() - MAX_TAIL_BYTES))
-        lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
-        return f"it ended with exit code {code}{': ' + lines[-1][:200] if lines else ''}"
+        said = [line for line in self.child.tail if line.strip()]
+        return f"it ended with exit code {code}{': ' + said[-1][:200] if said else ''}"
 
 
 @dataclass
@@ -138,15 +130,9 @@ class Pool:
     def _start(self, free: Sequence[str], held: int) -> None:
         """Workers for *free*; those that have not claimed anything yet will take some of them."""
         while len(self._workers) < min(self.limits.jobs, len(free) + held) and len(free) > self._idle():
-            errors = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the worker
-            process = subprocess.Popen(
-                [sys.executable, "-m", WORKER, str(self.store.folder), *free],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C reaches us alone; we end them in order
-            )
-            self._workers[process.pid] = _Worker(process, errors, time.monotonic())
+            command = [sys.executable, "-m", WORKER, str(self.store.folder), *free]
+            child = Child(command, end=ChildEnd(grace_s=END_S))
+            self._workers[child.pid] = _Worker(child)
 
     def _idle(self) -> int:
         return sum(not worker.has_claimed for worker in self._workers.values())
@@ -154,20 +140,19 @@ class Pool:
     def _reap(self, keys: Sequence[str]) -> None:
         """Let go of the workers that have ended; those that died on the way leave a word why."""
         for pid, worker in list(self._workers.items()):
-            if worker.process.poll() is None:
-                if worker.has_claimed or time.monotonic() - worker.since_s <= self.limits.timeout_s:
-                    continue
-                worker.process.kill()
-                worker.process.wait(END_S)
+            in_time = worker.has_claimed or worker.child.age_s <= self.limits.timeout_s
+            if worker.child.code is None and in_time:
+                continue
+            worker.child.kill()
             del self._workers[pid]
-            with worker.errors:
-                if worker.process.returncode and not self.store.died(pid, keys, worker.cause()):
-                    self._stillborn += 1
-                    if self._stillborn == MAX_ATTEMPTS:
-                        raise BuildError(
-                            f"{MAX_ATTEMPTS} workers ended before they did anything, the last one: {worker.cause()}",
-                            fix=f"try one by hand: {sys.executable} -m {WORKER} {self.store.folder} {keys[0]}",
-                        )
+            code = worker.child.code
+            if code and not self.store.died(pid, keys, worker.cause(code)):
+                self._stillborn += 1
+                if self._stillborn == MAX_ATTEMPTS:
+                    raise BuildError(
+                        f"{MAX_ATTEMPTS} workers ended before they did anything, the last one: {worker.cause(code)}",
+                        fix=f"try one by hand: {sys.executable} -m {WORKER} {self.store.folder} {keys[0]}",
+                    )
 
     def _overdue(self, key: str, pid: int, host: str) -> str:
         """Why nobody waits any longer for *key*; "" while somebody does."""
@@ -180,21 +165,11 @@ class Pool:
             return ""
         if worker is None:
             return f"process {pid} on {host} has been at work on it for more than {self.limits.timeout_s:g} s"
-        worker.process.kill()
-        worker.process.wait(END_S)
+        worker.child.kill()
         self.store.fail(key, f"it took longer than {self.limits.timeout_s:g} s", 1)
         return ""
 
     def _end(self) -> None:
         """Nothing of ours is left behind."""
-        for worker in self._workers.values():
-            worker.process.terminate()
-        deadline_s = time.monotonic() + END_S
-        for worker in self._workers.values():
-            try:
-                worker.process.wait(max(0.0, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait(END_S)
-            worker.errors.close()
+        end_all(worker.child for worker in self._workers.values())
         self._workers.clear()

@@ -8,19 +8,17 @@ what waits or runs, and submits only what has neither a result nor a job. Nothin
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
 import shutil
-import signal
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from labd_host.experiments import slurm
 from labd_host.experiments.slurm import Demand, Submission, read_submission
@@ -35,6 +33,8 @@ from labd_host.experiments.slurm_states import (
     waiting,
 )
 from labd_host.experiments.strict_records import to_record
+from labd_host.machine.child import Child, ChildEnd, ChildFault
+from labd_host.machine.locks import hold
 from labd_shared.errors import SetupError, ToolNotFound, UsageError, from_wire
 from labd_shared.files import replacing
 
@@ -64,6 +64,14 @@ class Standing:
     key: str
     job: Job
     text: str
+
+
+class _Answer(NamedTuple):
+    """How a command of Slurm's ended: its exit code, all its output and the end of its errors."""
+
+    code: int
+    out: str
+    errors: str
 
 
 def how_to_return(standings: Iterable[Standing]) -> str:
@@ -140,7 +148,7 @@ class SlurmQueue:
         _check_tools()
         self._submissions.mkdir(mode=0o700, exist_ok=True)
         _check_private(self._submissions)
-        with _locked(self._submissions / _LOCK):
+        with hold(self._submissions / _LOCK, LOCK_PATIENCE_S, "submitting this study"):
             adopted = {key for key, standing in self.standings(keys).items() if standing.job.live}
             missing = [
                 key for key in dict.fromkeys(keys) if not (key in adopted or finished(key) or claimed(key))
@@ -228,13 +236,11 @@ class SlurmQueue:
         # A process of its own, because submitit waits for sbatch without a deadline; in a group of its own, because
         # Ctrl-C must not end it half-way. Should it be too late, the record stays: the jobs may come after all.
         answer = _run([sys.executable, "-m", slurm.__name__, str(where / _RECORD)], SUBMIT_TIMEOUT_S)
-        if answer.returncode == SetupError.exit_code:
+        if answer.code == SetupError.exit_code:
             shutil.rmtree(where)
-            raise from_wire(json.loads(answer.stdout))
-        if answer.returncode:  # a bug, and perhaps after Slurm took them
-            raise RuntimeError(
-                f"submitting {where / _RECORD} ended with {answer.returncode}: {answer.stderr}"
-            )
+            raise from_wire(json.loads(answer.out))
+        if answer.code:  # a bug, and perhaps after Slurm took them
+            raise RuntimeError(f"submitting {where / _RECORD} ended with {answer.code}: {answer.errors}")
 
 
 def _check_tools() -> None:
@@ -259,25 +265,6 @@ def _check_private(folder: Path) -> None:
             f"user {found.st_uid}, you are {os.getuid()}), and the jobs run what lies there",
             fix=f"chmod 700 {folder} if it is yours, or give the study a folder of your own with -o",
         )
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold *path* alone; the kernel frees it when its holder dies."""
-    deadline_s = time.monotonic() + LOCK_PATIENCE_S
-    with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline_s:
-                    raise SetupError(
-                        f"somebody else has been submitting this study for {LOCK_PATIENCE_S:g} s",
-                        fix=f"fuser {path} names the process",
-                    ) from None
-                time.sleep(0.05)
-        yield
 
 
 def _standing(key: str, where: Path, submission: Submission, index: int, job: Job | None) -> Standing:
@@ -306,12 +293,12 @@ def _ask(
         return {}
     who = [f"--user={os.getuid()}", f"--name={','.join(each.name for each in submissions)}", "--noheader"]
     answer = _run(["squeue", *who, "--array", "--states=all", f"--format={SQUEUE_FORMAT}"], patience_s)
-    if answer.returncode:
+    if answer.code:
         raise SetupError(
-            f"Slurm does not answer: {_last_line(answer.stderr) or f'squeue ended with {answer.returncode}'}",
+            f"Slurm does not answer: {_last_line(answer.errors) or f'squeue ended with {answer.code}'}",
             fix="squeue shows when it does; what was submitted goes on, and the same command follows it",
         )
-    jobs = {(job.name, job.index): job for job in read_squeue(answer.stdout)}
+    jobs = {(job.name, job.index): job for job in read_squeue(answer.out)}
     # squeue forgets a job some minutes after its end. Accounts are kept by a service that not every cluster has.
     if wanted - jobs.keys() and shutil.which("sacct"):
         began = time.localtime(min(each.submitted_unix_s for each in submissions) - 3600)
@@ -321,42 +308,35 @@ def _ask(
                 ["sacct", *who, since, "--allocations", "--parsable2", f"--format={SACCT_FORMAT}"],
                 patience_s,
             )
-            jobs = {(job.name, job.index): job for job in read_sacct(answer.stdout)} | jobs
+            jobs = {(job.name, job.index): job for job in read_sacct(answer.out)} | jobs
     return jobs
 
 
-def _run(arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, in a group of its own that does not outlive *timeout_s*.
+def _run(arguments: Sequence[str], timeout_s: float) -> _Answer:
+    """Run a command of Slurm's to its end, which is within *timeout_s*.
 
     Raises:
         SetupError: it is not there, or took longer.
     """
     try:
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        # The jobs that it hands over may run on this machine, and go on; Ctrl-C does not end it half-way.
+        with Child(arguments, messages=True, end=ChildEnd(None, timeout_s, whole_tree=False)) as child:
+            try:
+                out = child.output(timeout_s)
+            except ChildFault:
+                child.kill()
+                raise
     except OSError as error:
         raise ToolNotFound(
             f"{arguments[0]} cannot be started: {error.strerror}",
             fix="start it on a node of the cluster that takes jobs, or without --executor slurm",
         ) from error
-    with process:
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise SetupError(
-                f"Slurm does not answer: {arguments[0]} did not end within {timeout_s:g} s",
-                fix="squeue shows when it does; what was submitted goes on, and the same command follows it",
-            ) from None
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+    except ChildFault:
+        raise SetupError(
+            f"Slurm does not answer: {arguments[0]} did not end within {timeout_s:g} s",
+            fix="squeue shows when it does; what was submitted goes on, and the same command follows it",
+        ) from None
+    return _Answer(child.code or 0, out, "\n".join(child.tail))
 
 
 def _last_line(text: str) -> str:

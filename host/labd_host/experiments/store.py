@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 from labd_host.experiments.strict_records import from_record, to_record
 from labd_host.experiments.study_model import Experiment, Measured, Result
-from labd_host.machine.locks import is_locked, lock
+from labd_host.machine.locks import FileLock, is_locked, take
 from labd_shared.errors import ArtifactError, SetupError
 from labd_shared.files import read_bounded, replacing
 
@@ -152,28 +152,27 @@ class Store:
         The claim counts as an attempt until the block ends well or is interrupted: a process that dies in it
         leaves its attempt behind.
         """
-        path = self._path(CLAIMS, key)
-        with path.open("a+", encoding="utf-8") as handle:
-            if not lock(handle):
-                yield None
-                return
+        lock = take(self._path(CLAIMS, key), sign=False)
+        if lock is None:
+            yield None
+            return
+        with lock:
             before = self._read(CLAIMS, key, Claim)
             claim = Claim(os.getpid(), socket.gethostname(), 1)
             if before is not None:
                 claim = replace(claim, attempt=before.attempt + 1, cause=before.cause)
             try:
-                self._write_claim(handle, claim)
+                _write_claim(lock, claim)
                 yield claim
             except (KeyboardInterrupt, SystemExit):
-                handle.truncate(0)
+                lock.write("")
                 raise
-            handle.truncate(0)
+            lock.write("")
 
     def holder(self, key: str) -> Claim | None:
-        """Who is at work on *key*; None where nobody is. For an instant it is still who was before."""
-        with contextlib.suppress(FileNotFoundError), self._path(CLAIMS, key).open("rb") as handle:
-            if is_locked(handle):
-                return self._read(CLAIMS, key, Claim) or Claim(0, "", 1)
+        """None if unclaimed; may briefly return the previous holder."""
+        if is_locked(self._path(CLAIMS, key)):
+            return self._read(CLAIMS, key, Claim) or Claim(0, "", 1)
         return None
 
     def died(self, pid: int, keys: Iterable[str], cause: str) -> list[str]:
@@ -181,21 +180,25 @@ class Store:
         found = []
         host = socket.gethostname()
         for key in keys:
-            with self._path(CLAIMS, key).open("a+", encoding="utf-8") as handle:
-                if not lock(handle):
-                    continue
+            lock = take(self._path(CLAIMS, key), sign=False)
+            if lock is None:
+                continue
+            with lock:
                 left = self._read(CLAIMS, key, Claim)
                 if left is not None and (left.pid, left.host) == (pid, host):
-                    self._write_claim(handle, replace(left, cause=cause))
+                    _write_claim(lock, replace(left, cause=cause))
                     self.note("died", key, cause=cause)
                     found.append(key)
         return found
 
     def blame(self, key: str, cause: str) -> None:
         """Note why the worker died that was at work on *key*, where one did and nobody took its place."""
-        with self._path(CLAIMS, key).open("a+", encoding="utf-8") as handle:
-            if lock(handle) and (left := self._read(CLAIMS, key, Claim)) is not None:
-                self._write_claim(handle, replace(left, cause=cause))
+        lock = take(self._path(CLAIMS, key), sign=False)
+        if lock is None:
+            return
+        with lock:
+            if (left := self._read(CLAIMS, key, Claim)) is not None:
+                _write_claim(lock, replace(left, cause=cause))
                 self.note("died", key, cause=cause)
 
     def note(self, event: str, key: str, **facts: Any) -> None:
@@ -204,11 +207,6 @@ class Store:
         line = json.dumps(entry, sort_keys=True) + "\n"
         with (self.folder / EVENTS).open("ab", buffering=0) as handle:
             handle.write(line.encode("ascii"))  # one write: lines of several processes do not mix
-
-    def _write_claim(self, handle: Any, claim: Claim) -> None:
-        handle.truncate(0)
-        handle.write(json.dumps(to_record(claim)))
-        handle.flush()
 
     def _path(self, kind: str, key: str) -> Path:
         if len(key) != KEY_DIGITS or not set(key) <= set("0123456789abcdef"):
@@ -220,6 +218,10 @@ class Store:
 
     def _write(self, folder: str, key: str, value: Any) -> None:
         _write(self._path(folder, key), value)
+
+
+def _write_claim(lock: FileLock, claim: Claim) -> None:
+    lock.write(json.dumps(to_record(claim)))
 
 
 def _read(path: Path, kind: type[T]) -> T | None:

@@ -6,20 +6,18 @@ goes to the build's process, so the kernel holds it until the tools have really 
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from labd_host.dataflow.folding import to_json
 from labd_host.experiments.study_model import Experiment
 from labd_host.machine import places
-from labd_host.machine.locks import lock
+from labd_host.machine.child import Child, ChildEnd, end_all
+from labd_host.machine.locks import FileLock, take
 from labd_shared.errors import UsageError
 from labd_shared.manifest import MANIFEST_NAME
 
@@ -28,7 +26,6 @@ BUILD_GB = 8.0  # of memory that Vivado takes for a part of this size
 POLL_S = 0.1
 END_S = 60.0  # a build that was interrupted ends its tools first
 LONGEST_S = 25 * 3600.0  # labd build itself gives up after a day
-MAX_TAIL_BYTES = 1 << 14
 HARDWARE, BUNDLE, FOLDING, LOG = "hardware", "bundle", "folding.json", "build.log"
 
 
@@ -54,14 +51,11 @@ class Licences:
     count: int
     folder: Path
 
-    def take(self) -> IO[bytes] | None:
-        """A free one, until it is closed by all who hold it; None where there is none."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def take(self) -> FileLock | None:
+        """A free one, until all who hold it have released it or ended; None where there is none."""
         for number in range(self.count):
-            handle = (self.folder / f"vivado.{number}").open("ab")
-            if lock(handle):
-                return handle
-            handle.close()
+            if lock := take(self.folder / f"vivado.{number}"):
+                return lock
         return None
 
 
@@ -82,20 +76,13 @@ def licences(count: int, memory_gb: float) -> Licences:
 @dataclass
 class _Build:
     experiment: Experiment
-    process: subprocess.Popen[bytes]
+    child: Child
     log: Path
-    began_s: float
 
     def fault(self) -> str:
         """Why there is no bundle: what the command said last."""
-        with self.log.open("rb") as handle:
-            handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, handle.tell() - MAX_TAIL_BYTES))
-            lines = handle.read().decode("utf-8", "replace").splitlines()
-        said = [line.strip() for line in lines if line.strip() and not line.startswith("  fix:")]
-        return (
-            f"{said[-1][:300] if said else f'it ended with exit code {self.process.returncode}'} ({self.log})"
-        )
+        said = [line.strip() for line in self.child.tail if line.strip() and not line.startswith("  fix:")]
+        return f"{said[-1][:300] if said else f'it ended with exit code {self.child.code}'} ({self.log})"
 
 
 def build_all(
@@ -117,10 +104,10 @@ def build_all(
     try:
         while (waiting or running) and time.monotonic() < deadline_s:
             for build in list(running):
-                if build.process.poll() is None and time.monotonic() - build.began_s < LONGEST_S:
+                if build.child.code is None and build.child.age_s < LONGEST_S:
                     continue
                 running.remove(build)
-                _end([build])
+                build.child.end()
                 if not is_built(folder, build.experiment):
                     faults[build.experiment.key] = build.fault()
             while waiting and (licence := allowed.take()) is not None:
@@ -128,40 +115,23 @@ def build_all(
                     running.append(_start(waiting.pop(0), folder, licence, command))
             time.sleep(POLL_S)
     finally:
-        _end(running)
+        end_all(build.child for build in running)
     for experiment in waiting:
         faults[experiment.key] = "no licence became free"
     return faults
 
 
-def _start(experiment: Experiment, folder: Path, licence: IO[bytes], command: Sequence[str]) -> _Build:
+def _start(experiment: Experiment, folder: Path, licence: FileLock, command: Sequence[str]) -> _Build:
     bundle = bundle_of(folder, experiment)
     bundle.parent.mkdir(parents=True, exist_ok=True)
     wanted = bundle.parent / FOLDING
     wanted.write_text(to_json(experiment.settings), encoding="utf-8")
     options = ["--target", "hw", "--folding", str(wanted), "--clock-mhz", f"{experiment.clock_mhz:g}"]
     log = bundle.parent / LOG
-    with log.open("wb") as told:
-        process = subprocess.Popen(
-            [*command, experiment.network, *options, "-o", str(bundle)],
-            stdin=subprocess.DEVNULL,
-            stdout=told,
-            stderr=subprocess.STDOUT,
-            pass_fds=[licence.fileno()],
-            start_new_session=True,  # Ctrl-C reaches us alone; we end them in order
-        )
-    return _Build(experiment, process, log, time.monotonic())
-
-
-def _end(builds: Sequence[_Build]) -> None:
-    """An interrupt lets a build end its tools; what does not listen is killed."""
-    for build in builds:
-        if build.process.poll() is None:
-            build.process.send_signal(signal.SIGINT)
-    deadline_s = time.monotonic() + END_S
-    for build in builds:
-        try:
-            build.process.wait(max(0.0, deadline_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            build.process.kill()
-            build.process.wait(END_S)
+    child = Child(
+        [*command, experiment.network, *options, "-o", str(bundle)],
+        log=log,
+        pass_fds=[licence.fileno()],
+        end=ChildEnd(signal.SIGINT, END_S),  # as Ctrl-C: it ends its tools and can be resumed
+    )
+    return _Build(experiment, child, log)

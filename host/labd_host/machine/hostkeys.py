@@ -6,18 +6,17 @@ own. Standard library only; a virtual board pins its own key through `pin` when 
 
 import base64
 import binascii
-import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from labd_host.machine import places
+from labd_host.machine.locks import hold
 from labd_shared.errors import HostKeyChanged, HostKeyUnknown, UsageError
 
+LOCK_TIMEOUT_S = 30.0  # a change takes milliseconds
 _KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
 
 
@@ -46,9 +45,10 @@ def pin(host: str, port: int, key: str) -> None:
 
     Raises:
         UsageError: *key* is no public key.
+        SetupError: another process keeps the file locked.
     """
     wanted, text = host_name(host, port), _normal(key)
-    with _locked():
+    with hold(path().with_name("known_hosts.lock"), LOCK_TIMEOUT_S, "changing the pinned host keys"):
         _write([entry for entry in _entries() if entry[0] != wanted] + [(wanted, text)])
 
 
@@ -117,11 +117,3 @@ def _write(entries: list[tuple[str, str]]) -> None:
         Path(name).replace(path())
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    path().parent.mkdir(parents=True, exist_ok=True)
-    with path().with_name("known_hosts.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

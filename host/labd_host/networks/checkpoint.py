@@ -6,7 +6,6 @@ epoch. Each is written to a temporary name and renamed, so a kill leaves the one
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pickle
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from labd_host.machine.locks import take
 from labd_host.networks.training_log import LOG_FILE
 from labd_shared.errors import ArtifactError, UsageError
 
@@ -63,18 +63,16 @@ class Folder:
         """
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = (path / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
+        lock = take(path / "lock")
+        if lock is None:
             raise UsageError(
                 f"another training is running in {path}", fix="wait for it, or train elsewhere: -o DIR"
-            ) from error
+            )
+        self._lock = lock
 
     def close(self) -> None:
         """Let another training have it."""
-        self._lock.close()
+        self._lock.release()
 
     @property
     def last(self) -> Path:

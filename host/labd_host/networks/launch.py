@@ -9,13 +9,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import selectors
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +19,19 @@ from typing import Any
 import labd_host
 import labd_shared
 from labd_host import datasets, environments
+from labd_host.machine.child import (
+    Child,
+    ChildDeadlines,
+    ChildEnd,
+    ChildLineTooLong,
+    ChildLingers,
+    ChildSilent,
+)
 from labd_host.networks.pretrained import fetch
 from labd_host.networks.progress import Progress
 from labd_host.networks.table import DEFINITION, Network, read_network, recipe_of
 from labd_host.networks.trained import TrainedRecord, read_record
 from labd_shared.errors import BuildError, SetupError, UsageError
-from labd_shared.wire import MAX_LINE_BYTES, find_error, load_line
 
 PROCESS = "labd_host.networks.train_process"
 SILENCE_TIMEOUT_S = 900.0  # longer than importing torch, a step or an evaluation takes on a slow machine
@@ -211,22 +214,34 @@ def _follow(
             "OMP_NUM_THREADS": str(threads),
             "BREVITAS_JIT": "0",  # the export cannot read compiled layers
         }
-        with subprocess.Popen(
+        # Asked to end before its handler is set it simply ends: nothing to save yet.
+        with Child(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches us alone; we end it in order
-        ) as process:
+            environment=environment,
+            messages=True,
+            show_errors=True,
+            end=ChildEnd(grace_s=STOP_TIMEOUT_S),
+        ) as child:
             try:
-                last = _read(process, tell, note)
-                code = process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired as error:
-                raise BuildError("the training process did not end", fix="go on with --resume") from error
-            finally:
-                _end(process)
-    if told := find_error(last):
-        raise told
+                for message in child.messages(ChildDeadlines(silence_s=SILENCE_TIMEOUT_S)):
+                    if "progress" in message:
+                        tell(Progress(**message["progress"]))
+                    elif "note" in message:
+                        note(str(message["note"]))
+                code = child.finish(STOP_TIMEOUT_S)
+            except ChildSilent as fault:
+                raise BuildError(
+                    f"the training process sent nothing for {SILENCE_TIMEOUT_S:.0f} s and was ended",
+                    fix="go on with --resume; if it happens again, look for a full memory",
+                ) from fault
+            except ChildLineTooLong as fault:
+                raise BuildError(
+                    "the training process sent a line without an end and was ended", fix="go on with --resume"
+                ) from fault
+            except ChildLingers as fault:
+                raise BuildError("the training process did not end", fix="go on with --resume") from fault
+    if child.error:
+        raise child.error
     if code:
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         raise BuildError(
@@ -234,54 +249,3 @@ def _follow(
             fix="read its messages above; a killed one goes on with --resume",
             exit_code=code,
         )
-
-
-def _read(
-    process: subprocess.Popen[bytes], tell: Callable[[Progress], None], note: Callable[[str], None]
-) -> str:
-    """Pass on what the process tells until it closes its end; its last line."""
-    last = ""
-    for line in _lines(process):
-        last = line
-        message = load_line(line) or {}
-        if "progress" in message:
-            tell(Progress(**message["progress"]))
-        elif "note" in message:
-            note(str(message["note"]))
-    return last
-
-
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    stream = process.stdout
-    if stream is None:
-        return
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        pending = b""
-        while True:
-            if not selector.select(SILENCE_TIMEOUT_S) or len(pending) > MAX_LINE_BYTES:
-                raise BuildError(
-                    f"the training process told nothing for {SILENCE_TIMEOUT_S:.0f} s and was ended",
-                    fix="go on with --resume; if it happens again, look for a full memory",
-                )
-            chunk = os.read(stream.fileno(), 1 << 16)
-            if not chunk:
-                return
-            *lines, pending = (pending + chunk).split(b"\n")
-            for line in lines:
-                yield line.decode("utf-8", "replace")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let it write its checkpoint; kill it when that takes too long."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGTERM)  # before its handler is set it simply ends: nothing to save yet
-    deadline_s = time.monotonic() + STOP_TIMEOUT_S
-    try:
-        if process.stdout is not None:
-            process.stdout.close()  # what it still tells goes nowhere, and does not block it
-        process.wait(max(0.0, deadline_s - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(STOP_TIMEOUT_S)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
 import platform
 import signal
 import sys
@@ -23,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from labd_host import datasets
+from labd_host.machine.parent import MessageWriter, take_stdout
 from labd_host.networks import model as models
 from labd_host.networks import network as find_network
 from labd_host.networks.checkpoint import Folder, load_published
@@ -34,7 +34,6 @@ from labd_host.networks.trained import INPUT_CONTRACT, TrainedRecord
 from labd_host.networks.training import Start, Training, logits_of
 from labd_shared.digest import file_sha256
 from labd_shared.errors import INTERRUPTED, LabdError, StageMismatch
-from labd_shared.wire import dump_error, dump_line
 
 TELL_EVERY_S = 0.2
 COMPARED_IMAGES = 1000  # of the validation part: torch's logits against the export's
@@ -44,30 +43,28 @@ Images = npt.NDArray[np.uint8]
 
 
 class Teller:
-    """Writes lines for the launcher, and notices when nobody reads them."""
+    """Sends the launcher how the training goes, and notices when it no longer reads."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, writer: MessageWriter) -> None:
+        self._writer = writer
         self._told_at_s = -TELL_EVERY_S
-        self.stop = False
+        self.stopped = False
 
-    def line(self, message: str) -> None:
-        """One line; a reader that is gone means stop."""
-        try:
-            os.write(self._descriptor, message.encode("ascii") + b"\n")
-        except BrokenPipeError:
-            self.stop = True
+    @property
+    def stop(self) -> bool:
+        """Whether the training is to end: after a signal, or when the launcher is gone."""
+        return self.stopped or not self._writer.is_read
 
     def progress(self, progress: Progress) -> None:
         """Progress, not more often than anybody can read."""
         now_s = time.monotonic()
         if progress.step == progress.steps or now_s - self._told_at_s >= TELL_EVERY_S:
             self._told_at_s = now_s
-            self.line(dump_line({"progress": asdict(progress)}))
+            self._writer.send({"progress": asdict(progress)})
 
     def note(self, text: str) -> None:
         """A sentence for the user."""
-        self.line(dump_line({"note": text}))
+        self._writer.send({"note": text})
 
 
 def train(
@@ -291,11 +288,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     wanted = parser.parse_args(arguments)
     # What libraries print goes to standard error; standard output is the launcher's alone.
-    teller = Teller(os.dup(1))
-    os.dup2(2, 1)
+    writer = MessageWriter(take_stdout())
+    teller = Teller(writer)
 
     def stop(number: int, frame: object) -> None:
-        teller.stop = True
+        teller.stopped = True
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
@@ -304,12 +301,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         record = _do(wanted, teller)
     except LabdError as error:
-        teller.line(dump_error(error))
+        writer.send_error(error)
         return error.exit_code
     if record is None:
-        teller.line(dump_line({"stopped": True}))
+        writer.send({"stopped": True})
         return INTERRUPTED
-    teller.line(dump_line({"trained": True}))
+    writer.send({"trained": True})
     return 0
 
 

@@ -1,29 +1,22 @@
 """Which virtual boards run, and where: one folder a board under the user's data folder.
 
-A board runs while its daemon holds the lock of its folder. The kernel frees a lock when its holder
-dies, so that no stale process number is ever believed. Standard library only.
+A board runs while its daemon holds the lock of its folder. Standard library only.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import re
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.machine import places
+from labd_host.machine import locks, places
 from labd_shared.errors import UnknownName
 
 HOST = "127.0.0.1"
 LOCK_NAME, STATE_NAME = "lock", "state.json"
 MAX_STATE_BYTES = 1 << 16
-LOCK_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ def known_boards() -> list[str]:
 def load(board: str) -> State | None:
     """The board's state while it runs and answers, else None."""
     where = folder(board)
-    if not is_locked(where / LOCK_NAME):
+    if not locks.is_locked(where / LOCK_NAME):
         return None
     try:
         with (where / STATE_NAME).open("rb") as handle:
@@ -127,55 +120,3 @@ def save(state: State) -> None:
 def forget(board: str) -> None:
     """The board does not answer any more."""
     (folder(board) / STATE_NAME).unlink(missing_ok=True)
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock *path*."""
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask do not see each other
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def holder(path: Path) -> int | None:
-    """The process that holds the lock *path*, None where nobody does or it has not said so yet."""
-    if not is_locked(path):
-        return None
-    try:
-        process = int(path.read_text())
-        # The number may be one of an earlier holder: only a process that has the file open is believed.
-        open_files = [entry.readlink() for entry in Path(f"/proc/{process}/fd").iterdir()]
-    except (OSError, ValueError):
-        return None
-    return process if path.resolve() in open_files else None
-
-
-@contextlib.contextmanager
-def locked(path: Path, patience_s: float = LOCK_PATIENCE_S) -> Iterator[bool]:
-    """Hold the lock *path*; whether it was to be had within *patience_s*."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield _take(handle, time.monotonic() + patience_s)
-    finally:
-        os.close(handle)
-
-
-def _take(handle: int, deadline_s: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline_s:
-                return False
-            time.sleep(0.02)

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import datetime
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labd_host.machine import hostkeys, processes
+from labd_host.machine import hostkeys, locks, processes
+from labd_host.machine.child import Child, ChildEnd
 from labd_host.virtual_board import board_root, board_state, login_keys, ssh_server
 from labd_host.virtual_board.board_env.labd_virtual_board.link import VARIABLE, Link, VirtualBoardError
 from labd_shared.errors import BoardError, LabdError
@@ -31,6 +30,7 @@ from labd_shared.errors import BoardError, LabdError
 LOGIC_LOG = "logic.log"
 START_TIMEOUT_S = 20.0
 END_TIMEOUT_S = 5.0
+LOCK_TIMEOUT_S = 2.0  # a daemon that is ending frees the lock last
 IDLE_CHECKS = 20  # in one idle period
 ALREADY_UP = 3  # exit code: another process holds the board
 
@@ -60,9 +60,10 @@ def _run(board: str, idle_s: float, faults: Sequence[str], ready: int) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     where = board_state.folder(board)
-    with board_state.locked(where / board_state.LOCK_NAME) as is_ours:
-        if not is_ours:
-            return ALREADY_UP
+    lock = locks.take(where / board_state.LOCK_NAME, LOCK_TIMEOUT_S)
+    if lock is None:
+        return ALREADY_UP
+    with lock:
         os.umask(0o022)
         os.chdir(board_root.home(where / "root"))  # where SFTP begins, as a login does
         sweep(board)  # what a killed daemon left
@@ -84,33 +85,25 @@ def sweep(board: str) -> None:
     processes.end(processes.with_variables({name: environment[name] for name in ("HOME", VARIABLE)}))
 
 
-@contextlib.contextmanager
-def _logic(where: Path, faults: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The programmable logic, in a process that ends with this one: its standard input does."""
+def _logic(where: Path, faults: Sequence[str]) -> Child:
+    """The programmable logic, a process that ends with this one."""
     command = [sys.executable, "-P", "-m", "labd_host.virtual_board.logic_server", str(where / "logic")]
     for fault in faults:
         command += ["--fault", fault]
     threads = {"OMP_NUM_THREADS": board_root.THREADS, "OPENBLAS_NUM_THREADS": board_root.THREADS}
-    with (where / LOGIC_LOG).open("wb") as log:
-        logic = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **threads}
-        )
-    try:
-        yield logic
-    finally:
-        if logic.stdin:
-            logic.stdin.close()
-        try:
-            logic.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            logic.kill()
-            logic.wait()
+    return Child(
+        command,
+        environment={**os.environ, **threads},
+        log=where / LOGIC_LOG,
+        lifeline=True,
+        end=ChildEnd(grace_s=END_TIMEOUT_S),
+    )
 
 
 class _Board:
     """The running board."""
 
-    def __init__(self, board: str, idle_s: float, logic: subprocess.Popen[bytes]) -> None:
+    def __init__(self, board: str, idle_s: float, logic: Child) -> None:
         self._board, self._idle_s, self._logic = board, idle_s, logic
         self._root = board_state.folder(board) / "root"
         self._view = ssh_server.View(
@@ -179,9 +172,9 @@ class _Board:
                 await asyncio.sleep(0.02)  # it is still starting; `run` sets the deadline
 
     def _check_logic(self) -> None:
-        if self._logic.poll() is not None:
+        if self._logic.code is not None:
             raise BoardError(
-                f"the programmable logic of board {self._board} ended (exit {self._logic.returncode})",
+                f"the programmable logic of board {self._board} ended (exit {self._logic.code})",
                 fix=f"read {board_state.folder(self._board) / LOGIC_LOG}",
             )
 

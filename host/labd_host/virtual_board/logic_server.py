@@ -15,13 +15,13 @@ import logging
 import os
 import socket
 import socketserver
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from labd_host.machine.parent import wait_for_parent
 from labd_host.virtual_board.board_env.labd_virtual_board.link import SOCKET_NAME
 from labd_host.virtual_board.contiguous_memory import ContiguousMemory
 from labd_host.virtual_board.logic import ProgrammableLogic
@@ -141,13 +141,7 @@ def serving(folder: Path, logic: ProgrammableLogic) -> Iterator[LogicServer]:
         logic.close()
 
 
-def wait_for_end() -> None:
-    """Return when whoever started this process has gone."""
-    while sys.stdin.buffer.read(4096):
-        pass
-
-
-def main(arguments: Sequence[str] | None = None, wait: Callable[[], None] = wait_for_end) -> None:
+def main(arguments: Sequence[str] | None = None, wait: Callable[[], None] = wait_for_parent) -> None:
     """Serve one board's logic until standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m labd_host.virtual_board.logic_server")
     parser.add_argument("folder", type=Path)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from labd_host.machine import places
+from labd_host.machine.locks import hold
 from labd_host.virtual_board import board_state
 
 CLIENT_KEY, HOST_KEY = "id_ed25519", "host_key"
+LOCK_TIMEOUT_S = 10.0
 
 
 def client_key() -> Path:
@@ -49,7 +51,7 @@ def _ensure(path: Path, comment: str) -> None:
     """Make the pair *path*, *path*.pub; two who do it at once end with the same pair."""
     import asyncssh
 
-    with board_state.locked(path.with_name(path.name + ".lock"), patience_s=10.0):
+    with hold(path.with_name(path.name + ".lock"), LOCK_TIMEOUT_S, f"making the key {path}"):
         public = path.with_name(path.name + ".pub")
         if path.exists() and public.exists():
             return

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from labd_host import environments
-from labd_host.machine import processes
+from labd_host.machine import locks, processes
+from labd_host.machine.child import unmarked
 from labd_host.machine.listener import SILENT, Listener
 from labd_host.virtual_board import board_root, board_state, daemon
 from labd_host.virtual_board.board_env.labd_virtual_board.link import VARIABLE, Link, VirtualBoardError
@@ -27,6 +28,7 @@ from labd_shared.errors import BoardError, from_wire
 
 IDLE_S = 2 * 3600.0
 START_TIMEOUT_S = 30.0
+UP_TIMEOUT_S = 900.0  # another process may have to make the board's environment first
 END_TIMEOUT_S = 8.0
 LOG_NAME = "board.log"
 
@@ -50,12 +52,12 @@ def up(
 
     Raises:
         UnknownName: no such number or fault.
-        SetupError: the board environment cannot be made.
+        SetupError: the board environment cannot be made, or another process keeps starting the board.
         BoardError: it does not answer in time.
     """
     wanted = check_faults(faults)
     where = board_state.folder(board)
-    with board_state.locked(where / "up.lock", START_TIMEOUT_S):
+    with locks.hold(where / "up.lock", UP_TIMEOUT_S, f"starting virtual board {board}"):
         running = board_state.load(board)
         if running is not None:
             if wanted:
@@ -79,7 +81,8 @@ def _start(board: str, faults: list[str], idle_s: float) -> State:
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                env={name: value for name, value in os.environ.items() if name != VARIABLE},
+                # The board outlives this command, and whatever runs it.
+                env=unmarked({name: value for name, value in os.environ.items() if name != VARIABLE}),
                 start_new_session=True,
                 timeout=START_TIMEOUT_S,
                 check=False,
@@ -119,7 +122,7 @@ def down(board: str) -> bool:
     """
     where = board_state.folder(board)
     lock = where / board_state.LOCK_NAME
-    was_up = board_state.is_locked(lock)
+    was_up = locks.is_locked(lock)
     for number in (signal.SIGTERM, signal.SIGKILL):
         if _ends(lock, number):
             break
@@ -138,8 +141,8 @@ def _ends(lock: Path, number: signal.Signals) -> bool:
     """Send a signal to whoever holds *lock*, once; whether the lock is free in time."""
     deadline_s = time.monotonic() + END_TIMEOUT_S
     told = None
-    while board_state.is_locked(lock):
-        holder = board_state.holder(lock)
+    while locks.is_locked(lock):
+        holder = locks.holder(lock)
         if holder is not None and holder != told:
             processes.send([holder], number)
             told = holder

@@ -1,25 +1,31 @@
 """Run a hardware build in a process of its own, follow it, and leave nothing behind.
 
-The process leads a session, and every process it starts carries a variable by which it is found again,
-whatever session it moved to. Whoever follows is told of each unit, and between them of the newest line
-in the tools' logs. Silence, of messages and logs alike, has a deadline; so has the whole.
+Whoever follows is told of each unit, and between them of the newest line in the tools' logs. Silence, of
+messages and logs alike, has a deadline; so has the whole.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import selectors
-import subprocess
+import signal
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labd_host.machine import places, processes
+from labd_host.machine import places
+from labd_host.machine.child import (
+    Child,
+    ChildDeadlines,
+    ChildEnd,
+    ChildFault,
+    ChildLingers,
+    ChildOverdue,
+    ChildSilent,
+)
 from labd_host.vivado.job import (
     LOG_NAME,
     MODULE,
@@ -32,31 +38,13 @@ from labd_host.vivado.job import (
     unit_in,
 )
 from labd_host.vivado.logs import first_cause, last_line, newest_change_ns
-from labd_shared.errors import BuildStalled, SetupError, ToolFailed
-from labd_shared.wire import MAX_LINE_BYTES, find_error, load_line
+from labd_shared.errors import BuildStalled, LabdError, SetupError, ToolFailed
 
 JOB_NAME = "job.json"
 TIMES_NAME = "hardware-times.json"
-MARK = "LABD_HARDWARE_BUILD"  # in the environment of every process of a build
-POLL_S = 1.0
 END_TIMEOUT_S = 30.0
-SIGKILL = 9
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """How long a build may take.
-
-    Attributes:
-        silence_s: Without a message and without a line in any log: routing can think for a long time.
-        whole_s: From beginning to end.
-    """
-
-    silence_s: float = 3600.0
-    whole_s: float = 24 * 3600.0
-
-
-DEADLINES = Deadlines()
+# Silence is no message and no line in any log: routing can think for a long time.
+DEADLINES = ChildDeadlines(silence_s=3600.0, whole_s=24 * 3600.0)
 
 
 @dataclass(frozen=True)
@@ -94,7 +82,7 @@ def run(
     job: Job,
     variables: Mapping[str, str],
     *,
-    deadlines: Deadlines = DEADLINES,
+    deadlines: ChildDeadlines = DEADLINES,
     tell: Tell = NOBODY,
     module: str = MODULE,
 ) -> Products:
@@ -110,7 +98,7 @@ def run(
     Raises:
         BuildStalled: a deadline passed.
         SetupError: the folder cannot be written.
-        UsageError: another build is at work in it.
+        UsageError: another build is running in it.
         DoesNotFit, ToolFailed, SetupError, WrongVersion: a tool gave up; the facts name its log.
     """
     folder = Path(job.folder)
@@ -122,54 +110,67 @@ def run(
             f"{folder} cannot be written: {error.strerror}",
             fix="make room there, or choose another folder: -o",
         ) from error
-    mark = {MARK: uuid.uuid4().hex}
     paths = [str(Path(path).absolute()) for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path]
-    process = subprocess.Popen(
+    with Child(
         [sys.executable, "-P", "-m", module, str(folder / JOB_NAME)],
-        stdin=subprocess.PIPE,  # never written to: it closes when we end, however we end
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**variables, **mark, "PYTHONPATH": os.pathsep.join(paths)},
-        cwd=folder,  # FINN's scripts end with a cd to where they began, without quotes
-        start_new_session=True,  # Ctrl-C reaches us alone; we end it in order
-    )
-    following = _Following(job, tell, deadlines)
-    try:
-        last = following.read(process)
-        code = process.wait(END_TIMEOUT_S)
-    except subprocess.TimeoutExpired as error:
-        raise BuildStalled(
-            "the build told its end and did not end", fix="the same command again", log=str(folder / LOG_NAME)
-        ) from error
-    finally:
-        _end(process, mark)
-    return _result(following, folder, last, code)
+        environment={**variables, "PYTHONPATH": os.pathsep.join(paths)},
+        folder=folder,  # FINN's scripts end with a cd to where they began, without quotes
+        messages=True,
+        lifeline=True,
+        end=ChildEnd(grace_s=END_TIMEOUT_S),
+    ) as child:
+        following = _Following(job, tell)
+        try:
+            for message in child.messages(deadlines, following.look):
+                following.take(message)
+            code = child.finish(END_TIMEOUT_S)
+        except ChildFault as fault:
+            raise _given_up(fault, deadlines, following.place, folder / LOG_NAME) from fault
+    return _result(following, folder, code, child)
+
+
+def _given_up(fault: ChildFault, deadlines: ChildDeadlines, place: str, log: Path) -> LabdError:
+    """What *fault* means for the user."""
+    again = "the same command again; finished steps are not repeated"
+    match fault:
+        case ChildSilent():
+            return BuildStalled(
+                f"the build sent nothing and wrote no log for {deadlines.silence_s:g} s {place} and was ended",
+                fix="the same command again, with more patience: --silence-minutes; finished steps are not repeated",
+                log=str(log),
+            )
+        case ChildOverdue():
+            return BuildStalled(
+                f"the build took longer than {deadlines.whole_s / 3600:g} h ({place}) and was ended",
+                fix=again,
+                log=str(log),
+            )
+        case ChildLingers():
+            return BuildStalled("the build closed its output but did not exit", fix=again, log=str(log))
+    return ToolFailed(f"the build sent a line without an end {place} and was ended", fix=again, log=str(log))
 
 
 class _Following:
-    """What was told so far."""
+    """What a running build has sent so far."""
 
-    def __init__(self, job: Job, tell: Tell, deadlines: Deadlines) -> None:
+    def __init__(self, job: Job, tell: Tell) -> None:
         self._job = job
         self._tell = tell
-        self._deadlines = deadlines
         self._started = time.monotonic()
         self._times = _Times()
+        self._newest_ns = 0
         self._begun: dict[tuple[str, str], tuple[Unit, float]] = {}
         self.unit: Unit | None = None
         self.products: Products | None = None
         self.failure: Failure | None = None
 
-    def read(self, process: subprocess.Popen[bytes]) -> str:
-        """Pass on what the process tells until it closes its end; its last line."""
-        last = ""
-        for line in self._lines(process):
-            last = line
-            message = load_line(line) or {}
-            self._take(message)
-        return last
+    @property
+    def place(self) -> str:
+        """Where the build is: "in hls MVAU_hls_1"."""
+        return _place(self.unit)
 
-    def _take(self, message: Mapping[str, Any]) -> None:
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Note a message of the build and pass it on."""
         if unit := unit_in(message, "begun"):
             self.unit = unit
             self._begun[(unit.step, unit.name)] = (unit, time.monotonic())
@@ -184,56 +185,12 @@ class _Following:
         elif products := products_in(message):
             self.products = products
 
-    def _lines(self, process: subprocess.Popen[bytes]) -> Iterator[str]:
-        stream = process.stdout
-        if stream is None:
-            return
-        pending = b""
-        heard = time.monotonic()
-        newest_ns = 0
-        with selectors.DefaultSelector() as selector:
-            selector.register(stream, selectors.EVENT_READ)
-            while True:
-                ready = selector.select(POLL_S)
-                now = time.monotonic()
-                changed_ns = max(
-                    (newest_change_ns(Path(unit.folder)) for unit, _ in self._begun.values()), default=0
-                )
-                if ready or changed_ns > newest_ns:
-                    heard, newest_ns = now, max(newest_ns, changed_ns)
-                self._check(now, heard)
-                if not ready:
-                    self._look(now)
-                    continue
-                chunk = os.read(stream.fileno(), 1 << 16)
-                if not chunk:
-                    return
-                *lines, pending = (pending + chunk).split(b"\n")
-                if len(pending) > MAX_LINE_BYTES:
-                    raise ToolFailed("the build tells something without an end", fix="the same command again")
-                for line in lines:
-                    yield line.decode("utf-8", "replace")
-
-    def _check(self, now: float, heard: float) -> None:
-        doing = f"in {self.unit.label}" if self.unit else "before its first step"
-        log = str(Path(self._job.folder) / LOG_NAME)
-        if now - heard > self._deadlines.silence_s:
-            raise BuildStalled(
-                f"the build told nothing and wrote no log for {self._deadlines.silence_s:g} s {doing} and was ended",
-                fix="the same command again, with more patience: --silence-minutes; finished steps are not repeated",
-                log=log,
-            )
-        if now - self._started > self._deadlines.whole_s:
-            raise BuildStalled(
-                f"the build took longer than {self._deadlines.whole_s / 3600:g} h ({doing}) and was ended",
-                fix="the same command again; finished steps are not repeated",
-                log=log,
-            )
-
-    def _look(self, now: float) -> None:
+    def look(self) -> bool:
+        """Pass on how the newest unit stands; whether a log has grown since the last look."""
         if not self._begun:
-            return
+            return False
         unit, begun = list(self._begun.values())[-1]
+        now = time.monotonic()
         self._tell.look(
             Look(
                 unit,
@@ -243,15 +200,22 @@ class _Following:
                 last_line(Path(unit.folder)),
             )
         )
+        changed_ns = max(newest_change_ns(Path(unit.folder)) for unit, _ in self._begun.values())
+        before_ns, self._newest_ns = self._newest_ns, max(changed_ns, self._newest_ns)
+        return changed_ns > before_ns
 
 
-def _result(following: _Following, folder: Path, last: str, code: int) -> Products:
+def _place(unit: Unit | None) -> str:
+    return f"in {unit.label}" if unit else "before its first step"
+
+
+def _result(following: _Following, folder: Path, code: int, child: Child) -> Products:
     """The products, or what went wrong."""
     log = folder / LOG_NAME
     if following.products is not None and code == 0:
         return following.products
-    if told := find_error(last):
-        raise told
+    if child.error:
+        raise child.error
     failure = following.failure
     unit = failure.unit if failure else following.unit
     if (
@@ -263,33 +227,23 @@ def _result(following: _Following, folder: Path, last: str, code: int) -> Produc
         cause.error.what = f"{unit.label}: {cause.error.what}"
         cause.error.fix += f" (log: {cause.log})" if str(cause.log) not in cause.error.fix else ""
         raise cause.error
-    doing = unit.label if unit else "before its first step"
-    if code == -SIGKILL:
+    place = _place(unit)
+    if code == -signal.SIGKILL:
         raise SetupError(
-            f"the build was killed in {doing}: by you, or by the system for want of memory",
+            f"the build was killed {place}: by you, or by the system for want of memory",
             fix="the same command again, perhaps with --jobs 1; finished steps are not repeated",
             log=str(log),
         )
     if failure is None:
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        raise ToolFailed(f"the build {ended} in {doing}", fix=f"read {log}", log=str(log))
+        before_log = "".join(f": {line.strip()[:200]}" for line in child.tail[-1:])
+        raise ToolFailed(f"the build {ended} {place}{before_log}", fix=f"read {log}", log=str(log))
     raise ToolFailed(
-        f"{doing}: FINN gave up, and no log has an error: {' '.join(failure.message.split())[:300]}",
+        f"{failure.unit.label}: FINN gave up, and no log has an error: {' '.join(failure.message.split())[:300]}",
         fix=f"read {log} and what lies in {failure.unit.folder}",
         log=str(log),
         step=failure.unit.step,
     )
-
-
-def _end(process: subprocess.Popen[bytes], mark: Mapping[str, str]) -> None:
-    """End the process and everything it started."""
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
-    processes.end(list({*processes.in_session(process.pid), *processes.with_variables(mark)}))
-    # Closing its input makes it end its group, too: what was started while we looked is met by one of them.
-    processes.end(processes.with_variables(mark))
-    process.wait(END_TIMEOUT_S)
 
 
 class _Times:

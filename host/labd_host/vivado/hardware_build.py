@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from labd_host.dataflow.folding import FoldingSource
 from labd_host.dataflow.layers import Network
 from labd_host.flow import CompiledNetwork
 from labd_host.flow.compiled_network import FOLDING_FILE
+from labd_host.machine.child import ChildDeadlines
 from labd_host.machine.listener import Listener
 from labd_host.simulate.fifos import depths_of_finn
 from labd_host.simulate.pipeline import assemble
 from labd_host.vivado import finn_dependencies
 from labd_host.vivado.build_estimate import Estimate, check_fits, estimate_of
 from labd_host.vivado.build_needs import demand, hardware_needs
-from labd_host.vivado.followed_build import Deadlines, Tell, run
+from labd_host.vivado.followed_build import DEADLINES, Tell, run
 from labd_host.vivado.job import MODULE, Job
 from labd_host.vivado.products import RoutedDesign, check_timing, read_routed
 from labd_host.vivado.tools import Toolchain, environment, find_toolchain, said
@@ -57,7 +58,7 @@ class Options:
     jobs: int = 1
     accept_timing: bool = False
     although: tuple[str, ...] = ()
-    deadlines: Deadlines = field(default_factory=Deadlines)
+    deadlines: ChildDeadlines = DEADLINES
     worker: str = MODULE
 
 

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_shared.wire import dump_line
-
 MODULE = "labd_host.vivado.finn_worker"
 LOG_NAME = "worker.log"  # in the job's folder: what FINN itself prints
 STATE_NAME = "finished.json"  # in the job's folder: which units need not be built again
@@ -107,24 +105,24 @@ class Failure:
     message: str
 
 
-def begun(unit: Unit) -> str:
-    """The line that says that *unit* was begun."""
-    return dump_line({"begun": asdict(unit)})
+def begun(unit: Unit) -> dict[str, Any]:
+    """The message that *unit* was begun."""
+    return {"begun": asdict(unit)}
 
 
-def ended(unit: Unit, seconds: float) -> str:
-    """The line that says that *unit* was finished after *seconds*, 0 where an earlier run had finished it."""
-    return dump_line({"ended": asdict(unit), "seconds": seconds})
+def ended(unit: Unit, seconds: float) -> dict[str, Any]:
+    """The message that *unit* was finished after *seconds*, 0 where an earlier run had finished it."""
+    return {"ended": asdict(unit), "seconds": seconds}
 
 
-def produced(products: Products) -> str:
-    """The last line of a build that succeeded."""
-    return dump_line({"products": asdict(products)})
+def produced(products: Products) -> dict[str, Any]:
+    """The last message of a build that succeeded."""
+    return {"products": asdict(products)}
 
 
-def failed(failure: Failure) -> str:
-    """The last line of a build that did not."""
-    return dump_line({"failed": asdict(failure)})
+def failed(failure: Failure) -> dict[str, Any]:
+    """The last message of a build that did not."""
+    return {"failed": asdict(failure)}
 
 
 def unit_in(message: Mapping[str, Any], key: str) -> Unit | None:

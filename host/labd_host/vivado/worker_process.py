@@ -5,17 +5,18 @@ follows it be killed, no Vivado is left behind. Nothing here imports FINN.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from labd_host.machine.locks import take
+from labd_host.machine.parent import MessageWriter, end_with_parent, take_stdout
 from labd_host.vivado.job import (
     LOG_NAME,
     STATE_NAME,
@@ -29,7 +30,6 @@ from labd_host.vivado.job import (
     produced,
 )
 from labd_shared.errors import LabdError, UsageError
-from labd_shared.wire import dump_error
 
 FINN_FOLDER = "finn"  # in the job's folder: one folder a unit
 _KEY = "key"
@@ -40,10 +40,10 @@ class Units:
 
     Args:
         job: What is built. A folder that holds a build of another key is emptied of it.
-        tell: Takes one line of JSON a message.
+        tell: Takes each message.
     """
 
-    def __init__(self, job: Job, tell: Callable[[str], None]) -> None:
+    def __init__(self, job: Job, tell: Callable[[Mapping[str, Any]], None]) -> None:
         self.folder = Path(job.folder)
         self._key = job.key
         self._tell = tell
@@ -127,56 +127,38 @@ def serve(path: Path, build: Callable[[Job, Units], Products]) -> int:
     """
     job = Job.read(path)
     folder = Path(job.folder)
-    told = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    writing = threading.Lock()
-
-    def tell(line: str) -> None:
-        with writing:
-            told.write(line + "\n")
-
-    _end_with_parent()
+    writer = MessageWriter(take_stdout())
+    end_with_parent()
     try:
         with _alone(folder):
             _print_to(folder / LOG_NAME)
-            units = Units(job, tell)
+            units = Units(job, writer.send)
             try:
-                tell(produced(build(job, units)))
+                writer.send(produced(build(job, units)))
             except Exception as error:
                 if not isinstance(error, LabdError):
-                    tell(failed(Failure(units.at_fault, f"{type(error).__name__}: {error}")))
+                    writer.send(failed(Failure(units.at_fault, f"{type(error).__name__}: {error}")))
                 raise  # its traceback goes to the log
     except LabdError as error:
-        tell(dump_error(error))
+        writer.send_error(error)
         return error.exit_code
     return 0
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One build a folder at a time; the kernel frees the lock when its holder dies."""
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another build is at work in {folder}", fix="wait for it, or choose another folder with -o"
-            ) from None
+    """One build a folder at a time."""
+    lock = take(folder / "lock")
+    if lock is None:
+        raise UsageError(
+            f"another build is running in {folder}", fix="wait for it, or choose another folder with -o"
+        )
+    with lock:
         yield
 
 
-def _end_with_parent() -> None:
-    """End this process and all it started once standard input is closed."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _print_to(log: Path) -> None:
-    """What FINN and its tools print goes to *log*, a new one: standard output is for messages alone."""
+    """Have what FINN and its tools print go to *log*, a new one."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

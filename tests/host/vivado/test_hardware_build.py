@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from labd_host.vivado.followed_build import TIMES_NAME, Deadlines, Tell, run
+from labd_host.machine.locks import take
+from labd_host.vivado.followed_build import DEADLINES, TIMES_NAME, Tell, run
 from labd_host.vivado.job import LOG_NAME, STATE_NAME, Job
 from labd_host.vivado.products import check_timing, read_routed
 from labd_host.vivado.tools import environment, find_toolchain
@@ -45,7 +47,7 @@ class Bench:
         variables = {**environment(find_toolchain()), "LABD_STAND_IN": fault}
         self.begun = []
         tell = Tell(begun=lambda unit, expected_s: self.begun.append((unit.step, expected_s)))
-        return run(job, variables, tell=tell, module=WORKER, deadlines=Deadlines(**deadlines))
+        return run(job, variables, tell=tell, module=WORKER, deadlines=replace(DEADLINES, **deadlines))
 
     def design(self, fault="", clock_mhz=100):
         project = Path(self.build(fault, clock_mhz).project)
@@ -170,7 +172,7 @@ def test_negative_slack_is_refused_with_the_clock_that_would_do(bench, fault, wo
 
 
 def test_a_build_that_hangs_is_ended_after_the_silence_with_all_it_started(bench, tmp_path):
-    with pytest.raises(BuildStalled, match=r"told nothing and wrote no log for 4 s in synthesis") as raised:
+    with pytest.raises(BuildStalled, match=r"sent nothing and wrote no log for 4 s in synthesis") as raised:
         bench.build("hang", silence_s=4.0)
     assert "--silence-minutes" in raised.value.fix
     assert left_behind(tmp_path) == []
@@ -249,13 +251,9 @@ def test_expected_times_are_those_of_the_last_build_on_this_machine(bench, tmp_p
 
 
 def test_two_builds_do_not_share_a_folder(bench):
-    import fcntl
-
-    bench.work.mkdir()
-    with (bench.work / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with take(bench.work / "lock"):
         (bench.work / LOG_NAME).write_text("of the build that is at work")
-        with pytest.raises(UsageError, match="another build is at work"):
+        with pytest.raises(UsageError, match="another build is running in"):
             bench.build()
     assert (bench.work / LOG_NAME).read_text() == "of the build that is at work"
 
