@@ -38,13 +38,14 @@ class Slow(object):
 
 def streamed(bundle, images, read_s, board=None, **options):
     board = board or fake_board()
+    free_bytes = board.contiguous_free_bytes()
     source = Slow(images, read_s, board)
     with Accelerator(bundle, board, 20, source.monotonic_s, **options) as accelerator:
         parts = list(accelerator.stream(source, len(images)))
         overlaps = accelerator.overlaps
     assert [start for start, _, _ in parts] == list(range(0, len(images), 20))
     assert np.array_equal(np.concatenate([answers for _, answers, _ in parts]), darkness(images))
-    assert board.contiguous_free_bytes() == board._cma_bytes
+    assert board.contiguous_free_bytes() == free_bytes
     return overlaps, source.busy
 
 

@@ -105,14 +105,13 @@ def test_one_frame_alone_tells_a_small_fifo_from_a_dead_input(
 ):
     monkeypatch.setenv("LABD_ERRORS", "wire")
     board = fake_board()
+    started = board.dma_started
 
-    received = board._received
+    def room_for_few():
+        board.stuck = ("idma0",) if board.registers("idma0").frames > most else ()
+        started()
 
-    def room_for_few(tensor, frames):
-        board.stuck = ("idma0",) if frames > most else ()
-        return received(tensor, frames)
-
-    board._received = room_for_few
+    board.dma_started = room_for_few
     assert selftest_module.main(["--bundle", str(bundle.folder)], board) == 6
     said = capsys.readouterr().err
     assert type(find_error(said)) is expected and why in find_error(said).what

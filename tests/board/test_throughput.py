@@ -108,9 +108,8 @@ def test_small_batches_are_bound_by_the_driver(bundle, tmp_path):
 
 
 def test_a_slow_clock_is_named(bundle):
-    board = fake_board()
+    board = fake_board(cycles_per_frame=300)
     board.set_clock_mhz = lambda mhz: 80.0
-    board._cycles_per_frame = 300
     report = measured(bundle, board)
     assert report["gap"] == "clock"
     assert report["gap_reason"] == "the clock is 80.00 MHz, the bundle was built for 100.00"
@@ -118,9 +117,7 @@ def test_a_slow_clock_is_named(bundle):
 
 def test_a_pipeline_slower_than_the_model_stalls(tmp_path):
     bundle = write_bundle(tmp_path / "hw", target="hw")
-    board = fake_board()
-    board._cycles_per_frame = 200
-    report = measured(bundle, board)
+    report = measured(bundle, fake_board(cycles_per_frame=200))
     missing_ms = float(report["gap_reason"].split()[0])
     assert report["gap"] == "stalls" and 0.9 < missing_ms < 999 * 102 / 1e5
 

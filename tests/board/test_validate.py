@@ -280,21 +280,21 @@ def test_an_image_that_was_not_counted_once_never_becomes_an_accuracy():
 
 
 class StuckOnce(object):
-    """Sticks the output DMA in the n-th batch, until the board is programmed again *times* times."""
+    """A model that sticks the output DMA of its board in the batches *numbers*, counted from 1."""
 
-    def __init__(self, board, call):
-        self.board, self.call, self.seen = board, call, 0
+    def __init__(self, numbers):
+        self.board, self.numbers, self.seen = None, numbers, 0
 
     def __call__(self, batch):
         self.seen += 1
-        self.board.stuck = ("odma0",) if self.seen in self.call else ()
+        self.board.stuck = ("odma0",) if self.seen in self.numbers else ()
         return darkness(batch)
 
 
 @pytest.mark.parametrize("stuck, code", [((3,), 0), ((3, 4), 6)])
 def test_with_recover_a_batch_is_repeated_once(options, capsys, stuck, code):
-    board = fake_board(None)
-    board._model = StuckOnce(board, stuck)
+    model = StuckOnce(stuck)
+    model.board = board = fake_board(model)
     said = ["--recover", "--batchsize", "100", "--json"]
     assert validate.main(options + said, board) == code
     captured = capsys.readouterr()

@@ -97,6 +97,5 @@ def without_golden(folder):
 def fake_board(model=darkness, manifest=None, **changes):
     """A fake board with the accelerator of `write_bundle` on it."""
     manifest = manifest or make_manifest({})
-    return FakeDevice(
-        manifest.inputs, manifest.outputs, model, cycles_per_frame=98, latency_cycles=300, **changes
-    )
+    options = dict({"cycles_per_frame": 98, "latency_cycles": 300}, **changes)
+    return FakeDevice(manifest.inputs, manifest.outputs, model, **options)

@@ -375,12 +375,18 @@ def make_wheel(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """A bundle folder whose manifest is right and whose bitfile is noise."""
+    """A bundle folder whose manifest is right and whose bitfile is noise; equal names give equal content."""
 
     def make(
-        name: str, *, verdict: str = "good", target: str = "hw", size: int = 100_000, **changes: Any
+        name: str,
+        *,
+        into: str = "",
+        verdict: str = "good",
+        target: str = "hw",
+        size: int = 100_000,
+        **changes: Any,
     ) -> Path:
-        folder = tmp_path / name
+        folder = tmp_path / (into or name)
         folder.mkdir()
         noise = hashlib.shake_128(name.encode()).digest(size)
         contents = {"accel.bit": noise, "accel.hwh": b"<hwh/>", "golden.npz": f"{verdict}!{name}".encode()}

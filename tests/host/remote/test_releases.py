@@ -52,14 +52,9 @@ def test_a_first_deploy_brings_bundle_and_code_and_proves_them(lab, deploy, make
 
 def test_the_same_again_sends_nothing_and_says_so(deploy, make_bundle):
     first = deploy(make_bundle("a"))
-    again = deploy(first_folder(make_bundle))
+    again = deploy(make_bundle("a", into="elsewhere"))
     assert (again.sent_bytes, again.sent_files, again.unchanged) == (0, 0, True)
     assert again.release == first.release
-
-
-def first_folder(make_bundle):
-    """The bundle "a" once more, built anew elsewhere: equal content, equal release."""
-    return make_bundle.__closure__[0].cell_contents / "a"
 
 
 def test_new_code_alone_sends_only_what_changed(deploy, make_bundle):
@@ -150,13 +145,14 @@ def test_a_file_changed_on_the_board_is_put_right(lab, deploy, make_bundle, veri
 
 
 def test_a_spoilt_store_is_not_believed(lab, deploy, make_bundle, verified):
-    deploy(make_bundle("a"))
+    bundle = make_bundle("a")
+    deploy(bundle)
     store = lab.servers["03"].labd / "store"
     for content in store.glob("[0-9a-f]*"):
         content.chmod(0o644)
         content.write_bytes(b"x" * content.stat().st_size)
     shutil.rmtree(lab.servers["03"].labd / "releases")
-    done = deploy(first_folder(make_bundle))
+    done = deploy(bundle)
     assert done.sent_files == done.files - 1  # an empty file cannot be spoilt
     assert verified(lab.servers["03"]) == done.release
 
