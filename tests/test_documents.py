@@ -1,54 +1,137 @@
-"""What the documents say can be typed, and what they measured is what ships."""
+"""What the documents and the messages name exists, and what they measured is what ships."""
 
+import pkgutil
 import re
-import subprocess
-import sys
 
 import pytest
 
-from labd_host.cli.main import COMMANDS
 from labd_host.networks import trained_record
+from support.fixes import Product
 from support.paths import ROOT
+from support.typed import Commands
 
 DOCUMENTS = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "DESIGN.md",
-    "CHANGELOG.md",
-    "bitfiles/README.md",
-    "docs/real-board.md",
-    "docs/timing.md",
-    "docs/own-network.md",
-    "docs/predictions.md",
-    "docs/pains.md",
-    "docs/hardware.md",
-    "docs/simulation.md",
-    "docs/experiments.md",
-]
+    "README.md", "CONTRIBUTING.md", "DESIGN.md", "CHANGELOG.md", "bitfiles/README.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))),
+]  # fmt: skip
+CURRENT = [name for name in DOCUMENTS if name != "CHANGELOG.md"]  # that one tells what was
+HOST = ROOT / "host" / "labd_host"
+CODE = re.compile(r"`([^`\n]+)`")
 
 
-def words_after(command, text):
-    """The word after *command* wherever it is typed: in a code span, or on an indented line."""
-    typed = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^ {4}(.+)$", text, re.MULTILINE)
-    return {found for line in typed for found in re.findall(rf"(?:^|[ ;$/]){command} ([a-z][a-z-]*)", line)}
+def typed(text):
+    """What a text shows as typed: its code spans and its indented lines."""
+    return CODE.findall(text) + re.findall(r"^ {4}(.+)$", text, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def fab_tasks():
-    listed = subprocess.run(
-        [sys.executable, "-m", "fabric", "--search-root", ROOT, "--list", "--list-format", "flat"],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    return set(re.findall(r"^  ([a-z]+)", listed.stdout, re.MULTILINE)) or pytest.fail(listed.stderr)
+def commands():
+    return Commands()
 
 
-@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "DESIGN.md"])  # that one looks ahead
-def test_every_command_a_document_names_exists(name, fab_tasks):
+@pytest.fixture(scope="module")
+def product():
+    return Product()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_and_option_a_document_names_exists(name, commands):
+    lines = typed((ROOT / name).read_text())
+    assert [fault for line in lines for fault in commands.faults(line)] == []
+    assert [option for line in lines for option in commands.unknown_options(line)] == []
+
+
+def test_what_an_error_says_to_type_exists_and_has_all_that_its_command_asks_for(commands, product):
+    fixes = sorted(set(product.fixes()))
+    assert len(fixes) > 400 and sum("labd " in text for text in fixes) > 60
+    found = {
+        text: [*commands.faults(text), *commands.unknown_options(text), *commands.lacks(text)]
+        for text in fixes
+    }
+    assert {text: faults for text, faults in found.items() if faults} == {}
+
+
+def test_every_option_that_a_message_or_a_docstring_gives_a_command_exists(commands, product):
+    strings = set(product.strings())
+    assert [fault for text in sorted(strings) for fault in commands.faults(text, prose=True)] == []
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("labd folding NAME", "labd has no command folding"),
+        ("try: labd board start 03", "labd board has no command start"),
+        ("labd build X --target hw --dry-run -o DIR", "labd build has no option --dry-run"),
+        ("then fab deploi --board 03", "fab has no command deploi"),
+        ("fab deploy --force", "fab deploy has no option --force"),
+        ("make tests", "make has no command tests"),
+        ("python3 -m labd_board.valid", "there is no labd_board.valid"),
+        ("python3 -m labd_board.info --long", "labd_board.info has no option --long"),
+        (
+            "python bench/bench_cycle_model.py --write-it",
+            "bench/bench_cycle_model.py has no option --write-it",
+        ),
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(commands, text, fault):
+    assert list(commands.faults(text)) == [fault]
+    assert list(commands.lacks("labd build X -o DIR")) == ["labd build needs --target"]
+    assert commands.unknown_options("add --foldings lab") == ["--foldings"]
+
+
+TOPS = {  # the first part of a path that documents name -> where it is; a build's folder is the user's
+    **{one.name: ROOT for one in ROOT.iterdir() if one.is_dir() and one.name != "build"},
+    **{one.stem: HOST for one in HOST.iterdir()},
+    "labd_host": ROOT / "host",
+    "labd_board": ROOT / "board",
+    "labd_shared": ROOT / "shared",
+}
+
+
+def places(span):
+    """The files and folders of a path or pattern of ours, none where they do not exist; None for other spans."""
+    path = span.partition("::")[0]
+    root = TOPS.get(path.split("/")[0])
+    return None if root is None or "/" not in path or " " in path else list(root.glob(path))
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_every_path_of_the_checkout_that_a_document_names_exists(name):
+    spans = CODE.findall((ROOT / name).read_text())
+    assert [span for span in spans if places(span) == []] == []
+
+
+def test_every_file_and_function_of_the_table_where_to_change_what_exists():
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("## Where to change what")[1]
+    missing = []
+    for row in re.findall(r"^\|[^|]+\|(.+)\|$", table, re.MULTILINE):
+        folders, last = [], ROOT
+        for before, span in re.findall(r"(.{0,2})`([^`]+)`", row):
+            if places(span):
+                last = places(span)[0]
+                folders.append(last if last.is_dir() else last.parent)
+            elif re.fullmatch(r"\w+\.(py|toml)", span):
+                found = [folder / span for folder in reversed(folders) if (folder / span).is_file()]
+                last = found[0] if found else last
+                missing += [] if found else [(row, span)]
+            elif before == " (" and re.fullmatch(r"_?[a-z]\w+", span) and last.is_file():
+                missing += [] if f"def {span}(" in last.read_text() else [(row, span)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_every_module_class_and_variable_of_ours_that_a_document_names_exists(name, product):
     text = (ROOT / name).read_text()
-    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert words_after("labd", text) <= set(COMMANDS)
-    assert words_after("fab", text) <= fab_tasks
-    assert words_after("make", text) <= targets
+    source = "\n".join(path.read_text() for path in [*product.trees, ROOT / "Makefile", ROOT / ".ci" / "run"])
+    for variable in re.findall(r"\bLABD_[A-Z_]+\b", text):
+        assert variable in source, variable
+    for span in CODE.findall(text):
+        if re.fullmatch(r"labd_(host|board|shared)(\.\w+)+", span):
+            pkgutil.resolve_name(span)
+        attribute = re.fullmatch(r"([A-Z][a-z]\w+)\.(\w+)", span)
+        if attribute:
+            owners = [path for path in product.trees if f"class {attribute[1]}(" in path.read_text()]
+            assert any(f"def {attribute[2]}(" in path.read_text() for path in owners), span
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -184,6 +184,6 @@ def load_golden(bundle: Bundle) -> Golden:
             found = "missing" if array is None else "{} {}".format(array.dtype, array.shape)
             raise ArtifactError(
                 "golden.npz: {} is {}, wanted integers of shape {}".format(name, found, shape),
-                fix="build the bundle again: labd build NETWORK -o DIR",
+                fix="build the bundle again: labd build NETWORK --target TARGET -o DIR",
             )
     return Golden(**{name: arrays[name] for name in wanted})

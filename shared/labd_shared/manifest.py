@@ -143,12 +143,12 @@ def parse_manifest(text: Union[str, bytes]) -> Manifest:
             "the manifest is of version {!r}, this labd reads version {}".format(
                 record.get("version"), VERSION
             ),
-            fix="build the bundle again with this version, or install the labd that made it",
+            fix="build the bundle again with this version, or install the version that made it",
         )
     return _checked(record)
 
 
-_REBUILD = "build the bundle again: labd build NETWORK -o DIR"
+_REBUILD = "build the bundle again: labd build NETWORK --target TARGET -o DIR"
 
 
 def _checked(record: Dict[str, Any]) -> Manifest:

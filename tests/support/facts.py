@@ -19,7 +19,9 @@ def paragraph_with(paragraphs, *facts):
     gaps = [lacking(text, *facts) for text in paragraphs]
     if [] not in gaps:
         nearest = min(range(len(gaps)), key=lambda place: len(gaps[place]))
-        fail("no paragraph has all facts; the nearest lacks {}: {}".format(gaps[nearest], paragraphs[nearest]))
+        fail(
+            "no paragraph has all facts; the nearest lacks {}: {}".format(gaps[nearest], paragraphs[nearest])
+        )
     return paragraphs[gaps.index([])]
 
 

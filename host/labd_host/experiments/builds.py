@@ -66,7 +66,7 @@ def _reported(bundle: Bundle) -> Resources | None:
     if REPORT_NAME not in bundle.manifest.files:
         return None
     path = bundle.path(REPORT_NAME)
-    fix = "labd build --target hw again"
+    fix = f"build it again: labd build {bundle.manifest.network} --target hw -o DIR"
     try:
         used = json.loads(read_bounded(path, MAX_REPORT_BYTES, fix))["resources"]["built"]
         cells = {name: int(used[key]) for name, key in _CELLS.items()}

@@ -34,7 +34,7 @@ _REASONS = {
 }
 _REASON_OF = {op: reason for reason, ops in _REASONS.items() for op in ops.split()}
 _FIX = (
-    "change the network: labd builds chains of convolutions, matrix products, max-pools, scales, Relu and "
+    "change the network to a chain of convolutions, matrix products, max-pools, scales, Relu and "
     "quantisers of 1 to 4 bits"
 )
 _SHOWN = 3  # nodes named in one sentence

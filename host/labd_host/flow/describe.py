@@ -21,7 +21,7 @@ from labd_host.flow.plain_graph import Graph, Node
 from labd_shared.errors import StageFailed
 from labd_shared.tensors import Tensor, make_tensor
 
-_FIX = "compile the network with a labd that knows this layer, or change the network"
+_FIX = "compile the network with a newer labd, or change the network"
 
 
 def describe(graph: Graph, name: str, edges: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Network:

@@ -236,7 +236,7 @@ def _constant(graph: Graph, node: Node, index: int) -> Values:
     if value is None:
         raise StageFailed(
             f"{node.name} ({node.op}) computes its parameter {node.inputs[index]}",
-            fix="labd knows constant scales and bit widths only; export the network again",
+            fix="export the network again with constant scales and bit widths",
         )
     return value
 

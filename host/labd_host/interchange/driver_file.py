@@ -54,9 +54,7 @@ def parse_driver(content: bytes, name: str = "driver.py") -> DriverFile:
 
 
 _COPY = "copy the driver.py that FINN generated for this bitfile"
-_PLAIN = (
-    "write plain numbers, tuples, lists and DataType['...'] there; labd reads drivers, it never runs them"
-)
+_PLAIN = "write plain numbers, tuples, lists and DataType['...'] there; drivers are read, never run"
 
 
 def _io_shapes(tree: ast.Module, name: str) -> dict[str, Any]:

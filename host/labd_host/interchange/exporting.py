@@ -132,7 +132,7 @@ def _look_at(manifest: Manifest, form: str, findings: Findings) -> None:
             raise UsageError(
                 f"finn-plus-driver 1.6.1 always sets {PEER_MHZ:g} MHz, {manifest.network} was built for "
                 f"{manifest.clock_mhz:g} MHz and would run too fast",
-                fix="labd export --format finn, or build it for 100 MHz or more",
+                fix="labd export BUNDLE --format finn -o DIR, or build it for 100 MHz or more",
             )
         if manifest.clock_mhz > PEER_MHZ * (1 + CLOCK_TOLERANCE):
             findings.doubt(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
 SUFFIX = ".xz"
-AGAIN = "install labd again, or in a checkout: git checkout host/labd_host/networks/trained"
+AGAIN = "reinstall labd, or in a checkout: git checkout host/labd_host/networks/trained"
 
 
 def keep_signs(model: onnx.ModelProto) -> int:

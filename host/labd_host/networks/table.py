@@ -147,7 +147,7 @@ def read_table(path: Path = TABLE) -> dict[str, Network]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(
-            f"the network table {path} cannot be read: {error}", fix="install labd again"
+            f"the network table {path} cannot be read: {error}", fix="reinstall labd"
         ) from error
     return parse_table(text, where=path.name)
 

@@ -188,7 +188,7 @@ def _compare(model: torch.nn.Module, exported: Exported, planes: torch.Tensor) -
     if furthest > LOGIT_TOLERANCE:
         raise StageMismatch(
             f"the export differs from the trained model by up to {furthest:.4f} in a logit on {len(planes)} images",
-            fix="make the train environment anew (make train-env), its versions are what was tested",
+            fix="rebuild the train environment, whose versions are the tested ones: make train-env",
             stage="export",
         )
 

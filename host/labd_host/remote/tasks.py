@@ -272,7 +272,7 @@ def set_up(boards: Sequence[str], *, listener: Listener) -> Report:
         if answer["state"] == "not allowed":
             raise UsageError(
                 f"{board.user} may not write {answer['path']} on board {board.number}",
-                fix=f"let labd use sudo there: sudo = true for board {board.number} in the inventory",
+                fix=f"allow sudo there: sudo = true for board {board.number} in the inventory",
                 board=board.number,
             )
         return SetUp(board.number, answer["path"], answer["state"])

@@ -39,7 +39,7 @@ def board_wheel(checkout: Path | None = None) -> Path:
     if not carried:
         raise SetupError(
             f"this labd carries no labd-board wheel in {CARRIED}",
-            fix="install labd again, from its own wheel",
+            fix="reinstall from the wheel of labd",
         )
     return carried[-1]
 
