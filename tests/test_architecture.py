@@ -227,3 +227,41 @@ def test_constraints_name_no_package_index():
             assert re.match(r"^(#.*|[A-Za-z0-9._-]+(\[[a-z]+\])?(==[A-Za-z0-9.+!-]+)?)?$", line), (
                 "{}: {}".format(path.name, line)
             )
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MAX_PROSE = 60  # characters of plain words in a row that a test may pin: facts are checked, not sentences
+PLAIN_WORD = re.compile(r"\(?[A-Za-z]?[a-z']+(-[a-z]+)*[.,;:!?)]*")
+
+
+def pinned(path):
+    """The texts that a test compares with: those in its asserts, and what errors have to match."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assert):
+            compared = node.test
+        elif isinstance(node, ast.keyword) and node.arg == "match":
+            compared = node.value
+        else:
+            continue
+        for part in ast.walk(compared):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                yield part.value
+
+
+def longest_prose(text):
+    """The longest row of plain words in *text*: values, names, options and wildcards part rows."""
+    rows = [""]
+    for word in text.replace("\\", "").split():
+        rows.append(" ".join((rows[-1], word)).strip() if PLAIN_WORD.fullmatch(word) else "")
+    return max(rows, key=len)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_test_pins_facts_and_not_sentences(path):
+    assert [text for text in pinned(path) if len(longest_prose(text)) > MAX_PROSE] == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_test_reads_neither_source_nor_closures(path):
+    reached = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    assert not reached & {"getsource", "getsourcelines", "__closure__", "cell_contents", "__code__"}

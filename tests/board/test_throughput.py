@@ -13,6 +13,7 @@ from labd_shared.bundle import open_bundle
 from labd_shared.manifest import Expected
 from labd_shared.tensors import make_tensor
 from support.bundles import fake_board, write_bundle
+from support.facts import lacking
 
 # What Xilinx/finn 39f0c9a's driver_base.py prints for a design with all weights in the bitfile.
 FINN_KEYS = [
@@ -95,9 +96,8 @@ def test_a_design_at_its_limit_is_bound_by_its_dma_or_its_slowest_layer(tmp_path
     assert measured(bundle)["gap"] == "DMA"
     compute = write_bundle(tmp_path / "compute", expected=Expected(98, 300, 1e8 / 98, "MVAU_hls_0"))
     report = measured(compute)
-    assert (report["gap"], report["gap_reason"]) == (
-        "compute", "it runs as the cycle model says; MVAU_hls_0 is the slowest layer: fold it wider",
-    )  # fmt: skip
+    assert report["gap"] == "compute"
+    assert lacking(report["gap_reason"], "MVAU_hls_0", "slowest layer", "fold") == []
 
 
 def test_small_batches_are_bound_by_the_driver(bundle, tmp_path):

@@ -197,7 +197,7 @@ def test_weights_of_another_network_are_refused_on_the_host(built, tmp_path):
             "runtime_weights/7_0_MVAU_hls_0.dat",
             "the .hwh has no StreamingDataflowPartition_7 with room for 2048 words",
         ),
-        ("runtime_weights/idma1.npy", "is read from memory by a DMA of its own, a virtual board has no such"),
+        ("runtime_weights/idma1.npy", "is read from memory by a DMA of its own"),
     ],
 )
 def test_weights_for_a_layer_that_is_not_there_are_refused(built, logic, tmp_path, name, message):

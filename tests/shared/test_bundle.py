@@ -36,7 +36,7 @@ def test_a_manifest_reads_back_as_it_was_written(bundle):
         (lambda r: r.update(version=2), "version 2, this labd reads version 1"),
         (lambda r: r.update(target="asic"), "target is 'asic'"),
         (lambda r: r.pop("part"), "part is None"),
-        (lambda r: r.update(clock_mhz="fast"), "clock_mhz is 'fast' in the manifest, a number is wanted"),
+        (lambda r: r.update(clock_mhz="fast"), "clock_mhz is 'fast' in the manifest"),
         (lambda r: r.update(clock_mhz=0), "clock_mhz is 0.0, not 1 to 1000"),
         (lambda r: r.update(clock_mhz=True), "clock_mhz is True"),
         (lambda r: r["files"].pop("golden.npz"), "lists no golden.npz"),

@@ -1,10 +1,13 @@
 """labd compile."""
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
 from labd_host.cli.compile import compile_
 from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
+from support.facts import lacking
 
 
 def run(*arguments, **environment):
@@ -23,10 +26,7 @@ def test_without_a_folding_it_is_the_labs_and_goes_into_build(tmp_path, monkeypa
 def test_a_folding_and_a_rate_together_are_refused(tmp_path):
     result = run("tfc-w1a1", "--folding", "lab", "--target-fps", "1000", "-o", tmp_path)
     assert isinstance(result.exception, UsageError)
-    assert (
-        result.exception.what
-        == "a folding (lab) and a rate (1000 frames/s) were given, one decides the other"
-    )
+    assert lacking(result.exception.what, "a folding (lab)", "a rate (1000 frames/s)") == []
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_folding_and_a_rate_together_are_refused(tmp_path):
     [
         (
             ["--target-fps", "2e6"],
-            "but the DMA idma0 needs 98, whatever the folding: 1,020,408 frames/s is the most",
+            "the DMA idma0 needs 98, .* 1,020,408 frames/s",
         ),
         (["--folding", "{folding}"], "PE 7 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 4, 8"),
     ],
@@ -46,7 +46,7 @@ def test_what_does_not_suit_a_network_of_the_table_is_refused_before_anything_st
     folding.write_text('{"MVAU_hls_0": {"PE": 7}}')
     result = run("tfc-w1a1", *(each.format(folding=folding) for each in asked), "-o", tmp_path / "out")
     assert isinstance(result.exception, UsageError | IllegalFolding)
-    assert message in result.exception.what
+    assert re.search(message, result.exception.what)
     assert not (tmp_path / "out").exists()
 
 
@@ -100,13 +100,11 @@ def test_a_second_compilation_says_what_it_used_again(tmp_path):
     second = run("tfc-w1a1", "--target-fps", 500_000, "--images", 2, "-o", tmp_path)
     assert second.exception is None, second.output
     assert second.stdout.count("reused") == 7 and second.stdout.count("again") == 2, second.stdout
-    assert (
-        "folded: HLS or RTL chosen for each layer, PE and SIMD set (again: other settings)" in second.stderr
-    )
+    assert re.search(r"^folded: .*\(again: other settings\)$", second.stderr, re.MULTILINE)
     assert "166 cycles a frame" in second.stdout
     third = run("tfc-w1a1", "--folding", "auto", "--from", "golden", "--images", 2, "-o", tmp_path)
     assert isinstance(third.exception, UsageError), "its folded stage is another"
-    assert "no finished stage folded of this network (other settings)" in third.exception.what
+    assert lacking(third.exception.what, "no finished stage folded", "other settings") == []
 
 
 @pytest.mark.usefixtures("mnist_folder")

@@ -85,8 +85,8 @@ def test_a_node_of_another_network_is_refused_with_the_nearest_name():
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "is no folding: it must hold an object for each layer"),
-        ('{"MVAU_hls_0": 3}', "is no folding: it must hold an object for each layer"),
+        ("[]", "is no folding"),
+        ('{"MVAU_hls_0": 3}', "is no folding"),
         ('{"MVAU_hls_0": {"PE": 1.5}}', "PE of MVAU_hls_0 is 1.5"),
         ('{"MVAU_hls_0": {"PE": true}}', "PE of MVAU_hls_0 is True"),
         ('{"Defaults": {"PE": 2}}', r"Defaults.PE is 2, not \[value, \[kinds\]\]"),
@@ -127,7 +127,7 @@ def test_every_divisor_is_legal():
         (
             "MVAU_hls_0",
             {"PE": 64, "SIMD": 784},
-            "the weight stream of MVAU_hls_0 is 50176 bits wide at PE 64, 8191 is the most; nearest legal PE: 8",
+            "the weight stream of MVAU_hls_0 is 50176 bits wide at PE 64, 8191 .* PE: 8",
         ),
     ],
 )
@@ -141,9 +141,7 @@ def test_what_does_not_divide_or_is_too_wide_is_refused_with_the_nearest_legal_v
 def test_a_stream_of_wide_values_is_bounded_in_bits():
     wide = Mvau("m", 8, 512, 1, 1, 1, 0, False, "UINT8", "INT8", "INT32", 0)
     check_folding([wide], {"m": {"PE": 128}})
-    with pytest.raises(
-        IllegalFolding, match="the output stream of m is 8192 bits wide at PE 256, .* PE: 128"
-    ):
+    with pytest.raises(IllegalFolding, match="output stream of m is 8192 bits wide at PE 256, .* PE: 128"):
         check_folding([wide], {"m": {"PE": 256}})
 
 
@@ -198,7 +196,7 @@ def test_a_folding_sets_what_foldings_set_and_nothing_of_the_network(tmp_path, t
 def test_a_folding_that_says_nothing_is_refused(tmp_path, text):
     path = tmp_path / "f.json"
     path.write_text(text)
-    with pytest.raises(ArtifactError, match="folds no layer: each would compute one value a cycle"):
+    with pytest.raises(ArtifactError, match="folds no layer"):
         read_folding(path)
 
 

@@ -42,9 +42,7 @@ def test_the_running_python_is_taken_where_it_may_be():
 
 
 def test_a_python_nobody_has_says_what_to_install():
-    with pytest.raises(
-        ToolNotFound, match=r"no python3\.1 was found, the environment 'x' \(a test\) needs one"
-    ) as caught:
+    with pytest.raises(ToolNotFound, match=r"no python3\.1 was found, .*'x' \(a test\)") as caught:
         environments.find_python(Environment("x", ("3.1",), "a test"))
     assert "apt install python3.1" in caught.value.fix
 
@@ -60,7 +58,7 @@ def test_an_environment_without_its_stamp_is_not_ready(tmp_path):
 
 def test_a_folder_that_somebody_else_made_is_left_alone(tmp_path):
     (tmp_path / "bin").mkdir()
-    with pytest.raises(SetupError, match="is there and was not made by labd, so it is left alone"):
+    with pytest.raises(SetupError, match="was not made by labd"):
         environments.ensure("py36", where=tmp_path)
     assert (tmp_path / "bin").is_dir()
 

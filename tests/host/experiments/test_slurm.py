@@ -21,6 +21,7 @@ from labd_host.experiments.slurm_states import GONE, Job, ending, read_sacct, re
 from labd_host.experiments.store import Store
 from labd_host.experiments.strict_records import to_record
 from labd_shared.errors import ArtifactError, SetupError, ToolNotFound, UsageError
+from support.facts import lacking
 from support.slurm_stand_in import Slurm
 
 KEYS = [hashlib.sha256(bytes([index])).hexdigest() for index in range(3)]
@@ -208,9 +209,7 @@ def test_a_controller_that_restarts_is_waited_for_but_not_for_ever(stand_in, stu
     submitted(study, KEYS[:1])
     stand_in.show(f"{NAME}|12|RUNNING|None")
     clock = Clock(_1=lambda: stand_in.set("down"))
-    with pytest.raises(
-        SetupError, match="Slurm does not answer: squeue: error: Unable to contact slurm controller"
-    ):
+    with pytest.raises(SetupError, match="Slurm does not answer: .*Unable to contact slurm controller"):
         follow(study, KEYS[:1], clock)
     assert slurm_queue.SILENCE_S < clock.now < slurm_queue.SILENCE_S + 60
 
@@ -222,14 +221,14 @@ def test_a_controller_that_restarts_is_waited_for_but_not_for_ever(stand_in, stu
 def test_following_ends_at_its_deadline_and_leaves_the_jobs(stand_in, study):
     submitted(study, KEYS[:1])
     stand_in.show(f"{NAME}|12|PENDING|Licenses")
-    with pytest.raises(SetupError, match="after 100 s 1 of 1 experiments are not finished; their jobs go on"):
+    with pytest.raises(SetupError, match="after 100 s 1 of 1 experiments are not finished"):
         follow(study, KEYS[:1], Clock(), wait_s=100.0)
 
 
 def test_a_command_that_hangs_is_given_up(stand_in, study):
     submitted(study, KEYS[:1])
     stand_in.set("silent")
-    with pytest.raises(SetupError, match=r"Slurm does not answer: squeue did not end within 0\.2 s"):
+    with pytest.raises(SetupError, match=r"Slurm does not answer: squeue .* 0\.2 s"):
         SlurmQueue(study, patience_s=0.2).standings(KEYS)
 
 
@@ -237,7 +236,7 @@ def test_the_way_back_names_the_live_arrays_only(stand_in, study):
     submitted(study)
     stand_in.show(f"{NAME}|12_0|RUNNING|None", f"{NAME}|12_1|FAILED|None", f"{NAME}|9_2|RUNNING|None")
     told = how_to_return(SlurmQueue(study).standings(KEYS).values())
-    assert told == "the jobs go on in Slurm: the same command follows them again; scancel 9 12 ends them"
+    assert lacking(told, "the same command", "scancel 9 12") == []
 
 
 @with_submitit
@@ -298,13 +297,13 @@ def test_what_the_jobs_run_is_the_users_alone(stand_in, study):
     SlurmQueue(study).submit(KEYS, Demand(), set().__contains__)
     assert stat.S_IMODE((study / "slurm").stat().st_mode) == 0o700
     (study / "slurm").chmod(0o770)
-    with pytest.raises(UsageError, match=r"slurm can be written or read by others \(mode 770"):
+    with pytest.raises(UsageError, match=r"slurm can be .* by others \(mode 770"):
         SlurmQueue(study).submit(KEYS, Demand(), set().__contains__)
 
 
 @pytest.mark.parametrize("text", ["vivado:1\nreboot", "--wrap=reboot", "a;b", "a b"])
 def test_what_would_be_another_line_of_the_script_is_refused(text):
-    with pytest.raises(UsageError, match="is no licence, partition or account of Slurm"):
+    with pytest.raises(UsageError, match="licence, partition or account"):
         Demand(licenses=text)
 
 
@@ -376,7 +375,7 @@ def test_ctrl_c_goes_on_after_the_way_back_was_told(stand_in, tmp_path, ctrl_c):
 
     with pytest.raises(KeyboardInterrupt):
         SlurmPool(Store(tmp_path / "study"), Demand(), lambda key: None, say).run(KEYS)
-    assert said[-1] == "the jobs go on in Slurm: the same command follows them again; scancel 101 ends them"
+    assert lacking(said[-1], "the same command", "scancel 101") == []
 
 
 def test_what_runs_and_waits_is_told_in_a_line(stand_in, study):
@@ -397,7 +396,7 @@ def test_options_of_slurm_without_slurm_are_refused(tmp_path):
 
 def test_without_submitit_it_says_what_to_install(stand_in, study, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(SetupError, match="submitit, which hands jobs to Slurm, cannot be imported"):
+    with pytest.raises(SetupError, match="submitit, .* cannot be imported"):
         slurm.submit(submitted(study) / "submission.json")
 
 

@@ -16,6 +16,7 @@ from labd_host.experiments.slurm_queue import SlurmQueue, how_to_return
 from labd_host.experiments.store import Store
 from labd_shared.errors import SetupError
 from support import real_slurm, slurm_worker
+from support.facts import lacking
 
 WORKER = (sys.executable, slurm_worker.__file__)
 VIVADO = Demand(memory_gb=0.25, licenses="vivado:1", minutes=5)
@@ -162,7 +163,7 @@ def test_the_way_back_names_the_jobs(study):
     study.submit(keys)
     told = how_to_return(study.queue.standings(keys).values())
     array = study.job(keys[0]).identity.partition("_")[0]
-    assert told == f"the jobs go on in Slurm: the same command follows them again; scancel {array} ends them"
+    assert lacking(told, "the same command", f"scancel {array}") == []
     subprocess.run(["scancel", array], check=True, timeout=10)
 
 
@@ -228,7 +229,7 @@ def test_ctrl_c_leaves_the_jobs_and_the_study_goes_on_here(study, tmp_path, ctrl
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
-    assert "the jobs go on in Slurm: the same command follows them again; scancel " in told
+    assert lacking(told, "the same command", "scancel") == []
     status = subprocess.run(
         [*there, "--status"], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )

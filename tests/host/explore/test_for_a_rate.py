@@ -16,6 +16,7 @@ from labd_host.networks import network, trained_onnx
 from labd_shared.errors import UsageError
 from labd_shared.tensors import make_tensor
 from support.convolutional import images, write_network
+from support.facts import lacking
 
 LAYERS = (
     Thresholding("Thresholding_rtl_0", 3, 144, 1, 255, "UINT8", "INT8", -128),
@@ -73,27 +74,21 @@ def test_a_rate_no_folding_reaches_names_the_layer_how_far_and_the_most_there_is
     least = 12 * 12 + 2  # a pixel a cycle, where the windows leave whole; FINN's formula
     with pytest.raises(UsageError) as caught:
         FoldingForRate(1e6, 100.0).settings_for(DESIGN)
-    assert caught.value.what == (
-        "1,000,000 frames/s at 100 MHz leave 100 cycles for a frame, but ConvolutionInputGenerator_rtl_0 needs 146 "
-        "in the fastest folding there is: 684,932 frames/s is the most"
-    )
+    window = ("ConvolutionInputGenerator_rtl_0", "146", "684,932 frames/s")
+    assert lacking(caught.value.what, "1,000,000 frames/s", "100 MHz", "100 cycles", *window) == []
     assert "--target-fps 684931 or less" in caught.value.fix
     assert cycles_of(DESIGN, FoldingForRate(684931, 100.0).settings_for(DESIGN)) == least
 
 
 def test_a_rate_beyond_the_dma_names_the_dma():
     dense = Design("d", (LAYERS[5], LAYERS[6]), DESIGN.inputs, DESIGN.outputs)
-    with pytest.raises(
-        UsageError, match=r"the DMA idma0 needs 54, whatever the folding: 1,851,852 frames/s is"
-    ):
+    with pytest.raises(UsageError, match=r"the DMA idma0 needs 54, .* 1,851,852 frames/s"):
         FoldingForRate(2e6, 100.0).settings_for(dense)
 
 
 def test_a_rate_that_the_fpga_has_no_room_for_says_what_it_lacks_and_where_budgets_are():
     design = design_of(network("cnv-w1a1"))
-    with pytest.raises(
-        UsageError, match=r"\d cycles a frame take at least [\d,]+ LUT, the budget is 37,240"
-    ) as caught:
+    with pytest.raises(UsageError, match=r"\d cycles .* at least [\d,]+ LUT, the budget is 37,240") as caught:
         FoldingForRate(12_000, 100.0).settings_for(design)
     assert "labd explore cnv-w1a1" in caught.value.fix
     reached = cycles_of(design, FastestFolding().settings_for(design))

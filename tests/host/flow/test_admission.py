@@ -89,7 +89,7 @@ def test_a_network_without_quantisers_is_no_qonnx(changed):
             bypass(model, node)
 
     with pytest.raises(
-        ArtifactError, match=r"changed\.onnx is no quantised network: of its 14 nodes none is a Quant, "
+        ArtifactError, match=r"changed\.onnx is no quantised network: .* 14 nodes .*Quant, "
     ) as caught:
         admit(changed(plain))
     assert "export_qonnx" in caught.value.fix
@@ -103,8 +103,8 @@ def test_float_weights_name_the_layer(changed):
 @pytest.mark.parametrize(
     ("op", "attributes", "reason"),
     [
-        ("Sigmoid", {}, "FINN makes thresholds of quantisers and Relu only"),
-        ("Softmax", {"axis": -1}, "labd itself puts the choice of the best class behind the scores"),
+        ("Sigmoid", {}, "thresholds of quantisers and Relu only"),
+        ("Softmax", {"axis": -1}, "the choice of the best class"),
         ("GlobalAveragePool", {}, "labd builds those of the maximum only"),
         ("Cos", {}, "labd knows no layer of FINN's for it"),
         ("NoSuchQuant", {"domain": "qonnx.custom_op.general"}, "labd knows no layer of FINN's for it"),
@@ -133,9 +133,7 @@ def test_a_depthwise_convolution_is_named(tmp_path):
     node = next(node for node in model.graph.node if node.op_type == "Conv")
     next(each for each in node.attribute if each.name == "group").i = 3
     onnx.save(model, str(tmp_path / "grouped.onnx"))
-    with pytest.raises(
-        ArtifactError, match=r"\(Conv\): its 3 groups are a depthwise convolution, labd builds dense"
-    ):
+    with pytest.raises(ArtifactError, match=r"\(Conv\): its 3 groups are a depthwise convolution"):
         admit(tmp_path / "grouped.onnx")
 
 

@@ -82,9 +82,7 @@ def test_an_operand_that_no_quantiser_made_is_named():
     graph, trace = network()
     smooth = (node("tanh", "Tanh", ["in"], "x"), *graph.nodes[1:])
     graph = Graph(smooth, graph.constants, {}, {}, "in", "sums")
-    with pytest.raises(
-        StageFailed, match=r"the operand x of a matrix product comes from tanh \(Tanh\), no quantiser"
-    ):
+    with pytest.raises(StageFailed, match=r"operand x of a matrix product .* tanh \(Tanh\), no quantiser"):
         observe(graph, trace)
 
 

@@ -189,7 +189,7 @@ def test_sums_beyond_every_exact_range_are_refused():
         (tensor("out", "INT32", 1, "odma0"),),
         {"m.weights": np.array([[-(2**31)]])},
     )
-    with pytest.raises(UsageError, match=r"the sums of m reach \d+, the golden model is exact up to 2\^53"):
+    with pytest.raises(UsageError, match=r"the sums of m reach \d+, .* 2\^53"):
         GoldenModel(network)
 
 

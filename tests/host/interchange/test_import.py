@@ -15,6 +15,7 @@ from labd_host.interchange.tensor_option import parse_tensor_option
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import DigestMismatch, UsageError, WrongTarget
 from support.emulated import INPUT, OUTPUT, brightest
+from support.facts import lacking
 from support.packages import (
     LISTS,
     SCALARS_2021,
@@ -195,7 +196,7 @@ def test_options_that_contradict_the_package_are_refused(packages, tmp_path):
 def test_the_clock_is_the_hwhs_and_a_driver_that_says_another_is_a_doubt(tmp_path):
     slow = import_(write_deploy(tmp_path / "a", SCALARS_2021, clock_mhz=200.0), tmp_path / "b")
     assert slow.bundle.manifest.clock_mhz == 200.0
-    assert "FINN's driver would set its default of 100 MHz, slower than built" in said(slow, "doubt")["clock"]
+    assert lacking(said(slow, "doubt")["clock"], "FINN's driver", "default of 100 MHz", "slower") == []
     fast = import_(write_settings_deploy(tmp_path / "c", settings(fclk_mhz=200.0)), tmp_path / "d")
     assert fast.bundle.manifest.clock_mhz == 100.0
     assert "the driver says 200 MHz, too fast" in said(fast, "doubt")["clock"]

@@ -15,6 +15,7 @@ from labd_host.networks.ship import main, ship
 from labd_host.networks.trained import TRAINED
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, StageMismatch, UsageError
+from support.facts import lacking
 
 NAME = "tfc-w1a1"
 
@@ -98,6 +99,7 @@ def test_the_command_ships_a_whole_folder(tmp_path, mnist_folder, monkeypatch):
     )
     done = CliRunner().invoke(main, [str(folder), "-o", str(out)], catch_exceptions=False)
     first, *files = done.output.splitlines()
-    assert first.startswith(f"{NAME}: 9355 of 10000 right (93.55 %), packed and trained export give the same")
+    assert first.startswith(f"{NAME}: 9355 of 10000 right (93.55 %)")
+    assert lacking(first, "packed", "the same") == []
     assert files[0].startswith(f"{out / NAME}.onnx.xz (")
     assert trained_record(NAME, out).command == trained_record(NAME).command

@@ -13,6 +13,7 @@ import pytest
 
 from labd_host.machine import hostkeys
 from labd_host.remote import tasks
+from support.facts import lacking
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -76,8 +77,8 @@ def test_a_changed_host_key_ends_with_six_and_the_command_to_type(lab, fab):
     done = fab("selftest", "--board", "03")
     after = hostkeys.fingerprint(lab.servers["03"].public_key)
     assert done.returncode == 6
-    assert (
-        f"fix: if the board was really replaced: fab enroll --board 03 --fingerprint {after}" in done.stderr
+    assert re.search(
+        f"^fix: .*fab enroll --board 03 --fingerprint {re.escape(after)}$", done.stderr, re.MULTILINE
     )
     assert fab("enroll", "--board", "03", "--fingerprint", after).returncode == 0
     assert hostkeys.lookup("127.0.0.1", lab.servers["03"].port) == (lab.servers["03"].public_key,)
@@ -129,7 +130,7 @@ def test_ctrl_c_ends_within_two_seconds_and_leaves_nothing_on_the_board(
         client.kill()
     assert time.monotonic() - started_s < 2.5
     assert client.returncode == 130
-    assert "interrupted; nothing is left running on the board" in stderr
+    assert lacking(stderr, "interrupted", "nothing is left running") == []
     assert wait_until(lambda: not running("98771"))
     assert wait_until(lambda: not (board.labd / ".owner").exists())
 

@@ -328,9 +328,7 @@ def test_a_converter_that_never_fills_a_word_is_a_deadlock():
         Unit("converter", "converter", Gear(1, 4), (0,), (1,)),
         Unit("sink", "sink", taking(1), (1,), ()),
     )
-    with pytest.raises(
-        Deadlock, match="0 of 1 frames done: no FIFO is full, the words that go in make no whole frame"
-    ):
+    with pytest.raises(Deadlock, match="0 of 1 frames done: no FIFO is full, .* no whole frame"):
         simulate(Machine("odd", units, (Fifo("a", 2, 1), Fifo("b", 2, 1))), 1)
 
 

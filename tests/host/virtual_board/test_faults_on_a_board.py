@@ -20,6 +20,7 @@ from labd_shared.errors import (
 from labd_shared.wire import find_error
 from support.board_programs import board_without_ssh
 from support.emulated import PIXELS, brightest, golden_arrays, random_images, write_emulated_bundle
+from support.facts import lacking
 from support.paths import ROOT
 
 COMMAND_S = 60
@@ -81,16 +82,16 @@ VALIDATE = ("validate", "--batchsize", "70", "--compare", "golden")
 @pytest.mark.parametrize(
     "fault, kind, sentence",
     [
-        ("stuck-idma", InputStuck, "one frame alone is not taken in either, so it is the input DMA"),
+        ("stuck-idma", InputStuck, "it is the input DMA"),
         (
             "stuck-odma",
             OutputStuck,
-            "never comes out, so the output side is stuck: a FIFO inside is dead, or",
+            "the output side is stuck",
         ),
-        ("dead-fifo", OutputStuck, "never comes out, so the output side is stuck: a FIFO inside is dead, or"),
-        ("wrong-results", OtherNetwork, "24 of 24 samples are wrong, the same way each time, so the bundle"),
-        ("stale-buffer", StaleAnswers, "every wrong answer is the one of the batch before"),
-        ("no-memory", OutOfMemory, "bytes of contiguous memory were asked for, 0 of 134217728 are free"),
+        ("dead-fifo", OutputStuck, "the output side is stuck"),
+        ("wrong-results", OtherNetwork, "24 of 24 samples are wrong, the same way each time"),
+        ("stale-buffer", StaleAnswers, "the one of the batch before"),
+        ("no-memory", OutOfMemory, "0 of 134217728 are free"),
         ("clock-refused", ClockRefused, "the clock stays at 50.00 MHz, 100.00 MHz was asked for"),
     ],
 )
@@ -103,17 +104,14 @@ def test_the_self_test_names_the_fault(board, files, fault, kind, sentence):
 def test_validate_names_the_class_that_is_never_found(board, files):
     error = found(board, files, "wrong-class", *VALIDATE, "--dataset", f"npz:{files / 'mine.npz'}")
     assert type(error) is ClassWrong
-    assert (
-        "30 of 300 answers differ from the golden model's, and all of them should be class 3 (3)"
-        in error.what
-    )
+    assert lacking(error.what, "30 of 300 answers differ", "all of them should be class 3 (3)") == []
 
 
 def test_a_deadline_shows_the_registers_of_both_dmas_and_leaves_a_usable_board(board, files):
     options = [*VALIDATE[3:], "--dataset", f"npz:{files / 'mine.npz'}", "--batchsize", "2", "--limit", "2"]
     error = found(board, files, "stuck-odma", "validate", *options)
     assert type(error) is OutputStuck and error.facts["late"] == ["odma0"]
-    assert "idma0 delivered all its frames, so the output side is stuck" in error.what
+    assert lacking(error.what, "idma0 delivered all its frames", "the output side is stuck") == []
     assert sorted(error.facts["registers"]) == ["idma0", "odma0"] and "REPETITIONS 0x00000002" in error.what
     assert command(board, files, "validate", *options)[0] == 0
 

@@ -441,9 +441,7 @@ def test_a_design_with_several_tensors_is_refused_before_it_runs(blank, tmp_path
     tensor = getattr(manifest, noun)[0]
     both = (tensor, tensor._replace(name="other", dma=tensor.dma[:-1] + "1"))
     (folder / "manifest.json").write_text(manifest._replace(**{noun: both}).to_json())
-    with pytest.raises(
-        ArtifactError, match=f"brightest has 2 {noun}, a virtual board computes networks with one"
-    ):
+    with pytest.raises(ArtifactError, match=f"brightest has 2 {noun}, a virtual board .* one"):
         blank.configure(folder / "accel.bit")
 
 

@@ -14,6 +14,7 @@ from labd_host.virtual_board import virtual_board
 from labd_host.virtual_board.contiguous_memory import CMA_BYTES
 from support.board_programs import board_without_ssh
 from support.emulated import INPUT, OUTPUT, write_emulated_bundle
+from support.facts import lacking
 from support.paths import ROOT
 
 ORDINARY = Path(__file__).parents[2] / "support" / "ordinary_board_script.py"
@@ -198,7 +199,7 @@ print(json.dumps(seen + [ours.registers("odma0").read(0)]))
     assert output, errors
     address, refused, control = json.loads(output)
     assert address == 0x4000_1000, "pynq's own view is stale"
-    assert refused == "nothing answers at address 0x40001000: a real board would hang here"
+    assert lacking(refused, "nothing answers at address 0x40001000") == []
     assert control == 0b0100, "idle"
 
 
