@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from labd_host.dataflow.cycles import CONVERTER
 from labd_host.dataflow.programs import Gear, Loop, WholeWindow, Window
 from labd_host.simulate.pipeline import Machine, Unit
 from labd_shared.errors import BuildError, UsageError
+
+if TYPE_CHECKING:
+    from labd_host.simulate.simulator_kernel import KernelArrays
 
 STATES = ("idle", "working", "starved", "blocked")
 IDLE, WORKING, STARVED, BLOCKED = range(4)
@@ -124,40 +127,33 @@ def simulate(
 
 def _run(machine: Machine, frames: int, max_cycles: int, *, rows: int, bucket_cycles: int) -> Simulation:
     kernel = _kernel()
-    packed = _pack(machine)
-    units, fifos = len(machine.units), len(machine.fifos)
-    finished, high = np.full(frames, -1, np.int64), np.zeros(fifos, np.int64)
-    states = np.zeros((units, kernel.STATES), np.int64)
-    states[:, kernel.NEWEST] = -1
-    busy = np.zeros((units, len(STATES)), np.int64)
-    trace = Trace(
-        bucket_cycles, np.zeros((rows, units, len(STATES)), np.int64), np.zeros((rows, fifos), np.int64)
-    )
-    count = np.zeros(fifos, np.int64)
-    longest = int(packed["facts"][:, kernel.LATENCY].max())
-    due = np.zeros((units, longest + 2), np.int64)
-    depths = np.array([fifo.depth for fifo in machine.fifos], np.int64)
+    arrays = _arrays(machine, frames, rows, bucket_cycles)
+    units = len(machine.units)
     ended, cycles = kernel.RUNNING, 0
     while ended == kernel.RUNNING and cycles < max_cycles:
         until = min(max_cycles, cycles + UNIT_CYCLES_AT_ONCE // units)
-        ended, cycles = kernel.run(
-            *packed.values(), depths, frames, cycles, until, bucket_cycles,
-            finished, high, states, busy, trace.units, trace.fifos, count, due,
-        )  # fmt: skip
+        ended, cycles = kernel.run_cycles(arrays, cycles, until)
     if ended == kernel.DEADLOCK:
-        raise _deadlock(machine, count, finished, cycles)
+        raise _deadlock(machine, arrays.fifos["words"], arrays.finished, cycles)
     if ended == kernel.RUNNING:
         raise UsageError(
-            f"{machine.name} gave {int((finished >= 0).sum())} of {frames} frames in {cycles:,} cycles",
+            f"{machine.name} gave {int((arrays.finished >= 0).sum())} of {frames} frames in {cycles:,} cycles",
             fix="simulate fewer frames",
         )
-    return Simulation(machine, finished, cycles, high, busy, trace if rows else None)
+    trace = Trace(bucket_cycles, arrays.trace_units, arrays.trace_fifos) if rows else None
+    high_water = arrays.fifos["high"].copy()
+    return Simulation(machine, arrays.finished, cycles, high_water, arrays.busy, trace)
 
 
-def _silent(steps: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """For each step, how many from it on neither read nor write; the last one, behind which a round ends, is none."""
+def _silent(steps: npt.NDArray[np.uint8], lengths: Sequence[int]) -> Counts:
+    """For each step of loops of *lengths* steps, how many from it on neither read nor write.
+
+    A loop's last step, behind which a round ends, does not count.
+    """
     places = np.arange(len(steps))
-    loud = np.where((steps != 0) | (places == len(steps) - 1), places, len(steps))
+    loud = np.where(steps != 0, places, len(steps))
+    last = np.cumsum(lengths, dtype=np.int64) - 1
+    loud[last] = last
     return np.minimum.accumulate(loud[::-1])[::-1] - places
 
 
@@ -168,54 +164,66 @@ def _kernel() -> ModuleType:
     return simulator_kernel
 
 
-def _pack(machine: Machine) -> Mapping[str, npt.NDArray[np.generic]]:
-    """The arguments of the kernel that describe *machine*, in its order."""
+def _arrays(machine: Machine, frames: int, rows: int, bucket_cycles: int) -> KernelArrays:
+    """*machine* before its first cycle, as the kernel takes it."""
     kernel = _kernel()
-    facts = np.zeros((len(machine.units), kernel.FACTS), np.int64)
-    needs: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    keeps: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    steps: list[npt.NDArray[np.uint8]] = [np.zeros(0, np.uint8)]
-    silent: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    for row, unit in zip(facts, machine.units, strict=True):
+    programs = [unit.program for unit in machine.units]
+    loops = [each for each in programs if isinstance(each, Loop)]
+    windows = [each for each in programs if isinstance(each, Window | WholeWindow)]
+    units, fifos = _unit_rows(machine.units), _fifo_rows(machine)
+    steps = _joined([each.steps for each in loops], np.uint8)
+    found: KernelArrays = kernel.KernelArrays(
+        units=units,
+        fifos=fifos,
+        needs=_joined([each.needs for each in windows]),
+        keeps=_joined([each.keeps if isinstance(each, Window) else each.needs for each in windows]),
+        steps=steps,
+        silent=_silent(steps, [len(each.steps) for each in loops]),
+        due=np.zeros((len(units), units["latency"].max() + 2), np.int64),
+        finished=np.full(frames, -1, np.int64),
+        busy=np.zeros((len(units), len(STATES)), np.int64),
+        bucket_cycles=bucket_cycles,
+        trace_units=np.zeros((rows, len(units), len(STATES)), np.int64),
+        trace_fifos=np.zeros((rows, len(fifos)), np.int64),
+    )
+    return found
+
+
+def _joined(parts: list[npt.NDArray[Any]], dtype: npt.DTypeLike = np.int64) -> npt.NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *parts])
+
+
+def _unit_rows(units: Sequence[Unit]) -> npt.NDArray[np.void]:
+    """An array of the kernel's UnitRow, in the state before the first cycle."""
+    kernel = _kernel()
+    zeros = dict.fromkeys(kernel.UNIT.names, 0)
+    rows, loop_steps, windows = [], 0, 0  # the places where the next loop and the next window begin
+    for unit in units:
         program = unit.program
+        row: dict[str, int] = {"newest": -1, "source": not unit.inputs, "sink": not unit.outputs}
         if isinstance(program, Loop):
-            row[kernel.KIND] = kernel.LOOP
-            row[kernel.FIRST], row[kernel.LENGTH] = sum(map(len, steps)), len(program.steps)
-            row[kernel.ROUNDS] = program.rounds
-            row[kernel.LATENCY], row[kernel.DRAINS] = program.latency_cycles, program.drains
-            row[kernel.LIMITED] = not unit.inputs
-            steps.append(program.steps)
-            silent.append(_silent(program.steps))
+            row.update(kind=kernel.LOOP, first=loop_steps, length=len(program.steps), rounds=program.rounds)
+            row.update(latency=program.latency_cycles, drains=program.drains)
+            loop_steps += len(program.steps)
         elif isinstance(program, Gear):
-            row[kernel.KIND] = kernel.GEAR
-            row[kernel.FIRST], row[kernel.LENGTH] = program.takes, program.gives
+            row.update(kind=kernel.GEAR, takes=program.takes, gives=program.gives)
         else:
-            row[kernel.KIND] = kernel.WINDOW if isinstance(program, Window) else kernel.WHOLE_WINDOW
-            row[kernel.FIRST], row[kernel.LENGTH] = sum(map(len, needs)), len(program.needs)
-            row[kernel.READS] = program.reads
-            needs.append(program.needs)
-            if isinstance(program, WholeWindow):
-                keeps.append(np.zeros_like(program.needs))
+            row.update(first=windows, length=len(program.needs), reads=program.reads)
+            if isinstance(program, Window):
+                row.update(kind=kernel.WINDOW, buffer=program.buffer)
             else:
-                row[kernel.BUFFER] = program.buffer
-                keeps.append(program.keeps)
-    return {
-        "facts": facts,
-        "needs": np.concatenate(needs),
-        "keeps": np.concatenate(keeps),
-        "steps": np.concatenate(steps),
-        "silent": np.concatenate(silent),
-        **_ports("in", [unit.inputs for unit in machine.units]),
-        **_ports("out", [unit.outputs for unit in machine.units]),
-    }
+                row.update(kind=kernel.WHOLE_WINDOW)
+            windows += len(program.needs)
+        rows.append(tuple((zeros | row).values()))
+    return np.array(rows, kernel.UNIT)
 
 
-def _ports(name: str, ports: list[tuple[int, ...]]) -> dict[str, npt.NDArray[np.int64]]:
-    first = np.array([0, *accumulate(map(len, ports))], np.int64)
-    return {
-        f"{name}_first": first,
-        f"{name}_fifos": np.array([each for one in ports for each in one], np.int64),
-    }
+def _fifo_rows(machine: Machine) -> npt.NDArray[np.void]:
+    """An array of the kernel's FifoRow, all of them empty."""
+    writers = {fifo: index for index, unit in enumerate(machine.units) for fifo in unit.outputs}
+    readers = {fifo: index for index, unit in enumerate(machine.units) for fifo in unit.inputs}
+    rows = [(writers[index], readers[index], each.depth, 0, 0) for index, each in enumerate(machine.fifos)]
+    return np.array(rows, _kernel().FIFO)
 
 
 def _deadlock(machine: Machine, count: Counts, finished: Counts, cycles: int) -> Deadlock:
