@@ -3,10 +3,11 @@ import re
 import numpy as np
 import pytest
 
-from labd_board.accelerator import CLOCK_AT_LEAST, Accelerator
+from labd_board.accelerator import Accelerator
 from labd_board.device import Registers
 from labd_board.dma import DmaEngine
 from labd_board.fake import FakeBuffer, FakeDevice
+from labd_board.opened_device import CLOCK_AT_LEAST
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import (
     ClockRefused,
