@@ -67,7 +67,7 @@ peer-env: $(VENV)/labd-installed
 lint: $(VENV)/labd-installed
 	@set -e; types=$$(dirname $$($(HOST) -m labd_host.environments ensure types)); \
 	$$types/ruff format --check .; $$types/ruff check .; \
-	$$types/vermin -q -t=3.6- --violations --eval-annotations --no-tips shared/labd_shared board/labd_board $(BOARD_TESTS) tests/support/bundles.py tests/support/cifar_files.py tests/support/paths.py tests/conftest.py; \
+	$$types/vermin -q -t=3.6- --violations --eval-annotations --no-tips shared/labd_shared board/labd_board host/labd_host/remote/board_agent $(BOARD_TESTS) tests/support/bundles.py tests/support/cifar_files.py tests/support/paths.py tests/conftest.py; \
 	$$types/mypy
 
 bench: setup

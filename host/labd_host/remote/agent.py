@@ -1,18 +1,20 @@
 """A session with a board's agent: it holds the board's lock and does what is done to files there.
 
-The agent (board_agent.py) is sent as text when the session opens, so it works before anything is
-deployed. When the session ends, however it ends, the agent frees the lock and takes back what was
+The agent (the modules in board_agent/) is sent as one text when the session opens, so it works before
+anything is deployed. When the session ends, however it ends, the agent frees the lock and takes back what was
 not confirmed.
 """
 
 import getpass
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,28 @@ from labd_host.remote.transport import Connection
 from labd_shared.errors import BoardError, BoardLost, CommandTimeout, ToolNotFound, from_wire
 from labd_shared.wire import load_line
 
-SCRIPT = Path(__file__).with_name("board_agent.py")
+AGENT = Path(__file__).with_name("board_agent")
+_AGENT_IMPORT = re.compile(
+    r"^from labd_host\.remote\.board_agent\.(\w+) import (?:\([^)]*\)|.*)\n", re.MULTILINE
+)
 GOODBYE_S = 1.0
 ANSWER_S = 60.0  # hashing and syncing a whole release on a slow SD card
+
+
+@cache
+def agent_text() -> str:
+    """The agent's modules as one text, each behind those that it imports, for ``python3 -c``."""
+    parts: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        source = (AGENT / f"{name}.py").read_text()
+        for imported in _AGENT_IMPORT.findall(source):
+            if imported not in parts:
+                add(imported)
+        parts[name] = _AGENT_IMPORT.sub("", source)
+
+    add("service")
+    return "\n".join(parts.values())
 
 
 class Session:
@@ -39,7 +60,7 @@ class Session:
 
     def __init__(self, connection: Connection, *, root: bool = False) -> None:
         self.connection = connection
-        argv = [connection.board.python, "-u", "-c", SCRIPT.read_text()]
+        argv = [connection.board.python, "-u", "-c", agent_text()]
         self._process = connection.start_unguarded(argv, "labd's agent", root=root)
         self.hello: dict[str, Any] = {}
         self.hello = self.ask("hello")

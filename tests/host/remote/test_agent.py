@@ -3,22 +3,21 @@
 import ast
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from labd_host.remote import agent
-from labd_host.remote.agent import Session, session
+from labd_host.remote.agent import Session, agent_text, session
 from labd_shared.errors import BoardBusy, BoardError, BoardLost, ToolNotFound, UsageError
-
-SCRIPT = Path(agent.__file__).with_name("board_agent.py")
 
 
 def converse(python: str, home: Path, *requests: dict) -> list[dict]:
     """The agent's answers, run without SSH."""
     lines = "".join(json.dumps({"do": request.pop("do"), "with": request}) + "\n" for request in requests)
     done = subprocess.run(
-        [python, "-c", SCRIPT.read_text()],
+        [python, "-c", agent_text()],
         input=lines,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -30,8 +29,28 @@ def converse(python: str, home: Path, *requests: dict) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_the_agent_is_python_3_6_source():
-    ast.parse(SCRIPT.read_text(), feature_version=(3, 6))
+def defined(source: str) -> list[str]:
+    """The functions, classes and constants of a module."""
+    names = []
+    for node in ast.parse(source, feature_version=(3, 6)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return names
+
+
+def test_the_agent_is_python_3_6_source_of_all_its_modules_and_imports_nothing_of_labd():
+    text = agent_text()
+    modules = [path for path in agent.AGENT.glob("*.py") if path.name != "__init__.py"]
+    names = [name for path in modules for name in defined(path.read_text())]
+    assert sorted(defined(text)) == sorted(set(names)), "each name once, or one module hides another's"
+    imported = {
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert imported <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("version", ["3.6", "3.8", "3.10"])
