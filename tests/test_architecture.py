@@ -24,6 +24,7 @@ MAY_IMPORT = {
 DESIGN = (ROOT / "DESIGN.md").read_text()
 TO_COME = re.compile(r" \(to come, issue \d+\)$")
 MAX_PACKAGE_LINES = 5000
+MAX_FUNCTION_LINES, MAX_PARAMETERS = 80, 10
 
 
 def table(heading):
@@ -138,7 +139,7 @@ def test_a_package_can_be_read_whole(package):
 
 ONE_HOME = {
     "Popen": {"machine/child.py"},
-    "flock": {"machine/locks.py", "remote/board_agent.py"},  # the agent is sent to a board as text
+    "flock": {"machine/locks.py", "remote/board_agent/board_lock.py"},  # the agent is sent to a board as text
     "lockf": {"machine/locks.py"},
     "F_OFD_SETLK": {"machine/locks.py"},
 }
@@ -150,6 +151,42 @@ def test_the_host_starts_children_and_locks_files_in_one_place_each():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in ONE_HOME:
                 assert here in ONE_HOME[node.attr], "{} uses {}".format(here, node.attr)
+
+
+def functions(path):
+    """Each function of *path*, and whether its parameters are the options of a command."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+            yield node, any(re.match(r"\w+\.command\b", each) for each in decorators)
+
+
+def parameters(function):
+    """How many a caller can give: *self* and *cls* are not given."""
+    every = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+    every += [rest for rest in (function.args.vararg, function.args.kwarg) if rest]
+    return len([each for each in every if each.arg not in ("self", "cls")])
+
+
+def has_reason(function, lines):
+    """Whether a comment for a reader stands on the line of its ``def``, or above it and its decorators."""
+    first = min([function.lineno] + [decorator.lineno for decorator in function.decorator_list])
+    above = lines[first - 2] if first > 1 else ""
+    reason = r"# (?!type:|fmt:|noqa)"
+    return bool(re.search("  " + reason, lines[function.lineno - 1]) or re.match(reason, above.lstrip()))
+
+
+@pytest.mark.parametrize("part, path", sources())
+def test_a_function_is_short_and_takes_few_parameters_or_a_comment_says_why(part, path):
+    lines = path.read_text().splitlines()
+    wrong = []
+    for function, is_command in functions(path):
+        length, count = function.end_lineno - function.lineno + 1, parameters(function)
+        too_long = length > MAX_FUNCTION_LINES
+        too_many = count > MAX_PARAMETERS and not is_command
+        if (too_long or too_many) and not has_reason(function, lines):
+            wrong.append("{}: {} lines, {} parameters".format(function.name, length, count))
+    assert wrong == []
 
 
 def folders_named():
