@@ -71,9 +71,7 @@ def measure(experiment: Experiment, folder: Path, builds: Builds) -> Measured:
         )
     _result(tasks.deploy([board.number], bundle=str(bundle), listener=SILENT))
     ran = _result(
-        tasks.run_command(
-            "throughput", [board.number], {"batchsize": str(BATCH)}, as_data=True, listener=SILENT
-        )
+        tasks.run_command("throughput", [board.number], {"batchsize": BATCH}, as_data=True, listener=SILENT)
     )
     return _measured(f"{'virtual ' * virtual}board {board.number}", ran.report)
 
