@@ -132,7 +132,7 @@ def test_a_rate_that_nothing_reaches_is_one_experiment_s_fault():
         Asked("c"),
     )
     assert "the DMA takes 98 cycles" in much.fault
-    assert "baseline has no folding" in dependent.fault
+    assert dependent.fault == '"baseline" was not planned, so as_fast_as has no target rate'
     assert not fine.fault
     assert not much.settings
 
