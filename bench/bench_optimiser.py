@@ -18,12 +18,11 @@ from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.folding import load_folding
 from labd_host.dataflow.parts import part_of
-from labd_host.dataflow.resources import finn_estimate
+from labd_host.dataflow.resources import Unit
 from labd_host.explore import calibration
 from labd_host.explore.build_reports import read_build
 from labd_host.explore.calibration import Sample, fitted
 from labd_host.explore.choices import finn_costs
-from labd_host.explore.cost_units import Unit, layer_unit
 from labd_host.explore.latency import first_frame, lowest_latency
 from labd_host.explore.optimiser import Explorer
 from labd_host.explore.rivals import cheapest_beside, finn_total
@@ -119,8 +118,8 @@ def estimate_error(measured: Path) -> list[bool]:
         report = read_build(folder, part_of("xc7z020"))
         for layer in report.design(network).layers:
             if layer.op == "MVAU":
-                unit, key = layer_unit(layer, {}), (layer.mw, layer.mh, layer.pe, layer.simd)
-                finn[key] = finn_estimate(layer, {}).lut
+                unit, key = layer.cost_unit({}), (layer.mw, layer.mh, layer.pe, layer.simd)
+                finn[key] = layer.finn_estimate({}).lut
                 sample = Sample(unit.kind, unit.drivers, unit.exact, report.cells[layer.name])
                 samples.setdefault(key, []).append(sample)
     ours, theirs = [], []

@@ -1,6 +1,6 @@
 """Random legal foldings, to compare labd's figures with FINN's over many."""
 
-from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, SlidingWindow
+from labd_host.dataflow.layers import MaxPool, Mvau, SlidingWindow
 
 MOST = 64  # values of a factor: wider streams than FINN allows would follow
 MOST_SIMD_FOLD = 1024
@@ -29,6 +29,6 @@ def random_folding(draw, layers):
         elif isinstance(layer, MaxPool):
             settings[layer.name] = {"PE": simd}
         else:
-            extent = layer.labels if isinstance(layer, LabelSelect) else layer.channels
-            settings[layer.name] = {"PE": divisor(extent)}
+            (axis,) = layer.axes
+            settings[layer.name] = {axis.key: divisor(axis.extent)}
     return settings

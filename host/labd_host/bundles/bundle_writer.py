@@ -135,7 +135,7 @@ def golden_model(folder: Path, files: Iterable[str], network: Path | None = None
         ArtifactError: a file is missing or damaged, or holds weights of another network.
     """
     from labd_host.dataflow.layers import Mvau
-    from labd_host.dataflow.weight_memory import line_words, lines, weights_of
+    from labd_host.dataflow.weight_memory import line_words, weights_of
     from labd_host.golden.golden_model import GoldenModel
 
     model = GoldenModel.load(network or folder / NETWORK_NAME)
@@ -144,13 +144,13 @@ def golden_model(folder: Path, files: Iterable[str], network: Path | None = None
     for file in filter(None, map(parse_layer_file, files)):
         words = read_words(folder / file.name, file.name)
         layer = layers.get(file.node)
-        if layer is None or len(words) != lines(layer) * line_words(layer):
+        if layer is None or len(words) != layer.weight_words * line_words(layer):
             raise ArtifactError(
                 f"{file.name} holds {len(words)} words, "
                 + (
                     f"{model.network.name} has no MVAU {file.node}"
                     if layer is None
-                    else f"{file.node} of {model.network.name} takes {lines(layer) * line_words(layer)}"
+                    else f"{file.node} of {model.network.name} takes {layer.weight_words * line_words(layer)}"
                 ),
                 fix=COPY_AGAIN,
             )

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labd_host.dataflow.layers import Array, Layer, Mvau
-from labd_host.dataflow.weight_memory import WORD_BYTES, line_words, lines, words_of
+from labd_host.dataflow.weight_memory import WORD_BYTES, line_words, words_of
 from labd_shared.errors import UsageError
 from labd_shared.weight_files import LayerFile
 
@@ -38,7 +38,7 @@ class WritableLayer:
     @property
     def range_bytes(self) -> int:
         """Addresses of its port: a power of two."""
-        words = lines(self.layer) * line_words(self.layer)
+        words = self.layer.weight_words * line_words(self.layer)
         return max(LEAST_RANGE_BYTES, WORD_BYTES << (words - 1).bit_length())
 
     def content(self, weights: Array) -> bytes:

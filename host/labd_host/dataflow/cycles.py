@@ -13,13 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
-from labd_host.dataflow.programs import gear_cycles, restart_cycles, words_of
+from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_shared.rates import frames_per_s
 from labd_shared.tensors import Tensor
 from labd_shared.timing import dma_cycles as dma_cycles
-
-CONVERTER = "StreamingDataWidthConverter"
 
 
 @dataclass(frozen=True)
@@ -76,55 +73,6 @@ class Estimate:
         return frames_per_s(clock_mhz, self.cycles_per_frame)
 
 
-def layer_cycles(layer: Layer) -> int:
-    """Cycles *layer* is busy with one frame, FINN's formula."""
-    if isinstance(layer, Mvau):
-        return (layer.mh // layer.pe) * (layer.mw // layer.simd) * layer.vectors
-    if isinstance(layer, LabelSelect):
-        return layer.labels // layer.pe
-    if isinstance(layer, SlidingWindow):
-        return _window_cycles(layer)
-    if isinstance(layer, Padding):
-        return (layer.channels // layer.simd) * layer.out_height * layer.out_width
-    if isinstance(layer, MaxPool):
-        return layer.channels * layer.kernel // layer.pe * layer.vectors
-    return layer.vectors * (layer.channels // layer.pe)
-
-
-def _window_cycles(layer: SlidingWindow) -> int:
-    """FINN's formula for its RTL sliding window."""
-    groups = layer.channels // layer.simd
-    pixel = layer.kernel_h == layer.kernel_w == 1
-    if layer.parallel or pixel:
-        return layer.height * layer.width * groups + 2
-    if layer.height == 1 or layer.width == 1:
-        return _row_cycles(layer, groups)
-    buffered = (
-        (layer.kernel_h - 1) * layer.dilation_h * layer.width + (layer.kernel_w - 1) * layer.dilation_w + 1
-    ) * groups
-    writing = layer.out_width * layer.kernel_w * layer.kernel_h * groups
-    reading = layer.stride_w * layer.width * groups
-    each_row = max(writing, reading)
-    if layer.depthwise:
-        each_row += layer.out_width * (layer.stride_w - 1) * (groups - 1)
-    cycles = buffered + layer.out_height * each_row
-    if layer.depthwise:
-        cycles += (layer.stride_h - 1) * layer.width * groups
-    return cycles
-
-
-def _row_cycles(layer: SlidingWindow, groups: int) -> int:
-    """The same for a map of one row or one column."""
-    width, windows, kernel, stride = layer.width, layer.out_width, layer.kernel_w, layer.stride_w
-    if layer.width == 1:
-        width, windows, kernel, stride = layer.height, layer.out_height, layer.kernel_h, layer.stride_h
-    if not layer.depthwise:
-        return windows * kernel * groups + 2
-    writing = windows * kernel * groups + (groups - 1) * kernel
-    reading = width * groups + groups * (kernel - 1) * (stride - 1)
-    return max(writing, reading) + 2
-
-
 def estimate(layers: Sequence[Layer], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Estimate:
     """The cycle model of a chain of *layers* between its DMAs."""
     nodes = (
@@ -133,7 +81,7 @@ def estimate(layers: Sequence[Layer], inputs: Sequence[Tensor], outputs: Sequenc
         *(NodeCycles(tensor.dma, "IODMA", dma_cycles(tensor)) for tensor in outputs),
     )
     slowest = max(nodes, key=lambda node: node.interval_cycles)
-    latency = sum(node.cycles for node in nodes if node.op != CONVERTER)
+    latency = sum(node.cycles for node in nodes if node.op != WidthConverter.op)
     return Estimate(nodes, slowest.interval_cycles, latency, slowest.name)
 
 
@@ -141,8 +89,8 @@ def _layers_and_converters(layers: Sequence[Layer]) -> Iterator[NodeCycles]:
     converters = count()
     for before, layer in zip((None, *layers), layers, strict=False):
         if before is not None:
-            given, taken = words_of(before)[1], words_of(layer)[0]
-            if given != taken:
-                cycles = gear_cycles(given, taken, layer.in_values)
-                yield NodeCycles(f"{CONVERTER}_rtl_{next(converters)}", CONVERTER, cycles)
-        yield NodeCycles(layer.name, layer.op, layer_cycles(layer), restart_cycles(layer))
+            converter = WidthConverter(before.words[1], layer.words[0])
+            if converter.takes != converter.gives:
+                cycles = converter.cycles(layer.in_values)
+                yield NodeCycles(WidthConverter.name(next(converters)), WidthConverter.op, cycles)
+        yield NodeCycles(layer.name, layer.op, layer.cycles, layer.restart_cycles)

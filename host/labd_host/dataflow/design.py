@@ -11,15 +11,14 @@ finn-plus 1.6.1; tests/host/dataflow/test_design.py compares with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
-from labd_host.dataflow.folding import Attribute, FoldingSource, Settings, check_folding
+from labd_host.dataflow.folding import FoldingSource, Settings, check_folding
 from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_host.dataflow.network_file import read_network
-from labd_host.dataflow.programs import words_of
 from labd_host.networks.table import KERNEL, POOL, Network
 from labd_shared.errors import UsageError
 from labd_shared.tensors import Tensor, make_tensor
@@ -56,22 +55,14 @@ class Design:
         """
         settings = folding.settings_for(self)
         check_folding(self.layers, settings)
-        layers = tuple(_folded(layer, settings[layer.name]) for layer in self.layers)
+        layers = tuple(layer.folded(settings[layer.name]) for layer in self.layers)
         inputs = (_input(self.inputs[0], layers[0]),)
         return replace(self, layers=layers, inputs=inputs, settings=settings)
 
 
-def _folded(layer: Layer, settings: Mapping[str, Attribute]) -> Layer:
-    known = {"PE": "pe", "SIMD": "simd", "parallel_window": "parallel"}
-    changes = {ours: settings[key] for key, ours in known.items() if key in settings and hasattr(layer, ours)}
-    if "parallel" in changes:
-        changes["parallel"] = bool(changes["parallel"])
-    return replace(layer, **changes)  # type: ignore[arg-type]  # check_folding saw the types
-
-
 def _input(tensor: Tensor, first: Layer) -> Tensor:
     """*tensor* as *first* takes it, a word a cycle."""
-    lanes = words_of(first)[0]
+    lanes = first.words[0]
     values = tensor.normal[-1]
     together = math.gcd(lanes, values)  # an MVAU may take several pixels' channels, an edge never does
     folded = (*tensor.normal[:-1], values // together, together)

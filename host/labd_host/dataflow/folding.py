@@ -3,41 +3,29 @@
 Read and written in FINN's own JSON (``{"Defaults": {}, "MVAU_hls_0": {"PE": 16, "SIMD": 49}}``),
 checked against the layers before FINN sees it, because FINN itself notices late or not at all.
 
-Source: the rules are in finn-plus 1.6.1, custom_op/fpgadataflow (matrixvectoractivation.py calc_wmem,
-hls/matrixvectoractivation_hls.py, rtl/convolutioninputgenerator_rtl.py select_impl_style, util/basic.py:
-HLS streams of at most 8191 bits; transformation/fpgadataflow/set_folding.py: the window of a pool is
-folded like the pool, other values give wrong results, not slow ones); the JSON is
-qonnx 1.0.0, transformation/general.py ApplyConfig.
+Each kind of layer knows its axes and what else FINN asks of them (`labd_host.dataflow.layers`).
+
+Source: the JSON is qonnx 1.0.0, transformation/general.py ApplyConfig.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-from labd_host.dataflow.layers import (
-    LabelSelect,
-    Layer,
-    MaxPool,
-    Mvau,
-    Padding,
-    SlidingWindow,
-)
+from labd_host.dataflow.axes import Attribute, NodeSettings
+from labd_host.dataflow.layers import Layer, MaxPool, SlidingWindow, WidthConverter
 from labd_host.dataflow.presets import PRESETS
-from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError, IllegalFolding, UsageError, unknown_name
 from labd_shared.tensors import Tensor
 
-MAX_STREAM_BITS = 8191  # an HLS ap_uint
-MAX_SIMD_FOLD = 1024  # HLS MVAU: columns per SIMD lane
 MAX_FILE_BYTES = 4 << 20
 DEFAULTS = "Defaults"
 # Nodes that FINN inserts after folding; a configuration of a finished build names them, too.
-LATER_NODES = ("StreamingFIFO", "StreamingDataWidthConverter", "IODMA", "TLastMarker")
-WINDOW, POOL, STREAMING_POOL = "ConvolutionInputGenerator", "Pool", "StreamingMaxPool"
+LATER_NODES = ("StreamingFIFO", WidthConverter.op, "IODMA", "TLastMarker")
+STREAMING_POOL = "StreamingMaxPool"
 
 # What FINN itself writes into a folding and reads from one; everything else would change the network.
 # finn-plus 1.6.1, builder/build_dataflow_steps.py hw_attrs.
@@ -47,8 +35,7 @@ KEYS = (
     "depth_trigger_bram", "preferred_impl_style", "EmbFold", "SeqFold", "ram_style_mask", "mac_resource",
 )  # fmt: skip
 
-Attribute = int | str | list[int]
-Settings = Mapping[str, Mapping[str, Attribute]]  # node name -> attribute -> value
+Settings = Mapping[str, NodeSettings]  # node name -> attribute -> value
 
 
 class FoldableNetwork(Protocol):
@@ -138,9 +125,9 @@ class Folding:
         pools = [layer for layer in layers if isinstance(layer, MaxPool)]
         windows = [layer for layer in layers if isinstance(layer, SlidingWindow)]
         dense = [layer.name for layer in windows if not layer.depthwise]
-        named = {name for name in self.nodes if name.startswith(WINDOW)}
+        named = {name for name in self.nodes if name.startswith(SlidingWindow.op)}
         counted = [window.name for window in windows[: len(dense)]]
-        if not pools or named != set(counted) or any(name.startswith(POOL) for name in self.nodes):
+        if not pools or named != set(counted) or any(name.startswith(MaxPool.op) for name in self.nodes):
             return self.nodes
         meant = dict(zip(counted, dense, strict=True))
         return {
@@ -228,136 +215,30 @@ def check_folding(layers: Sequence[Layer], settings: Settings) -> None:
             wide; the message has the nearest legal values.
         UsageError: a layer is given a PE or SIMD it does not have.
     """
-    faults = []
+    faults: list[str] = []
+    folded = []
     for layer in layers:
         chosen = settings.get(layer.name, {})
-        axes = _axes(layer)
-        values: dict[str, Any] = {}
+        keys = [axis.key for axis in layer.axes]
         for key in ("PE", "SIMD"):
-            if key in chosen and key not in axes:
+            if key in chosen and key not in keys:
                 raise UsageError(
-                    f"{layer.name} is folded by {' and '.join(axes)}, it has no {key}", fix=f"leave {key} out"
+                    f"{layer.name} is folded by {' and '.join(keys)}, it has no {key}", fix=f"leave {key} out"
                 )
-            if key in axes:
-                values[key] = chosen.get(key, getattr(layer, key.lower()))
-        for key, value in values.items():
-            extent = axes[key]
-            if type(value) is not int or value < 1 or extent % value:
-                moves = isinstance(layer, SlidingWindow | Padding | MaxPool)
-                meaning = "channels" if moves else _MEANING[key]
-                faults.append(
-                    f"{key} {value!r} of {layer.name} does not divide its {extent} {meaning}; "
-                    f"nearest legal: {_listed(_nearest(extent, value))}"
-                )
-        if not any(f" of {layer.name} " in fault for fault in faults):
-            faults += _too_wide(layer, values, chosen)
-    faults += _unequal_pools(layers, settings)
+        folded.append(layer.folded(chosen))
+        faults += _faults(folded[-1])
+    for before, layer in pairwise(folded):
+        faults += layer.faults_behind(before)
     if faults:
         raise IllegalFolding("; ".join(faults), fix="correct these values in the folding", faults=faults)
 
 
-_MEANING = {"PE": "rows", "SIMD": "columns"}
-
-
-def _axes(layer: Layer) -> dict[str, int]:
-    """What PE and SIMD must divide."""
-    if isinstance(layer, Mvau):
-        return {"PE": layer.mh, "SIMD": layer.mw}
-    if isinstance(layer, SlidingWindow | Padding):
-        return {"SIMD": layer.channels}
-    return {"PE": layer.labels if isinstance(layer, LabelSelect) else layer.channels}
-
-
-def _unequal_pools(layers: Sequence[Layer], settings: Settings) -> list[str]:
-    """Pools that are folded otherwise than the windows that feed them."""
-    faults = []
-    for window, pool in pairwise(layers):
-        if isinstance(window, SlidingWindow) and isinstance(pool, MaxPool):
-            simd = settings.get(window.name, {}).get("SIMD", window.simd)
-            pe = settings.get(pool.name, {}).get("PE", pool.pe)
-            if simd != pe:
-                faults.append(
-                    f"SIMD {simd} of {window.name} and PE {pe} of {pool.name} must be equal: "
-                    f"a pool takes the channels in the groups its window gives"
-                )
-    return faults
-
-
-def _partial_window(window: SlidingWindow, simd: int, chosen: Mapping[str, Attribute]) -> list[str]:
-    """A window that leaves whole needs all its channels, unless they do not mix."""
-    pixel = window.kernel_h == window.kernel_w == 1
-    if not chosen.get("parallel_window", window.parallel) or window.depthwise or pixel:
-        return []
-    if simd == window.channels:
-        return []
-    return [
-        f"SIMD {simd} of {window.name} with parallel_window must be all its channels; "
-        f"nearest legal: {window.channels}"
-    ]
-
-
-def _too_wide(layer: Layer, values: Mapping[str, int], chosen: Mapping[str, Attribute]) -> list[str]:
-    bits_in, bits_out = parse_datatype(layer.input).bits, parse_datatype(layer.output).bits
-    pe, simd = values.get("PE", 1), values.get("SIMD", 1)
-    widths = {}
-    if isinstance(layer, SlidingWindow | Padding):
-        return _partial_window(layer, simd, chosen) if isinstance(layer, SlidingWindow) else []
-    if isinstance(layer, Mvau):
-        widths["input"] = ("SIMD", simd, bits_in, layer.mw)
-        widths["output"] = ("PE", pe, bits_out, layer.mh)
-        widths["weight"] = ("PE", pe, simd * parse_datatype(layer.weight).bits, layer.mh)
-    elif isinstance(layer, LabelSelect):
-        widths["input"] = ("PE", pe, bits_in, layer.labels)
-    else:
-        widths["input"] = ("PE", pe, bits_in, layer.channels)
-        widths["output"] = ("PE", pe, bits_out, layer.channels)
-    faults = [
-        f"the {stream} stream of {layer.name} is {value * bits} bits wide at {key} {value}, "
-        f"{MAX_STREAM_BITS} is the most; nearest legal {key}: "
-        f"{_listed([d for d in divisors(extent) if d * bits <= MAX_STREAM_BITS][-1:])}"
-        for stream, (key, value, bits, extent) in widths.items()
-        if value * bits > MAX_STREAM_BITS
-    ]
-    if isinstance(layer, Mvau) and layer.mw > simd * MAX_SIMD_FOLD:
-        least = [d for d in divisors(layer.mw) if d * MAX_SIMD_FOLD >= layer.mw][:1]
-        faults.append(
-            f"SIMD {simd} of {layer.name} folds its {layer.mw} columns {layer.mw // simd} times, "
-            f"{MAX_SIMD_FOLD} is the most; nearest legal SIMD: {_listed(least)}"
-        )
-    return faults
-
-
-def settings_of(layer: Layer) -> dict[str, Attribute]:
-    """What a folding says of *layer* as it is folded: the PE, SIMD and parallel_window it has."""
-    found: dict[str, Attribute] = {
-        key.upper(): getattr(layer, key) for key in ("pe", "simd") if hasattr(layer, key)
-    }
-    if isinstance(layer, SlidingWindow):
-        found["parallel_window"] = int(layer.parallel)
-    return found
-
-
-@cache
-def divisors(extent: int) -> tuple[int, ...]:
-    """What divides *extent*, ascending."""
-    return tuple(each for each in range(1, extent + 1) if extent % each == 0)
-
-
-def _nearest(extent: int, value: Any) -> list[int]:
-    """The divisors next to *value*, below and above."""
-    there = divisors(extent)
-    if type(value) is not int:
-        return [*there]
-    return [each for each in there if each < value][-1:] + [each for each in there if each > value][:1]
-
-
-def _listed(values: Iterable[int]) -> str:
-    return ", ".join(str(value) for value in values) or "none"
+def _faults(layer: Layer) -> list[str]:
+    """What is wrong with the folding of *layer* by itself."""
+    undivided = [axis.fault(layer.name, layer.lanes(axis)) for axis in layer.axes]
+    return [fault for fault in undivided if fault] or layer.folding_faults()
 
 
 def folding_of(layers: Sequence[Layer]) -> dict[str, dict[str, int]]:
     """The PE and SIMD that *layers* have: node name -> {"PE": ..., "SIMD": ...}."""
-    return {
-        layer.name: {key.upper(): value for key, value in asdict(layer).items() if key in ("pe", "simd")}
-        for layer in layers
-    }
+    return {layer.name: {axis.key: layer.lanes(axis) for axis in layer.axes} for layer in layers}

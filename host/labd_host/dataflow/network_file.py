@@ -12,25 +12,15 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from labd_host.dataflow.layers import (
-    LAYERS,
-    Array,
-    Layer,
-    MaxPool,
-    Mvau,
-    Network,
-    Padding,
-    SlidingWindow,
-    Thresholding,
-)
+from labd_host.dataflow.layers import KINDS, Array, Layer, Network
 from labd_shared.archive import add_member
-from labd_shared.datatypes import Datatype, parse_datatype
+from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError, LabdError
 from labd_shared.tensors import Tensor, count, make_tensor
 
@@ -56,8 +46,8 @@ def write_network(network: Network, path: Path) -> None:
             zipfile.ZIP_STORED,
         )
         for layer in network.layers:
-            for key, (dtype, shape) in _arrays_of(layer).items():
-                stored = _store(network.arrays[f"{layer.name}.{key}"], key, layer)
+            for key, (dtype, shape) in layer.array_forms().items():
+                stored = layer.store(key, network.arrays[f"{layer.name}.{key}"])
                 if stored.dtype != dtype or stored.shape != shape:
                     raise ArtifactError(
                         f"{key} of {layer.name} are {stored.dtype} {stored.shape}, "
@@ -99,7 +89,7 @@ def _describe(network: Network) -> dict[str, Any]:
         "name": network.name,
         "inputs": [_describe_tensor(tensor) for tensor in network.inputs],
         "outputs": [_describe_tensor(tensor) for tensor in network.outputs],
-        "layers": [{"op": layer.op, **asdict(layer)} for layer in network.layers],
+        "layers": [{"op": layer.op, **layer.record()} for layer in network.layers],
     }
 
 
@@ -112,42 +102,6 @@ def _describe_tensor(tensor: Tensor) -> dict[str, Any]:
         "layout": tensor.layout,
         "dma": tensor.dma,
     }
-
-
-def _arrays_of(layer: Layer) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """The arrays *layer* keeps: key -> (stored type, stored shape)."""
-    if not isinstance(layer, Thresholding | Mvau):
-        return {}
-    rows = layer.channels if isinstance(layer, Thresholding) else layer.mh
-    thresholds = (np.dtype("<i8"), (rows, layer.steps))
-    if isinstance(layer, Thresholding):
-        return {"thresholds": thresholds}
-    kind = parse_datatype(layer.weight)
-    stored: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
-    if kind.name == "BINARY":
-        stored = {"weights": (np.dtype("u1"), (layer.mh, (layer.mw + 7) // 8))}
-    else:
-        stored = {"weights": (_signed(kind), (layer.mh, layer.mw))}
-    if layer.steps:
-        stored["thresholds"] = thresholds
-    return stored
-
-
-def _signed(kind: Datatype) -> np.dtype[Any]:
-    bytes_each = next(size for size in (1, 2, 4, 8) if kind.high < 1 << (8 * size - 1))
-    return np.dtype(f"<i{bytes_each}")
-
-
-def _store(array: Array, key: str, layer: Layer) -> Array:
-    if key == "weights" and isinstance(layer, Mvau):
-        if layer.weight == "BINARY":
-            bits = np.packbits(array.T.astype(np.uint8), axis=1, bitorder="little")
-            return np.ascontiguousarray(bits)
-        return np.ascontiguousarray(array.T.astype(_signed(parse_datatype(layer.weight))))
-    if not isinstance(layer, Thresholding | Mvau):
-        raise ArtifactError(f"{layer.name} keeps no {key}", fix=_REBUILD)
-    rows = layer.channels if isinstance(layer, Thresholding) else layer.mh
-    return np.ascontiguousarray(np.broadcast_to(array, (rows, layer.steps)).astype("<i8"))
 
 
 def _read(archive: zipfile.ZipFile) -> Network:
@@ -166,14 +120,14 @@ def _read(archive: zipfile.ZipFile) -> Network:
             fix=_REBUILD,
         )
     layers = tuple(_layer(entry) for entry in _list(record, "layers"))
-    names = {_DESCRIPTION} | {f"{layer.name}.{key}.npy" for layer in layers for key in _arrays_of(layer)}
+    names = {_DESCRIPTION} | {f"{layer.name}.{key}.npy" for layer in layers for key in layer.array_forms()}
     if names != set(members) or len({layer.name for layer in layers}) != len(layers):
         raise ArtifactError("the network file's arrays are not the ones its layers need", fix=_REBUILD)
     arrays = {}
     for layer in layers:
-        for key, (dtype, shape) in _arrays_of(layer).items():
+        for key, (dtype, shape) in layer.array_forms().items():
             stored = _array(archive.read(f"{layer.name}.{key}.npy"), dtype, shape, f"{layer.name}.{key}")
-            arrays[f"{layer.name}.{key}"] = _restore(stored, key, layer)
+            arrays[f"{layer.name}.{key}"] = _restored(layer, key, stored)
     network = Network(
         name=_text(record, "name"),
         layers=layers,
@@ -203,66 +157,42 @@ def _array(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], name: str)
     return np.frombuffer(rest, dtype=dtype).reshape(shape)
 
 
-def _restore(stored: Array, key: str, layer: Layer) -> Array:
-    if key != "weights" or not isinstance(layer, Mvau):
-        return stored
-    if layer.weight == "BINARY":
-        bits = np.unpackbits(stored.astype(np.uint8), axis=1, count=layer.mw, bitorder="little")
-        return np.ascontiguousarray(bits.T.astype(np.int8))
-    kind = parse_datatype(layer.weight)
-    if stored.min() < kind.low or stored.max() > kind.high or (kind.name == "BIPOLAR" and not stored.all()):
-        raise ArtifactError(
-            f"weights of {layer.name} reach from {stored.min()} to {stored.max()}, "
-            f"{kind.name} holds {kind.describe_range()}",
-            fix=_REBUILD,
-        )
-    return stored.T
+def _restored(layer: Layer, key: str, stored: Array) -> Array:
+    try:
+        return layer.restore(key, stored)
+    except ValueError as error:
+        raise ArtifactError(str(error), fix=_REBUILD) from error
+
+
+_KINDS = {kind.op: kind for kind in KINDS}
 
 
 def _layer(entry: Any) -> Layer:
-    kind = LAYERS.get(entry.get("op", "")) if isinstance(entry, dict) else None
+    kind = _KINDS.get(entry.get("op", "")) if isinstance(entry, dict) else None
     if kind is None:
-        raise ArtifactError(f"the network file has a layer that is none: {entry!r:.80}", fix=_REBUILD)
+        raise ArtifactError(f"unknown layer entry in the network file: {entry!r:.80}", fix=_REBUILD)
     wanted: dict[str, Callable[[dict[str, Any], str], Any]] = {
         each.name: _READERS[each.type if isinstance(each.type, str) else each.type.__name__]
-        for each in fields(kind)
+        for each in fields(kind)  # type: ignore[arg-type]  # every kind is a dataclass
     }
     if set(entry) != set(wanted) | {"op"}:
         raise ArtifactError(f"a {kind.op} layer has {sorted(entry)}; wanted: {sorted(wanted)}", fix=_REBUILD)
     layer = kind(**{key: read(entry, key) for key, read in wanted.items()})
-    datatypes = [layer.input, layer.output] + ([layer.weight] if isinstance(layer, Mvau) else [])
-    for name in datatypes:
+    for name in layer.datatypes:
         parse_datatype(name)
-    sizes = {key: value for key, value in asdict(layer).items() if type(value) is int and key != "offset"}
-    low = {"steps": 0 if isinstance(layer, Mvau) else 1, "top": 0, "left": 0, "bottom": 0, "right": 0}
+    sizes = {key: value for key, value in layer.record().items() if type(value) is int and key != "offset"}
     for key, value in sizes.items():
-        if not low.get(key, 1) <= value <= MAX_AXIS:
+        if not layer.least.get(key, 1) <= value <= MAX_AXIS:
             raise ArtifactError(f"{key} of {layer.name} is {value}", fix=_REBUILD)
-    if isinstance(layer, Mvau) and layer.xnor and (layer.input, layer.weight) != ("BINARY", "BINARY"):
-        raise ArtifactError(
-            f"{layer.name} counts agreeing bits, but takes {layer.input} and holds {layer.weight}",
-            fix=_REBUILD,
-        )
-    _check_windows(layer)
-    return layer
-
-
-def _check_windows(layer: Layer) -> None:
-    """Layers that only move values keep their datatype; a window fits its feature map, no map is immense."""
-    if isinstance(layer, SlidingWindow | Padding | MaxPool) and layer.input != layer.output:
-        raise ArtifactError(f"{layer.name} turns {layer.input} into {layer.output}", fix=_REBUILD)
-    if isinstance(layer, SlidingWindow) and min(layer.out_height, layer.out_width) < 1:
-        raise ArtifactError(
-            f"the windows of {layer.name}, {layer.kernel_h} x {layer.kernel_w}, do not fit its feature map of "
-            f"{layer.height} x {layer.width}",
-            fix=_REBUILD,
-        )
+    for fault in layer.faults():
+        raise ArtifactError(fault, fix=_REBUILD)
     if max(layer.in_values, layer.out_values) > MAX_FRAME_VALUES:
         raise ArtifactError(
             f"{layer.name} holds {max(layer.in_values, layer.out_values)} values a frame, "
             f"more than {MAX_FRAME_VALUES}",
             fix=_REBUILD,
         )
+    return layer
 
 
 def _check_chain(network: Network) -> None:

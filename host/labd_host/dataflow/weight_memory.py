@@ -23,19 +23,9 @@ WORD_BITS, WORD_BYTES = 32, 4
 Words = npt.NDArray[np.uint32]
 
 
-def line_bits(layer: Mvau) -> int:
-    """Bits of a line: the weights that *layer* takes in one cycle."""
-    return layer.pe * layer.simd * parse_datatype(layer.weight).bits
-
-
 def line_words(layer: Mvau) -> int:
     """32-bit words of a line, a power of two."""
-    return 1 << (-(-line_bits(layer) // WORD_BITS) - 1).bit_length()
-
-
-def lines(layer: Mvau) -> int:
-    """Lines of the memory."""
-    return layer.mw * layer.mh // (layer.pe * layer.simd)
+    return 1 << (-(-layer.weight_bits // WORD_BITS) - 1).bit_length()
 
 
 def words_of(layer: Mvau, weights: Array) -> Words:
@@ -44,10 +34,10 @@ def words_of(layer: Mvau, weights: Array) -> Words:
     stored = (weights + 1) // 2 if kind.name == "BIPOLAR" else weights
     # row r is computed by PE r % pe; the columns come SIMD at a time
     folded = stored.T.reshape(layer.mh // layer.pe, layer.pe, layer.mw // layer.simd, layer.simd)
-    values = folded.transpose(0, 2, 1, 3).reshape(lines(layer), -1)
+    values = folded.transpose(0, 2, 1, 3).reshape(layer.weight_words, -1)
     bits = values[:, :, np.newaxis] >> np.arange(kind.bits) & 1
-    held = np.zeros((lines(layer), line_words(layer) * WORD_BITS), np.uint8)
-    held[:, : line_bits(layer)] = bits.reshape(lines(layer), -1)
+    held = np.zeros((layer.weight_words, line_words(layer) * WORD_BITS), np.uint8)
+    held[:, : layer.weight_bits] = bits.reshape(layer.weight_words, -1)
     return np.packbits(held, axis=1, bitorder="little").reshape(-1).view("<u4").astype(np.uint32)
 
 
@@ -55,9 +45,9 @@ def weights_of(layer: Mvau, words: Words) -> Array:
     """The weights (mw, mh), int64, that a memory with this content holds: `words_of` backwards."""
     kind = parse_datatype(layer.weight)
     held = np.unpackbits(
-        words.astype("<u4").view(np.uint8).reshape(lines(layer), -1), axis=1, bitorder="little"
+        words.astype("<u4").view(np.uint8).reshape(layer.weight_words, -1), axis=1, bitorder="little"
     )
-    bits = held[:, : line_bits(layer)].reshape(-1, kind.bits).astype(np.int64)
+    bits = held[:, : layer.weight_bits].reshape(-1, kind.bits).astype(np.int64)
     values: Array = (bits << np.arange(kind.bits)).sum(axis=1)
     if kind.name == "BIPOLAR":
         values = 2 * values - 1

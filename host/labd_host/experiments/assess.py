@@ -9,11 +9,11 @@ from labd_host.dataflow.cycles import Estimate, NodeCycles, estimate
 from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, Mvau
-from labd_host.dataflow.resources import Resources, finn_estimate
+from labd_host.dataflow.resources import Resources, Unit
 from labd_host.experiments.basis import network_sha256, origin
 from labd_host.experiments.study_model import Experiment, LayerResult, Predicted, Result, Simulated
 from labd_host.explore import calibration
-from labd_host.explore.cost_units import Unit, units_of
+from labd_host.explore.cost_units import units_of
 from labd_host.explore.rivals import finn_total
 from labd_host.simulate.fifos import depths_of_finn, unbounded
 from labd_host.simulate.pipeline import FIFO, assemble
@@ -51,7 +51,7 @@ def assess(experiment: Experiment) -> Result:
             pe=getattr(layer, "pe", 0),
             simd=getattr(layer, "simd", 0),
             interval_cycles=node.interval_cycles,
-            finn=Resources() if layer is None else finn_estimate(layer, design.settings[layer.name]),
+            finn=Resources() if layer is None else layer.finn_estimate(design.settings[layer.name]),
             expected=Resources() if layer is None else expected[layer.name],
             **shares.get(node.name, _NOTHING),
         )

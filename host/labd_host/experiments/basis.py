@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +41,6 @@ def origin() -> str:
 
 def network_sha256(design: Design) -> str:
     """Digest of the layers and tensors of *design*, unfolded."""
-    layers = [[type(layer).__name__, asdict(layer)] for layer in design.layers]
+    layers = [[type(layer).__name__, layer.record()] for layer in design.layers]
     tensors = [[tensor.datatype.name, list(tensor.normal)] for tensor in (*design.inputs, *design.outputs)]
     return json_sha256([layers, tensors])

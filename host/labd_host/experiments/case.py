@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from labd_host.dataflow.cycles import CONVERTER
 from labd_host.dataflow.design import Design
 from labd_host.dataflow.folding import Folding
-from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
+from labd_host.dataflow.layers import Layer, Mvau, WidthConverter
 from labd_host.experiments.study_model import Experiment, LayerResult, Predicted, Result, Simulated
 
 DMA = "IODMA"
@@ -58,8 +57,10 @@ class Case:
     @cached_property
     def stages(self) -> list[LayerResult]:
         """All nodes but the width converters that are no slower than the stages they stand between."""
-        longest = max(row.interval_cycles for row in self.result.layers if row.op != CONVERTER)
-        return [row for row in self.result.layers if row.op != CONVERTER or row.interval_cycles > longest]
+        longest = max(row.interval_cycles for row in self.result.layers if row.op != WidthConverter.op)
+        return [
+            row for row in self.result.layers if row.op != WidthConverter.op or row.interval_cycles > longest
+        ]
 
     @cached_property
     def slowest(self) -> list[LayerResult]:
@@ -81,8 +82,8 @@ class Case:
         """A stage as the lab speaks of it."""
         if row.op == DMA:
             return f"the {'input' if row is self.stages[0] else 'output'} DMA ({row.name})"
-        if row.op == CONVERTER:
-            return f"the width converter ({row.name})"
+        if row.op == WidthConverter.op:
+            return f"{WidthConverter.phrase} ({row.name})"
         return f"{self._kind(self.layers[row.name])} ({row.name})"
 
     def _kind(self, layer: Layer) -> str:
@@ -92,10 +93,4 @@ class Case:
         names = list(self.layers)
         behind = [name for name in names[names.index(layer.name) :] if name in matrices]
         place = f" in front of layer {matrices.index(behind[0]) + 1}" if behind else ""
-        if isinstance(layer, SlidingWindow):
-            return f"the sliding window{place}"
-        if isinstance(layer, MaxPool):
-            return f"the pool{place}"
-        if isinstance(layer, Padding):
-            return f"the padding{place}"
-        return "the choice of the class" if isinstance(layer, LabelSelect) else f"the thresholding{place}"
+        return layer.phrase + place

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import math
 
-from labd_host.dataflow.cycles import CONVERTER
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.layers import Mvau, SlidingWindow
+from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import part_of
-from labd_host.dataflow.programs import restart_cycles, words_of
 from labd_host.experiments.case import DMA, Case
 from labd_host.experiments.study_model import LayerResult, Measured, Outcome, Simulated
 from labd_host.experiments.wording import (
@@ -121,7 +119,7 @@ def _limit(case: Case, base: Case | None) -> str:
     elif base and before and before.interval_cycles > first.interval_cycles:
         what += f", where {base.name} takes {before.interval_cycles:,}"
     what += "."
-    restart = restart_cycles(case.layers[first.name]) if first.name in case.layers else 0
+    restart = case.layers[first.name].restart_cycles if first.name in case.layers else 0
     if restart > FROM_RESTART * first.interval_cycles:
         part = percent(restart / first.interval_cycles)
         what += f" The restart is {part} of that, and no PE or SIMD makes it shorter."
@@ -141,41 +139,22 @@ def _why(case: Case, row: LayerResult) -> str:
         moved = case.predicted.input_bytes if row is case.stages[0] else case.predicted.output_bytes
         wide = moved / row.interval_cycles
         return f"moves {moved:,} bytes, {wide:g} a cycle, and so takes {interval}, whatever the folding"
-    if row.op == CONVERTER:
+    if row.op == WidthConverter.op:
         return _converts(case, row, interval)
     layer = case.layers[row.name]
-    restart = restart_cycles(layer)
+    restart = layer.restart_cycles
     worked = row.interval_cycles - restart
     takes = f"{worked:,} cycles and {restart} more to start again, {row.interval_cycles:,} a frame"
     if not restart:
         takes = interval
-    if isinstance(layer, Mvau):
-        lanes = layer.pe * layer.simd
-        has = "one PE and one SIMD lane" if lanes == 1 else f"PE {layer.pe} and SIMD {layer.simd}"
-        each = (
-            f" {worked // layer.vectors:,} cycles for each of {layer.vectors:,} places,"
-            if layer.vectors > 1
-            else ""
-        )
-        return (
-            f"has {has}: it works on {lanes:,} of its {layer.mh} x {layer.mw} weights a cycle,{each} {takes}"
-        )
-    if isinstance(layer, SlidingWindow):
-        if layer.parallel:
-            return f"takes in a pixel and gives a whole window a cycle, {takes}"
-        return (
-            f"gives {layer.simd} of {layer.channels} channels of one place of its {layer.kernel_h} x "
-            f"{layer.kernel_w} window a cycle, for {layer.out_height * layer.out_width:,} windows, {takes}"
-        )
-    lanes = row.pe or row.simd
-    return f"passes {'one value' if lanes == 1 else f'{lanes} values'} a cycle, {takes}"
+    return f"{layer.work(worked)}, {takes}"
 
 
 def _converts(case: Case, row: LayerResult, interval: str) -> str:
     """What a width converter does in a round, after which words end together on both sides."""
     nodes = [each.name for each in case.result.layers]
     before, behind = (nodes[nodes.index(row.name) + step] for step in (-1, 1))
-    taken, given = words_of(case.layers[before])[1], words_of(case.layers[behind])[0]
+    taken, given = case.layers[before].words[1], case.layers[behind].words[0]
     values = math.lcm(taken, given)
     return (
         f"makes words of {given} values for {behind} out of words of {taken} from {before}: for {values:,} values "
@@ -256,7 +235,7 @@ def _simulation(case: Case) -> str:
 
 def _why_faster(case: Case) -> str:
     first = case.slowest[0]
-    if isinstance(case.layers.get(first.name), SlidingWindow):
+    if first.name in case.layers and case.layers[first.name].cycles_count_filling:
         return "FINN's formula adds the filling of a sliding window to its output, and the window does both at once."
     frames = counted(case.experiment.frames, "frame")
     return f"Until the FIFOs are full frames come faster, and {frames} are too few to fill them."
@@ -446,7 +425,7 @@ def _behind_the_dma(case: Case) -> str:
 
 def _more(case: Case, row: LayerResult) -> str:
     """What makes a stage faster; its name goes into the braces."""
-    if row.op == CONVERTER:
+    if row.op == WidthConverter.op:
         return "fold the layers beside {} to widths of which one is a multiple of the other"
     layer = case.layers[row.name]
     folded = [key for key, has in (("PE", hasattr(layer, "pe")), ("SIMD", hasattr(layer, "simd"))) if has]

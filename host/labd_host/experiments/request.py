@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from labd_host.dataflow.folding import KEYS, Attribute
+from labd_host.dataflow.axes import Attribute
+from labd_host.dataflow.folding import KEYS
 from labd_host.dataflow.parts import part_of
 from labd_shared.errors import ArtifactError, LabdError, UsageError, unknown_name
 from labd_shared.files import read_bounded

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from labd_host.dataflow.folding import Attribute
+from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.resources import Resources
 from labd_shared.digest import json_sha256
 

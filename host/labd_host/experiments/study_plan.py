@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labd_host import networks
+from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import Design, design_of
-from labd_host.dataflow.folding import Attribute, Folding, Settings, load_folding, settings_of
+from labd_host.dataflow.folding import Folding, Settings, load_folding
 from labd_host.dataflow.layers import Mvau
 from labd_host.dataflow.parts import part_of
 from labd_host.experiments.basis import basis_sha256, network_sha256
@@ -65,7 +66,7 @@ def plan(request: Request) -> Study:
 def settings_in_full(design: Design) -> dict[str, dict[str, Attribute]]:
     """What *design* is folded to, defaults written out: the same folding always gives the same."""
     return {
-        layer.name: {**settings_of(layer), **design.settings.get(layer.name, {})} for layer in design.layers
+        layer.name: {**layer.settings(), **design.settings.get(layer.name, {})} for layer in design.layers
     }
 
 

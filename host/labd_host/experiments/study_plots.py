@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-from labd_host.dataflow.cycles import CONVERTER
+from labd_host.dataflow.layers import WidthConverter
 from labd_host.drawing.markup import shorten
 from labd_host.drawing.node_names import shown_name
 from labd_host.experiments.study_model import Outcome, Result
@@ -309,7 +309,7 @@ def _stages(shown: Sequence[Point]) -> list[str]:
         for row in point.result.layers:
             if row.name in names:
                 at = names.index(row.name) + 1
-            elif row.op != CONVERTER or row.name == point.result.predicted.slowest[0]:
+            elif row.op != WidthConverter.op or row.name == point.result.predicted.slowest[0]:
                 names.insert(at, row.name)
                 at += 1
     return names
@@ -320,7 +320,7 @@ def _bars(panel: Axes, point: Point, names: Sequence[str]) -> None:
     cycles = {
         row.name: row.interval_cycles
         for row in point.result.layers
-        if row.op != CONVERTER or row.name == slowest  # another folding has its converters elsewhere
+        if row.op != WidthConverter.op or row.name == slowest  # another folding has its converters elsewhere
     }
     at = [number for number, name in enumerate(names) if name in cycles]
     bars = panel.barh(

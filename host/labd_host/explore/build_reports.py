@@ -20,20 +20,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 from labd_host.dataflow.design import Design
+from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import Part
-from labd_host.dataflow.resources import Resources
+from labd_host.dataflow.resources import Resources, Unit
 from labd_host.explore.calibration import Sample
-from labd_host.explore.cost_units import (
-    Unit,
-    converter,
-    entry_bits,
-    exit_bits,
-    fifo,
-    input_dma,
-    layer_unit,
-    output_dma,
-    shell,
-)
+from labd_host.explore.cost_units import fifo, input_dma, output_dma, shell
 from labd_host.simulate.hardware_config import CONFIG_FILE, FIFO_KIND, HardwareConfig, read_hardware_config
 from labd_shared.errors import ArtifactError, WrongPart
 from labd_shared.files import read_bounded
@@ -81,21 +72,21 @@ class BuildReport:
     def _units(self, network: Design) -> Iterator[Unit]:
         design = self.design(network)
         layers = {layer.name: layer for layer in design.layers}
-        ahead = [entry_bits(layers[name]) for name in self.config.nodes if name in layers]
+        ahead = [layers[name].entry_bits for name in self.config.nodes if name in layers]
         bits = ahead[0]
         yield shell()
         depths = self.config.depths
         for name in self.config.nodes:
             if name in layers:
-                yield layer_unit(layers[name], design.settings[name])
+                yield layers[name].cost_unit(design.settings[name])
                 ahead.pop(0)
-                bits = exit_bits(layers[name])
+                bits = layers[name].exit_bits
             elif name.startswith(FIFO_KIND):
                 yield fifo(name, bits, depths[name])
-            elif name.startswith("StreamingDataWidthConverter") and ahead:
-                yield converter(name, bits, ahead[0])
+            elif name.startswith(WidthConverter.op) and ahead:
+                yield WidthConverter(bits, ahead[0]).cost_unit(name)
                 bits = ahead[0]
-        first, last = input_dma(entry_bits(design.layers[0])), output_dma()
+        first, last = input_dma(design.layers[0].entry_bits), output_dma()
         yield Unit("IODMA in", first.kind, first.drivers, first.exact)
         yield Unit("IODMA out", last.kind, last.drivers, last.exact)
 

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.dataflow.resources import Resources
-from labd_host.explore.cost_units import Unit
+from labd_host.dataflow.resources import Resources, Unit
 from labd_host.machine import places
 from labd_shared.errors import ArtifactError
 from labd_shared.files import read_bounded

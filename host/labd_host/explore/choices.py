@@ -1,6 +1,7 @@
 """The foldings a layer may have, each with its cycles, its cells and the streams it reads and writes.
 
-A window and the pool it feeds are one stage, because their SIMD and PE must be equal. Memories are chosen
+A window and the pool it feeds are one stage, because their SIMD and PE must be equal. Each kind of layer
+knows its foldings and what may be set besides. Memories are chosen
 by name (block or distributed), never "auto", so that Vivado makes what was counted. Multipliers of DSPs
 are offered where weights have more than one bit; a product with a sign needs none.
 
@@ -13,31 +14,16 @@ for FINN, which counts a window of 2,304 bits a cycle like one of 1, is told apa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 
-from labd_host.dataflow.cycles import layer_cycles
+from labd_host.dataflow.axes import NodeSettings
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.folding import MAX_SIMD_FOLD, MAX_STREAM_BITS, Attribute, divisors
-from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, Padding, SlidingWindow
-from labd_host.dataflow.programs import restart_cycles
-from labd_host.dataflow.resources import Resources, finn_estimate
+from labd_host.dataflow.layers import Layer, WidthConverter
+from labd_host.dataflow.resources import Resources
 from labd_host.explore.calibration import Calibration
-from labd_host.explore.cost_units import (
-    converter,
-    entry_bits,
-    exit_bits,
-    fifo,
-    input_dma,
-    layer_unit,
-    output_dma,
-    shell,
-)
-from labd_shared.datatypes import parse_datatype
-
-Options = Mapping[str, Attribute]
-MEMORIES = ("block", "distributed")
+from labd_host.explore.cost_units import fifo, input_dma, output_dma, shell
 
 
 @dataclass(frozen=True)
@@ -53,7 +39,7 @@ class Choice:
         second: What decides between choices of equal LUTs.
     """
 
-    settings: Mapping[str, Options]
+    settings: Mapping[str, NodeSettings]
     enters: int
     leaves: int
     cycles: int
@@ -78,7 +64,7 @@ class Costs:
     """
 
     name: str
-    layer: Callable[[Layer, Options], Resources]
+    layer: Callable[[Layer, NodeSettings], Resources]
     cycles: Callable[[Layer], int]
     fixed: Resources
     entry: Callable[[int], Resources]
@@ -89,11 +75,11 @@ class Costs:
     def total(self, design: Design) -> Resources:
         """Of *design* as it is folded."""
         layers = design.layers
-        spent = self.fixed + self.entry(entry_bits(layers[0])) + self.exit(exit_bits(layers[-1]))
+        spent = self.fixed + self.entry(layers[0].entry_bits) + self.exit(layers[-1].exit_bits)
         for layer in layers:
             spent += self.layer(layer, design.settings.get(layer.name, {}))
         for before, after in pairwise(layers):
-            spent += self.between(exit_bits(before), entry_bits(after))
+            spent += self.between(before.exit_bits, after.entry_bits)
         return spent
 
 
@@ -104,7 +90,16 @@ def _free(*_: int) -> Resources:
 def finn_costs(calibration: Calibration) -> Costs:
     """FINN's own figures."""
     ties = calibrated_costs(calibration)
-    return Costs("finn", finn_estimate, layer_cycles, Resources(), _free, _free, _free, ties)
+    return Costs(
+        "finn",
+        lambda layer, settings: layer.finn_estimate(settings),
+        lambda layer: layer.cycles,
+        Resources(),
+        _free,
+        _free,
+        _free,
+        ties,
+    )
 
 
 def calibrated_costs(calibration: Calibration) -> Costs:
@@ -115,13 +110,15 @@ def calibrated_costs(calibration: Calibration) -> Costs:
     def between(before: int, after: int) -> Resources:
         found = cost(fifo("", before))
         return (
-            found if before == after else found + cost(converter("", before, after)) + cost(fifo("", after))
+            found
+            if before == after
+            else found + cost(WidthConverter(before, after).cost_unit("")) + cost(fifo("", after))
         )
 
     return Costs(
         "calibrated",
-        lambda layer, settings: cost(layer_unit(layer, settings)),
-        lambda layer: layer_cycles(layer) + restart_cycles(layer),
+        lambda layer, settings: cost(layer.cost_unit(settings)),
+        lambda layer: layer.cycles + layer.restart_cycles,
         cost(shell()) + cost(output_dma()),
         lambda bits: cost(input_dma(bits)) + cost(fifo("", bits)),
         between,
@@ -130,10 +127,10 @@ def calibrated_costs(calibration: Calibration) -> Costs:
 
 
 def stages_of(design: Design) -> list[tuple[Layer, ...]]:
-    """The layers, a window and its pool together."""
+    """The layers, each together with those whose lanes it forces."""
     stages: list[tuple[Layer, ...]] = []
     for layer in design.layers:
-        if isinstance(layer, MaxPool) and stages and isinstance(stages[-1][-1], SlidingWindow):
+        if stages and layer.led_by(stages[-1][-1]) is not None:
             stages[-1] = (*stages[-1], layer)
         else:
             stages.append((layer,))
@@ -149,8 +146,8 @@ def choices_of(stage: tuple[Layer, ...], costs: Costs, cycles: int | None = None
                 spent = _together(folded, settings, costs)
                 yield Choice(
                     settings,
-                    entry_bits(folded[0]),
-                    exit_bits(folded[-1]),
+                    folded[0].entry_bits,
+                    folded[-1].exit_bits,
                     max(taken),
                     sum(taken),
                     spent,
@@ -158,66 +155,28 @@ def choices_of(stage: tuple[Layer, ...], costs: Costs, cycles: int | None = None
                 )
 
 
-def _together(folded: tuple[Layer, ...], settings: Mapping[str, Options], costs: Costs) -> Resources:
+def _together(folded: tuple[Layer, ...], settings: Mapping[str, NodeSettings], costs: Costs) -> Resources:
     spent = Resources()
     for layer in folded:
         spent += costs.layer(layer, settings[layer.name])
     for before, after in pairwise(folded):
-        spent += costs.between(exit_bits(before), entry_bits(after))
+        spent += costs.between(before.exit_bits, after.entry_bits)
     return spent
 
 
 def _foldings(stage: tuple[Layer, ...]) -> Iterator[tuple[Layer, ...]]:
-    layer, *rest = stage
-    if isinstance(layer, Mvau):
-        yield from _mvau_foldings(layer)
-    elif isinstance(layer, SlidingWindow):
-        for simd in divisors(layer.channels):
-            pools = tuple(replace(pool, pe=simd) for pool in rest if isinstance(pool, MaxPool))
-            yield (replace(layer, simd=simd, parallel=False), *pools)
-        pixel = layer.kernel_h == layer.kernel_w == 1
-        if not layer.depthwise and not pixel:
-            whole = replace(layer, simd=layer.channels, parallel=True)
-            if exit_bits(whole) <= MAX_STREAM_BITS:
-                yield (whole,)
-    elif isinstance(layer, Padding):
-        yield from ((replace(layer, simd=simd),) for simd in divisors(layer.channels))
-    else:
-        extent = layer.labels if isinstance(layer, LabelSelect) else layer.channels
-        widest = max(parse_datatype(layer.input).bits, parse_datatype(layer.output).bits)
-        for pe in divisors(extent):
-            if pe * widest <= MAX_STREAM_BITS:
-                yield (replace(layer, pe=pe),)
+    first, *rest = stage
+    for folded in first.foldings():
+        chosen = [folded]
+        for layer in rest:
+            led = layer.led_by(chosen[-1])
+            if led is None or led.words[0] != chosen[-1].words[1]:
+                break  # whole windows, which no pool takes
+            chosen.append(led)
+        else:
+            yield tuple(chosen)
 
 
-def _mvau_foldings(layer: Mvau) -> Iterator[tuple[Layer, ...]]:
-    taken, given = parse_datatype(layer.input).bits, parse_datatype(layer.output).bits
-    weight = parse_datatype(layer.weight).bits
-    for simd in divisors(layer.mw):
-        if layer.mw > simd * MAX_SIMD_FOLD or simd * taken > MAX_STREAM_BITS:
-            continue
-        for pe in divisors(layer.mh):
-            if pe * given <= MAX_STREAM_BITS and pe * simd * weight <= MAX_STREAM_BITS:
-                yield (replace(layer, pe=pe, simd=simd),)
-
-
-def _settings(folded: tuple[Layer, ...]) -> Iterator[dict[str, Options]]:
-    layer, *rest = folded
-    pools = {pool.name: {"PE": pool.pe} for pool in rest if isinstance(pool, MaxPool)}
-    if isinstance(layer, Mvau):
-        signs = parse_datatype(layer.weight).bits == 1
-        multipliers = ("lut",) if signs or "_rtl_" in layer.name else ("lut", "dsp")
-        for memory in MEMORIES:
-            for multiplier in multipliers:
-                chosen: dict[str, Attribute] = {"PE": layer.pe, "SIMD": layer.simd, "ram_style": memory}
-                if "_hls_" in layer.name:
-                    chosen["resType"] = multiplier
-                yield {layer.name: chosen}
-    elif isinstance(layer, SlidingWindow):
-        for memory in MEMORIES:
-            chosen = {"SIMD": layer.simd, "ram_style": memory, "parallel_window": int(layer.parallel)}
-            yield {layer.name: chosen, **pools}
-    elif isinstance(layer, Padding):
-        yield {layer.name: {"SIMD": layer.simd}}
-    else:
-        yield {layer.name: {"PE": layer.pe}}
+def _settings(folded: tuple[Layer, ...]) -> Iterator[dict[str, NodeSettings]]:
+    for choice in product(*(layer.setting_choices() for layer in folded)):
+        yield {layer.name: chosen for layer, chosen in zip(folded, choice, strict=True)}

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from labd_host.dataflow.folding import Attribute, FoldableNetwork
+from labd_host.dataflow.axes import Attribute
+from labd_host.dataflow.folding import FoldableNetwork
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import UsageError
 

@@ -19,9 +19,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.dataflow.cycles import CONVERTER
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.layers import Layer
+from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.explore.optimiser import Explorer, Solution
 from labd_host.simulate.fifos import NEVER_FULL
 from labd_host.simulate.pipeline import assemble
@@ -66,7 +65,7 @@ def first_frame(design: Design, *, dma: bool = True) -> tuple[int, dict[str, int
     if found.trace is None:
         raise ValueError("a traced run has a trace")
     bucket_cycles = found.trace.bucket_cycles
-    converters = np.array([unit.op == CONVERTER for unit in machine.units])
+    converters = np.array([unit.op == WidthConverter.op for unit in machine.units])
     waiting = converters | (found.trace.units[:, :, STARVED] * 2 > bucket_cycles)
     waits = dict.fromkeys((unit.name for unit in machine.units), 0)
     at = len(machine.units) - 1

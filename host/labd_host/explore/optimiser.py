@@ -15,11 +15,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.cycles import Estimate, dma_cycles, estimate
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.folding import Attribute, Folding
-from labd_host.dataflow.layers import Layer
-from labd_host.dataflow.programs import gear_cycles
+from labd_host.dataflow.folding import Folding
+from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.resources import Resources
 from labd_host.explore import chain
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
@@ -227,7 +227,7 @@ class Explorer:
 
     def _converter_cycles(self, at: int, before: int, after: int) -> int:
         """What stands before stage *at* takes for a frame, from words of *before* to words of *after* bits."""
-        return gear_cycles(before, after, self._entering_bits[at])
+        return WidthConverter(before, after).cycles(self._entering_bits[at])
 
     def _all_choices(self) -> list[list[Choice]]:
         return self._choices(None)

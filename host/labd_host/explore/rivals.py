@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labd_host.dataflow.cycles import CONVERTER, estimate
+from labd_host.dataflow.axes import Attribute
+from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.folding import Attribute, Folding
-from labd_host.dataflow.layers import LabelSelect, Layer
-from labd_host.dataflow.resources import Resources, finn_estimate
+from labd_host.dataflow.folding import Folding
+from labd_host.dataflow.layers import Layer, WidthConverter
+from labd_host.dataflow.resources import Resources, Unit
 from labd_host.explore.calibration import Calibration
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
-from labd_host.explore.cost_units import Unit, units_of
+from labd_host.explore.cost_units import units_of
 from labd_host.explore.optimiser import Explorer, Solution
 from labd_host.explore.set_folding import set_folding
 from labd_host.simulate.behaviour import Behaviour, behaviour
@@ -68,7 +69,7 @@ class Rival:
 def finn_total(design: Design) -> Resources:
     """FINN's figures of all layers."""
     return sum(
-        (finn_estimate(layer, design.settings.get(layer.name, {})) for layer in design.layers), Resources()
+        (layer.finn_estimate(design.settings.get(layer.name, {})) for layer in design.layers), Resources()
     )
 
 
@@ -119,7 +120,7 @@ def explain(
                     folding_words(settings),
                     str(settings.get("ram_style", "")),
                     costs.cycles(layer),
-                    finn_estimate(layer, settings),
+                    layer.finn_estimate(settings),
                     calibration.cost(units[layer.name]),
                     rate + reason,
                 )
@@ -138,9 +139,8 @@ def _why(stage: tuple[Layer, ...], design: Design, costs: Costs, cycles: int) ->
     nodes = {layer.name: design.settings[layer.name] for layer in stage}
     chosen = next(choice for choice in fast if _same(choice, nodes))
     alone = min(fast, key=lambda choice: (choice.cost.lut, choice.cost.bram18))
-    words = ""
-    if isinstance(stage[0], LabelSelect) and stage[0].pe > 1:
-        words += "above PE 1 it seldom closes timing; "
+    caution = stage[0].caution()
+    words = f"{caution}; " if caution else ""
     if alone.cost.lut == chosen.cost.lut:
         return f"{words}cheapest of {len(fast)} fast enough"
     extra = f"{chosen.cost.lut - alone.cost.lut:,.0f} LUT more, "
@@ -201,7 +201,9 @@ def cheapest_beside(explorer: Explorer, folded: Design) -> Solution:
 
 def slowest_cycles(folded: Design, costs: Costs) -> int:
     """A frame in the slowest layer or width converter, as *costs* count."""
-    converters = [node.cycles for node in estimate(folded.layers, (), ()).nodes if node.op == CONVERTER]
+    converters = [
+        node.cycles for node in estimate(folded.layers, (), ()).nodes if node.op == WidthConverter.op
+    ]
     return max(*converters, *(costs.cycles(layer) for layer in folded.layers))
 
 
@@ -241,7 +243,7 @@ def suggestions(
                 folding_words(settings),
                 str(settings.get("ram_style", "")),
                 cycles,
-                finn_estimate(layer, settings),
+                layer.finn_estimate(settings),
                 calibration.cost(units[layer.name]),
                 "; ".join(words) or "as it is best",
             )

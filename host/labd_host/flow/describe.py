@@ -1,7 +1,10 @@
-"""A dataflow graph as the plain layers that the golden model, the cycle model and the rules share."""
+"""A dataflow graph as the plain layers that the golden model, the cycle model and the rules share.
+
+A kind of layer has one entry in `_READERS`: how FINN's node of it is read.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    kind_of,
 )
 from labd_host.flow.plain_graph import Graph, Node
 from labd_shared.errors import StageFailed
@@ -60,104 +64,140 @@ def _tensor(edge: Mapping[str, Any], dma: str) -> Tensor:
 
 
 def _layer(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer:
+    kind = kind_of(node.kind)
+    read = _READERS.get(kind) if kind is not None and kind.op == node.kind else None
+    layer = read(graph, node, arrays) if read else None
+    if layer is None:
+        raise StageFailed(
+            f"labd does not know the layer {node.name} ({node.op}), or not in this form",
+            fix=_FIX,
+            stage="folded",
+        )
+    return layer
+
+
+def _thresholding(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer:
     get = node.attributes.__getitem__
-    if node.kind == "Thresholding":
-        thresholds = _integers(graph, node, 1)
-        arrays[f"{node.name}.thresholds"] = thresholds
-        return Thresholding(
-            name=node.name,
-            channels=get("NumChannels"),
-            vectors=math.prod(get("numInputVectors")),
-            pe=get("PE"),
-            steps=thresholds.shape[1],
-            input=get("inputDataType"),
-            output=get("outputDataType"),
-            offset=int(get("ActVal")),
-        )
-    if node.kind == "MVAU" and get("TH") == 1:
-        arrays[f"{node.name}.weights"] = _integers(graph, node, 1)
-        steps = 0
-        if not get("noActivation"):
-            arrays[f"{node.name}.thresholds"] = _integers(graph, node, 2)
-            steps = arrays[f"{node.name}.thresholds"].shape[1]
-        return Mvau(
-            name=node.name,
-            mw=get("MW"),
-            mh=get("MH"),
-            vectors=math.prod(get("numInputVectors")),
-            pe=get("PE"),
-            simd=get("SIMD"),
-            steps=steps,
-            xnor=bool(get("binaryXnorMode")),
-            input=get("inputDataType"),
-            weight=get("weightDataType"),
-            output=get("outputDataType"),
-            offset=int(get("ActVal")),
-        )
-    if node.kind == "LabelSelect" and get("K") == 1:
-        return LabelSelect(
-            name=node.name,
-            labels=get("Labels"),
-            pe=get("PE"),
-            input=get("inputDataType"),
-            output=get("outputDataType"),
-        )
-    moved = _mover(node)
-    if moved is not None:
-        return moved
-    raise StageFailed(
-        f"labd does not know the layer {node.name} ({node.op}), or not in this form", fix=_FIX, stage="folded"
+    thresholds = _integers(graph, node, 1)
+    arrays[f"{node.name}.thresholds"] = thresholds
+    return Thresholding(
+        name=node.name,
+        channels=get("NumChannels"),
+        vectors=math.prod(get("numInputVectors")),
+        pe=get("PE"),
+        steps=thresholds.shape[1],
+        input=get("inputDataType"),
+        output=get("outputDataType"),
+        offset=int(get("ActVal")),
     )
 
 
-def _mover(node: Node) -> Layer | None:
-    """A layer without parameters that moves or chooses values of a feature map, or None."""
+def _mvau(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
     get = node.attributes.__getitem__
-    if node.kind == "ConvolutionInputGenerator" and not get("dynamic_mode"):
-        (height, width), (kernel_h, kernel_w) = get("IFMDim"), get("ConvKernelDim")
-        return SlidingWindow(
-            name=node.name,
-            channels=get("IFMChannels"),
-            height=height,
-            width=width,
-            kernel_h=kernel_h,
-            kernel_w=kernel_w,
-            stride_h=get("Stride")[0],
-            stride_w=get("Stride")[1],
-            dilation_h=get("Dilation")[0],
-            dilation_w=get("Dilation")[1],
-            depthwise=bool(get("depthwise")),
-            parallel=bool(get("parallel_window")),
-            simd=get("SIMD"),
-            input=get("inputDataType"),
-            output=get("outputDataType"),
-        )
-    if node.kind == "FMPadding" and get("numInputVectors") == 1:
-        top, left, bottom, right = get("Padding")
-        return Padding(
-            name=node.name,
-            channels=get("NumChannels"),
-            height=get("ImgDim")[0],
-            width=get("ImgDim")[1],
-            top=top,
-            left=left,
-            bottom=bottom,
-            right=right,
-            simd=get("SIMD"),
-            input=get("inputDataType"),
-            output=get("inputDataType"),
-        )
-    if node.kind == "Pool" and get("Function") == "MaxPool" and get("BatchSize") == 1:
-        return MaxPool(
-            name=node.name,
-            channels=get("Channels"),
-            vectors=math.prod(get("OutImgDims")),
-            kernel=math.prod(get("KernelSize")),
-            pe=get("PE"),
-            input=get("InputDataType"),
-            output=get("OutputDataType"),
-        )
-    return None
+    if get("TH") != 1:
+        return None
+    arrays[f"{node.name}.weights"] = _integers(graph, node, 1)
+    steps = 0
+    if not get("noActivation"):
+        arrays[f"{node.name}.thresholds"] = _integers(graph, node, 2)
+        steps = arrays[f"{node.name}.thresholds"].shape[1]
+    return Mvau(
+        name=node.name,
+        mw=get("MW"),
+        mh=get("MH"),
+        vectors=math.prod(get("numInputVectors")),
+        pe=get("PE"),
+        simd=get("SIMD"),
+        steps=steps,
+        xnor=bool(get("binaryXnorMode")),
+        input=get("inputDataType"),
+        weight=get("weightDataType"),
+        output=get("outputDataType"),
+        offset=int(get("ActVal")),
+    )
+
+
+def _label_select(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
+    get = node.attributes.__getitem__
+    if get("K") != 1:
+        return None
+    return LabelSelect(
+        name=node.name,
+        labels=get("Labels"),
+        pe=get("PE"),
+        input=get("inputDataType"),
+        output=get("outputDataType"),
+    )
+
+
+def _window(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
+    get = node.attributes.__getitem__
+    if get("dynamic_mode"):
+        return None
+    (height, width), (kernel_h, kernel_w) = get("IFMDim"), get("ConvKernelDim")
+    return SlidingWindow(
+        name=node.name,
+        channels=get("IFMChannels"),
+        height=height,
+        width=width,
+        kernel_h=kernel_h,
+        kernel_w=kernel_w,
+        stride_h=get("Stride")[0],
+        stride_w=get("Stride")[1],
+        dilation_h=get("Dilation")[0],
+        dilation_w=get("Dilation")[1],
+        depthwise=bool(get("depthwise")),
+        parallel=bool(get("parallel_window")),
+        simd=get("SIMD"),
+        input=get("inputDataType"),
+        output=get("outputDataType"),
+    )
+
+
+def _padding(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
+    get = node.attributes.__getitem__
+    if get("numInputVectors") != 1:
+        return None
+    top, left, bottom, right = get("Padding")
+    return Padding(
+        name=node.name,
+        channels=get("NumChannels"),
+        height=get("ImgDim")[0],
+        width=get("ImgDim")[1],
+        top=top,
+        left=left,
+        bottom=bottom,
+        right=right,
+        simd=get("SIMD"),
+        input=get("inputDataType"),
+        output=get("inputDataType"),
+    )
+
+
+def _max_pool(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
+    get = node.attributes.__getitem__
+    if get("Function") != "MaxPool" or get("BatchSize") != 1:
+        return None
+    return MaxPool(
+        name=node.name,
+        channels=get("Channels"),
+        vectors=math.prod(get("OutImgDims")),
+        kernel=math.prod(get("KernelSize")),
+        pe=get("PE"),
+        input=get("InputDataType"),
+        output=get("OutputDataType"),
+    )
+
+
+# None: a layer of that kind in a form that labd does not know.
+_READERS: dict[type[Layer], Callable[[Graph, Node, dict[str, Array]], Layer | None]] = {
+    Thresholding: _thresholding,
+    Mvau: _mvau,
+    SlidingWindow: _window,
+    Padding: _padding,
+    MaxPool: _max_pool,
+    LabelSelect: _label_select,
+}
 
 
 def _integers(graph: Graph, node: Node, index: int) -> Array:

@@ -5,6 +5,8 @@ transformation/qonnx/convert_qonnx_to_finn.py, streamline/, fpgadataflow/convert
 create_dataflow_partition.py, specialize_layers.py; the cycle formula is get_exp_cycles of each layer.
 """
 
+from labd_host.dataflow.layers import KINDS
+
 EXPLANATIONS = {
     "exported": (
         "The trained network as its training program wrote it: ordinary ONNX operators in float32, and quantiser "
@@ -90,13 +92,8 @@ OPERATORS = {
     "MaxPool": "the largest value of each window",
     "MaxPoolNHWC": "the largest value of each window, channels last",
     "TopK": "the number of the largest score",
-    "Thresholding": "hardware layer: thresholds, PE channels in a cycle",
-    "MVAU": "hardware layer: matrix product, sums, thresholds; PE rows and SIMD columns in a cycle",
     "VVAU": "hardware layer: like MVAU, each channel with weights of its own (depthwise)",
-    "ConvolutionInputGenerator": "hardware layer: sliding window, gives the rows that Im2Col gave",
-    "StreamingMaxPool": "hardware layer: largest value of each window, on a stream",
-    "Pool": "hardware layer: the largest value or the mean of each window",
-    "LabelSelect": "hardware layer: number of the largest score",
+    **{name: f"hardware layer: {kind.sentence}" for kind in KINDS for name in kind.finn_names},
     "StreamingDataflowPartition": "all layers that run on the FPGA, seen from outside",
 }
 

@@ -4,23 +4,25 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from labd_host.dataflow.layers import KINDS, WidthConverter
 from labd_host.flow.plain_graph import Graph, Node
 
 _KINDS = {
-    "quantise": "Quant BipolarQuant BinaryQuant IntQuant Trunc MultiThreshold Thresholding Relu Sign Clip "
+    "quantise": "Quant BipolarQuant BinaryQuant IntQuant Trunc MultiThreshold Relu Sign Clip "
     "HardTanh QuantizeLinear DequantizeLinear",
-    "product": "MatMul Gemm Conv XnorPopcountMatMul MVAU VVAU MatrixVectorActivation VectorVectorActivation "
-    "ConvTranspose",
+    "product": "MatMul Gemm Conv XnorPopcountMatMul VVAU VectorVectorActivation ConvTranspose",
     "scale": "Mul Add Sub Div BatchNormalization Sum Neg AddStreams ChannelwiseOp ElementwiseAdd "
     "ElementwiseMul ElementwiseSub ElementwiseDiv",
-    "move": "Reshape Flatten Transpose Squeeze Unsqueeze Im2Col ConvolutionInputGenerator Pad FMPadding "
-    "Concat Split Slice Identity DuplicateStreams StreamingDataWidthConverter StreamingFIFO "
-    "StreamingConcat StreamingSplit Lookup Gather",
-    "pool": "MaxPool MaxPoolNHWC AveragePool GlobalAveragePool QuantAvgPool2d Pool StreamingMaxPool "
-    "GlobalAccPool",
-    "class": "TopK ArgMax LabelSelect Softmax",
+    "move": "Reshape Flatten Transpose Squeeze Unsqueeze Im2Col Pad Concat Split Slice Identity "
+    "DuplicateStreams StreamingFIFO StreamingConcat StreamingSplit Lookup Gather",
+    "pool": "MaxPool MaxPoolNHWC AveragePool GlobalAveragePool QuantAvgPool2d GlobalAccPool",
+    "class": "TopK ArgMax Softmax",
 }
-_KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops.split()}
+_KIND_OF = {
+    **{op: kind for kind, ops in _KINDS.items() for op in ops.split()},
+    **{name: kind.role for kind in KINDS for name in kind.finn_names},
+    **dict.fromkeys(WidthConverter.finn_names, WidthConverter.role),
+}
 
 _ROLES = {
     "product": {1: "weights", 2: "thresholds"},

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.dataflow.layers import LabelSelect, Mvau, Network, Thresholding
+from labd_host.dataflow.layers import Network
+from labd_host.dataflow.layers.layer import levels_of
 from labd_host.flow.plain_graph import Graph, Node, Trace, Values
 from labd_host.golden.golden_model import GoldenResult
 from labd_shared.errors import StageFailed, StageMismatch
@@ -104,15 +105,11 @@ def observe_golden(network: Network, result: GoldenResult) -> Observation:
     scores = None
     for layer in network.layers:
         output = found[layer.name].astype(np.int64)
-        if isinstance(layer, LabelSelect):
-            points.append(_point("label", layer.name, output))
-            continue
-        if isinstance(layer, Mvau):
-            sums = found.get(f"{layer.name}.accumulators", output)
-            scores = Scores(layer.name, 0.5, layer.mw / 2) if layer.xnor else Scores(layer.name, 1.0, 0.0)
-            points.append(_point("sums", layer.name, 2 * sums - layer.mw if layer.xnor else sums))
-        if isinstance(layer, Thresholding) or (isinstance(layer, Mvau) and layer.steps):
-            points.append(_point("levels", layer.name, _level(output, layer.output, layer.offset)))
+        sums = found.get(f"{layer.name}.accumulators", output)
+        points += [_point(kind, layer.name, values) for kind, values in layer.points(output, sums)]
+        affine = layer.score_scale()
+        if affine is not None:
+            scores = Scores(layer.name, *affine)
     return Observation(tuple(points), scores)
 
 
@@ -134,10 +131,10 @@ def _points(graph: Graph, trace: Trace) -> Iterator[Point]:
         elif node.kind == "MVAU":
             yield point("sums", node, _columns(graph, node, trace.sums[node.name]))
             if not node.attributes["noActivation"]:
-                level = _level(out, node.attributes["outputDataType"], node.attributes["ActVal"])
+                level = levels_of(out, node.attributes["outputDataType"], node.attributes["ActVal"])
                 yield point("levels", node, level)
         elif node.kind == "Thresholding":
-            level = _level(out, node.attributes["outputDataType"], node.attributes["ActVal"])
+            level = levels_of(out, node.attributes["outputDataType"], node.attributes["ActVal"])
             yield point("levels", node, level)
         elif node.op == "TopK":
             yield point("label", node, trace.values[node.outputs[1]])
@@ -171,10 +168,6 @@ def _point(kind: str, layer: str, values: Values) -> Point:
             fix="labd's proof follows quantised networks only; is every layer quantised, input included?",
         )
     return Point(kind, layer, nearest.astype(np.int64))
-
-
-def _level(values: Values, datatype: str, offset: int) -> Values:
-    return (values + 1) / 2 if datatype == "BIPOLAR" else values - offset
 
 
 def _quantiser_level(graph: Graph, node: Node, values: Values) -> Values:

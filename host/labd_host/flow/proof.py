@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.dataflow.layers import Mvau, Network
+from labd_host.dataflow.layers import Network
 from labd_host.flow.observe import Integers, Observation, Point, Scores
 from labd_host.golden.golden_model import GoldenResult
 from labd_shared.errors import StageMismatch
@@ -164,10 +164,10 @@ def observe_answers(
     classes = result.outputs[0].reshape(len(exported), -1).astype(np.int64)
     ours = [Point("label", network.layers[-1].name, classes)]
     theirs = [Point("label", "exported", exported.argmax(axis=1)[:, np.newaxis])]
-    last = next((layer for layer in reversed(network.layers) if isinstance(layer, Mvau)), None)
+    last = next((layer for layer in reversed(network.layers) if layer.score_scale() is not None), None)
     if scores is not None and result.logits is not None and last is not None:
         logits = result.logits.astype(np.int64)
-        ours.insert(0, Point("sums", last.name, 2 * logits - last.mw if last.xnor else logits))
+        ours.insert(0, Point("sums", last.name, dict(last.points(logits, logits))["sums"]))
         back = np.rint((exported.astype(np.float64) - scores.offset) / scores.scale)
         theirs.insert(0, Point("sums", scores.tensor, back.astype(np.int64)))
     return Observation(tuple(ours)), Observation(tuple(theirs))

@@ -396,7 +396,7 @@ def _arithmetic_sha256(network: Network) -> str:
     """Digest of all that decides on what *network* computes; a folding does not."""
     layers = []
     for layer in network.layers:
-        values = asdict(layer)
+        values = layer.record()
         layers.append({key: value for key, value in values.items() if key not in ("pe", "simd", "parallel")})
     arrays = {
         name: [list(array.shape), bytes_sha256(np.ascontiguousarray(array, dtype="<i8").tobytes())]

@@ -176,33 +176,10 @@ def _input_map(plan: Sequence[Step], values: int, kind: Datatype) -> Map:
 def _operations(plan: Sequence[Step], source: Map) -> list[Operation]:
     found: list[Operation] = []
     for step in plan:
-        for operation in _operations_of(step, source):
+        for operation in _OPERATIONS[type(step)](step, source):
             found.append(operation)
             source = operation.target
     return found
-
-
-def _operations_of(step: Step, source: Map) -> Iterator[Operation]:
-    """What computes *step* from *source*, the last of them giving its values."""
-    if isinstance(step, Levels):
-        yield from _levels(step, source)
-    elif isinstance(step, Product):
-        yield from _product(step, source)
-    elif isinstance(step, Select):
-        if source.bits:
-            yield (unpacked := _unpacked(source))
-            source = unpacked.target
-        yield _select(source)
-    else:
-        channels = step.layer.channels
-        if source.bits and source.channels == channels:
-            arranged = source
-        else:
-            for operation in _as_plain(source):
-                yield operation
-                source = operation.target
-            arranged = _regrouped(source, channels)
-        yield _pad(step, arranged) if isinstance(step, Pad) else _move(step, arranged)
 
 
 # -- from one way to lie to another
@@ -421,12 +398,28 @@ def _starts(windows: Windows, frames: int, pixel: int) -> Entries:
 # -- pools, windows, padding, the label
 
 
-def _move(step: Pool | Slide, source: Map) -> Operation:
-    windows = step.windows
-    if isinstance(step, Slide):
-        kernel, pixels = kernels.slide, windows.count * windows.kernel
-    else:
-        kernel, pixels = kernels.pool_bits if source.bits else kernels.pool_values, windows.count
+def _moved(step: Pool | Slide | Pad, source: Map) -> Iterator[Operation]:
+    """A step that moves or chooses values of a feature map."""
+    channels = step.layer.channels
+    if not source.bits or source.channels != channels:
+        for operation in _as_plain(source):
+            yield operation
+            source = operation.target
+        source = _regrouped(source, channels)
+    yield _MOVES[type(step)](step, source)
+
+
+def _pool(step: Pool, source: Map) -> Operation:
+    kernel = kernels.pool_bits if source.bits else kernels.pool_values
+    return _over_windows(step.windows, source, kernel, step.windows.count)
+
+
+def _slide(step: Slide, source: Map) -> Operation:
+    return _over_windows(step.windows, source, kernels.slide, step.windows.count * step.windows.kernel)
+
+
+def _over_windows(windows: Windows, source: Map, kernel: Any, pixels: int) -> Operation:
+    """*kernel* for each window; *pixels* come out."""
     offsets = (windows.offsets() * source.width).astype(np.int32)
 
     def prepare(most: int) -> Run:
@@ -454,9 +447,23 @@ def _pad(step: Pad, source: Map) -> Operation:
     return Operation(target, lambda _: run, "values")
 
 
-def _select(source: Map) -> Operation:
+def _select(step: Select, source: Map) -> Iterator[Operation]:
+    if source.bits:
+        yield (unpacked := _unpacked(source))
+        source = unpacked.target
+
     def run(x: Entries, out: Entries, frames: int) -> None:
         scores = source.view(x, frames).reshape(frames, -1)
         np.argmax(scores[:, : source.pixels * source.channels], axis=1, out=out[:frames])
 
-    return Operation(Map(1, 1, np.dtype(np.int64), 1), lambda _: run, "values")
+    yield Operation(Map(1, 1, np.dtype(np.int64), 1), lambda _: run, "values")
+
+
+_MOVES: dict[type[Step], Callable[[Any, Map], Operation]] = {Pool: _pool, Slide: _slide, Pad: _pad}
+# What computes a step from the map before it; the last operation gives its values.
+_OPERATIONS: dict[type[Step], Callable[[Any, Map], Iterator[Operation]]] = {
+    Levels: _levels,
+    Product: _product,
+    **dict.fromkeys(_MOVES, _moved),
+    Select: _select,
+}

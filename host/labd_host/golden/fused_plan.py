@@ -4,7 +4,9 @@ A sliding window and the product or the pool behind it are one step, so that no 
 out of its feature map. Thresholds are integers that lie within what is compared with them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -174,50 +176,88 @@ def make_plan(network: Network) -> tuple[Step, ...]:
     Raises:
         UsageError: sums could leave the range in which they are exact, or levels that of their datatype.
     """
-    steps: list[Step] = []
-    channels = network.inputs[0].normal[-1]
-    slide: SlidingWindow | None = None
+    plan = _Plan(network)
     for index, layer in enumerate(network.layers):
         follows = network.layers[index + 1] if index + 1 < len(network.layers) else None
-        if isinstance(layer, SlidingWindow):
-            channels = layer.channels
-            if _takes_in(follows, layer):
-                slide = layer
-            else:
-                steps.append(Slide(layer, _windows_of(layer)))
-        elif isinstance(layer, Thresholding):
-            channels = layer.channels
-            steps.append(Levels(layer, layer.vectors, channels, _ladder(layer, network)))
-        elif isinstance(layer, Mvau):
-            windows = _windows_of(slide) if slide else _regular(layer.vectors, layer.mw, channels)
-            steps.append(_product(layer, network, slide, windows))
-            channels, slide = layer.mh, None
-        elif isinstance(layer, MaxPool):
-            windows = (
-                _windows_of(slide)
-                if slide
-                else _regular(layer.vectors, layer.kernel * layer.channels, layer.channels)
-            )
-            steps.append(Pool(layer, slide, windows))
-            channels, slide = layer.channels, None
-        elif isinstance(layer, Padding):
-            channels = layer.channels
-            steps.append(Pad(layer))
-        else:
-            channels = 1
-            steps.append(Select(layer))
-    return tuple(steps)
+        _PLANNERS[type(layer)](plan, layer, follows)
+    return tuple(plan.steps)
 
 
-def _takes_in(layer: Layer | None, slide: SlidingWindow) -> bool:
-    """Whether *layer* takes the windows one by one."""
-    windows = _windows_of(slide)
-    if isinstance(layer, Mvau):
-        return (layer.vectors, layer.mw) == (windows.count, windows.kernel * slide.channels)
-    if isinstance(layer, MaxPool):
-        wanted = (windows.count, windows.kernel, slide.channels)
-        return (layer.vectors, layer.kernel, layer.channels) == wanted
-    return False
+class _Plan:
+    """The steps so far.
+
+    Attributes:
+        network: Whose.
+        steps: So far.
+        channels: Values of a pixel of what the last of them gives.
+        slide: Windows that the next layer takes in; None where the values come as they are.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.steps: list[Step] = []
+        self.channels = network.inputs[0].normal[-1]
+        self.slide: SlidingWindow | None = None
+
+    def add(self, step: Step, channels: int) -> None:
+        """*step*, which gives pixels of *channels* values."""
+        self.steps.append(step)
+        self.channels, self.slide = channels, None
+
+    def windows(self, vectors: int, values: int, channels: int) -> Windows:
+        """Those of the slide, or *vectors* times *values* in pixels of *channels*."""
+        return _windows_of(self.slide) if self.slide else _regular(vectors, values, channels)
+
+
+def _plan_window(plan: _Plan, layer: SlidingWindow, follows: Layer | None) -> None:
+    windows = _windows_of(layer)
+    takes_in = _TAKES_IN.get(type(follows)) if follows is not None else None
+    if takes_in is not None and takes_in(follows, layer, windows):
+        plan.channels, plan.slide = layer.channels, layer
+    else:
+        plan.add(Slide(layer, windows), layer.channels)
+
+
+def _plan_thresholding(plan: _Plan, layer: Thresholding, follows: Layer | None) -> None:
+    levels = Levels(layer, layer.vectors, layer.channels, _ladder(layer, plan.network))
+    plan.add(levels, layer.channels)
+
+
+def _plan_mvau(plan: _Plan, layer: Mvau, follows: Layer | None) -> None:
+    windows = plan.windows(layer.vectors, layer.mw, plan.channels)
+    plan.add(_product(layer, plan.network, plan.slide, windows), layer.mh)
+
+
+def _plan_pool(plan: _Plan, layer: MaxPool, follows: Layer | None) -> None:
+    windows = plan.windows(layer.vectors, layer.kernel * layer.channels, layer.channels)
+    plan.add(Pool(layer, plan.slide, windows), layer.channels)
+
+
+def _plan_padding(plan: _Plan, layer: Padding, follows: Layer | None) -> None:
+    plan.add(Pad(layer), layer.channels)
+
+
+def _plan_label(plan: _Plan, layer: LabelSelect, follows: Layer | None) -> None:
+    plan.add(Select(layer), 1)
+
+
+_PLANNERS: dict[type[Layer], Callable[[_Plan, Any, Layer | None], None]] = {
+    SlidingWindow: _plan_window,
+    Thresholding: _plan_thresholding,
+    Mvau: _plan_mvau,
+    MaxPool: _plan_pool,
+    Padding: _plan_padding,
+    LabelSelect: _plan_label,
+}
+# Of kinds that take windows one by one: whether *layer* takes those of a slide.
+_TAKES_IN: dict[type[Layer], Callable[[Any, SlidingWindow, Windows], bool]] = {
+    Mvau: lambda layer, slide, windows: (
+        (layer.vectors, layer.mw) == (windows.count, windows.kernel * slide.channels)
+    ),
+    MaxPool: lambda layer, slide, windows: (
+        (layer.vectors, layer.kernel, layer.channels) == (windows.count, windows.kernel, slide.channels)
+    ),
+}
 
 
 def _windows_of(layer: SlidingWindow) -> Windows:

@@ -6,7 +6,7 @@ sums fit into one float32 side by side, a column of the matrix holds two output 
 *radix* times the second, which halves the work. BLAS uses the processor's cores as it is set up to.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -44,7 +44,7 @@ class NumpyEngine:
 
     def __init__(self, plan: Sequence[Step]) -> None:
         self._plan = plan
-        self._steps: list[_Prepared] = [_prepare(step) for step in plan]
+        self._steps: list[_Prepared] = [_PREPARE[type(step)](step) for step in plan]
         self.chunk_frames = max(1, min(MOST_FRAMES, WORKING_BYTES // max(map(_frame_bytes, plan))))
 
     def run(self, frames: Array, outputs: Array, logits: Array | None) -> None:
@@ -70,18 +70,6 @@ def _frame_bytes(step: Step) -> int:
     """What a step gives, for a frame, about: its windows are taken in parts."""
     sums = isinstance(step, Product) and not (step.ladder and step.ladder.is_bit)
     return step.layer.out_values * (8 if sums else 1)
-
-
-def _prepare(step: Step) -> _Prepared:
-    if isinstance(step, Levels):
-        return partial(_levels, step, _table(step))
-    if isinstance(step, Product):
-        return partial(_multiply, step, _pack(step))
-    if isinstance(step, Pool):
-        return partial(_pool, step.windows)
-    if isinstance(step, Slide):
-        return partial(_slide, step.windows)
-    return partial(_pad, step) if isinstance(step, Pad) else _select
 
 
 # -- thresholds
@@ -262,3 +250,13 @@ def _pad(step: Pad, values: Array, *, keep_sums: bool) -> tuple[None, Array]:
 
 def _select(values: Array, *, keep_sums: bool) -> tuple[None, Array]:
     return None, values.reshape(len(values), -1).argmax(axis=1)[:, np.newaxis]
+
+
+_PREPARE: dict[type[Step], Callable[[Any], _Prepared]] = {
+    Levels: lambda step: partial(_levels, step, _table(step)),
+    Product: lambda step: partial(_multiply, step, _pack(step)),
+    Pool: lambda step: partial(_pool, step.windows),
+    Slide: lambda step: partial(_slide, step.windows),
+    Pad: lambda step: partial(_pad, step),
+    Select: lambda step: _select,
+}

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from labd_host.dataflow.cycles import layer_cycles
 from labd_host.dataflow.design import Design
 from labd_host.dataflow.programs import giving, words_written
 from labd_host.simulate.pipeline import LEAST_DEPTH, Machine, assemble
@@ -61,7 +60,7 @@ def finn_depths(machine: Machine, slowest_cycles: int) -> dict[str, int]:
 
 def depths_of_finn(design: Design) -> dict[str, int]:
     """The same for a design that has not been built."""
-    slowest = max(layer_cycles(layer) for layer in design.layers)
+    slowest = max(layer.cycles for layer in design.layers)
     return finn_depths(assemble(design, dma=False), slowest)
 
 

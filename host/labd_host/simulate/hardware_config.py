@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from labd_host.dataflow.cycles import CONVERTER
+from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.folding import LATER_NODES, Attribute, Folding, read_folding
+from labd_host.dataflow.folding import LATER_NODES, Folding, read_folding
+from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.programs import HLS, Pipelines
 from labd_host.simulate.pipeline import (
     LEAST_DEPTH,
@@ -103,7 +104,9 @@ class HardwareConfig:
             else:
                 continue
             if stages and stages[-1].gives != stage.takes:
-                stages.append(converter(sum(one.op == CONVERTER for one in stages), stages[-1], stage))
+                stages.append(
+                    converter(sum(one.op == WidthConverter.op for one in stages), stages[-1], stage)
+                )
             stages.append(stage)
         return stages
 

@@ -12,20 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from labd_host.dataflow.cycles import CONVERTER
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.layers import Layer
-from labd_host.dataflow.programs import (
-    HLS,
-    Pipelines,
-    Program,
-    gear,
-    giving,
-    passing,
-    program_of,
-    taking,
-    words_of,
-)
+from labd_host.dataflow.layers import Layer, WidthConverter
+from labd_host.dataflow.programs import HLS, Pipelines, Program, giving, passing, taking
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import unknown_name
 from labd_shared.tensors import Tensor
@@ -123,16 +112,16 @@ def chain(design: Design, pipelines: Pipelines = HLS) -> list[Stage]:
     for layer in design.layers:
         stage = layer_stage(layer, pipelines)
         if stages and stages[-1].gives != stage.takes:
-            stages.append(converter(sum(one.op == CONVERTER for one in stages), stages[-1], stage))
+            stages.append(converter(sum(one.op == WidthConverter.op for one in stages), stages[-1], stage))
         stages.append(stage)
     return stages
 
 
 def layer_stage(layer: Layer, pipelines: Pipelines = HLS) -> Stage:
     """*layer* as a unit of a chain."""
-    takes, gives = words_of(layer)
+    takes, gives = layer.words
     return Stage(
-        layer.name, layer.op, program_of(layer, pipelines), takes, gives, parse_datatype(layer.output).bits
+        layer.name, layer.op, layer.program(pipelines), takes, gives, parse_datatype(layer.output).bits
     )
 
 
@@ -143,8 +132,10 @@ def reshape_stage(name: str, values: int, lanes: int, bits: int) -> Stage:
 
 def converter(number: int, before: Stage, after: Stage) -> Stage:
     """The width converter between two stages."""
-    program = gear(before.gives, after.takes)
-    return Stage(f"{CONVERTER}_rtl_{number}", CONVERTER, program, before.gives, after.takes, before.bits)
+    between = WidthConverter(before.gives, after.takes)
+    return Stage(
+        between.name(number), between.op, between.program(), between.takes, between.gives, before.bits
+    )
 
 
 def assemble(
@@ -215,7 +206,8 @@ def _dma_converters(dma: str, before: int, after: int) -> list[tuple[str, str, P
     """An IODMA changes widths by way of their least common multiple (FINN's iodma_hls.py)."""
     widths = list(dict.fromkeys((before, math.lcm(before, after), after)))
     return [
-        (f"{dma}_to_{wide}_bits", CONVERTER, gear(narrow, wide), wide) for narrow, wide in pairwise(widths)
+        (f"{dma}_to_{wide}_bits", WidthConverter.op, WidthConverter(narrow, wide).program(), wide)
+        for narrow, wide in pairwise(widths)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.dataflow.cycles import CONVERTER
+from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.programs import Gear, Loop, WholeWindow, Window
 from labd_host.simulate.pipeline import Machine, Unit
 from labd_shared.errors import BuildError, UsageError
@@ -94,7 +94,7 @@ class Simulation:
         for index, unit in enumerate(self.machine.units):
             if unit.inputs:  # a source is idle once it has given all frames
                 occupied[index] += self.busy[index, IDLE]
-            if unit.op == CONVERTER:
+            if unit.op == WidthConverter.op:
                 occupied[index] = 0
         return self.machine.units[int(np.argmax(occupied))]
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from labd_host.dataflow import layers
 from labd_host.dataflow.layers import Mvau
-from labd_host.dataflow.weight_memory import WORD_BYTES, line_words, lines
+from labd_host.dataflow.weight_memory import WORD_BYTES, line_words
 from labd_host.virtual_board.weight_memory_block import Rewritable, WeightMemory
 from labd_shared.bitfile import PYNQ_Z2_PART, check_part, read_bit
 from labd_shared.digest import file_sha256
@@ -204,13 +204,13 @@ def _writable(manifest: Manifest, hwh: Hwh, model: Network) -> dict[str, Mvau]:
             )
         layers = {layer.name: layer for layer in model.network.layers if isinstance(layer, Mvau)}
         layer, block = layers.get(file.node), hwh.blocks.get(file.block)
-        if layer is None or block is None or block.size < WORD_BYTES * lines(layer) * line_words(layer):
+        if layer is None or block is None or block.size < WORD_BYTES * layer.weight_words * line_words(layer):
             raise ArtifactError(
                 f"{file.name} has no place: "
                 + (
                     f"the network has no MVAU {file.node}"
                     if layer is None
-                    else f"the .hwh has no {file.block} with room for {lines(layer) * line_words(layer)} words"
+                    else f"the .hwh has no {file.block} with room for {layer.weight_words * line_words(layer)} words"
                 ),
                 fix="build or deploy the bundle again: its files do not belong together",
             )

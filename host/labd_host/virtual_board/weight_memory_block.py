@@ -19,8 +19,6 @@ from labd_host.dataflow.weight_memory import (
     WORD_BITS,
     WORD_BYTES,
     Words,
-    line_bits,
-    lines,
     weights_of,
     words_of,
 )
@@ -48,9 +46,9 @@ class WeightMemory(RegisterFile):
     def __init__(self, name: str, base: int, size_bytes: int, layer: Mvau, weights: Array) -> None:
         super().__init__(name, base, size_bytes)
         self.layer, self.stores = layer, 0
-        self._used = -(-line_bits(layer) // WORD_BITS)  # words of a line that hold bits
-        self._last_mask = (1 << (line_bits(layer) - WORD_BITS * (self._used - 1))) - 1
-        self._lines = words_of(layer, weights).reshape(lines(layer), -1)
+        self._used = -(-layer.weight_bits // WORD_BITS)  # words of a line that hold bits
+        self._last_mask = (1 << (layer.weight_bits - WORD_BITS * (self._used - 1))) - 1
+        self._lines = words_of(layer, weights).reshape(layer.weight_words, -1)
         self._written, self._read = np.zeros(self._used, np.uint32), self._lines[0].copy()
         self._fetched = self._ahead()
 

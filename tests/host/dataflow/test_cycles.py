@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.cycles import dma_cycles, estimate, layer_cycles
+from labd_host.dataflow.cycles import dma_cycles, estimate
 from labd_host.dataflow.folding import check_folding
 from labd_host.dataflow.layers import Mvau, Thresholding
 from labd_host.flow.describe import describe
@@ -49,7 +49,7 @@ def test_layers_take_the_cycles_that_finn_expects_in_any_folding(compiled):
             check_folding(tuple(extents.values()), settings)
             finn.set_attributes(model, settings)
             network = describe(finn.graph(model), "tfc", finn.edges(model))
-            ours = {layer.name: layer_cycles(layer) for layer in network.layers}
+            ours = {layer.name: layer.cycles for layer in network.layers}
             assert ours == finn.expected_cycles(model), settings
 
 

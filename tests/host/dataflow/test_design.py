@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.design import design_of, read_design, words_of
+from labd_host.dataflow.design import design_of, read_design
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.layers import MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_host.networks import NETWORKS
@@ -41,7 +41,7 @@ def test_more_bits_are_what_finn_makes_of_brevitas_narrow_ranges():
 def test_what_the_folding_says_beside_pe_and_simd_is_kept():
     folding = Folding("mine", {"MVAU_hls_1": {"PE": 4, "SIMD": 8, "ram_style": "distributed"}}, {})
     design = design_of(NETWORKS["tfc-w1a1"]).folded(folding)
-    assert [words_of(layer) for layer in design.layers] == [(1, 1), (1, 1), (8, 4), (1, 1), (1, 1), (1, 1)]
+    assert [layer.words for layer in design.layers] == [(1, 1), (1, 1), (8, 4), (1, 1), (1, 1), (1, 1)]
     assert design.settings["MVAU_hls_1"]["ram_style"] == "distributed"
 
 

@@ -118,11 +118,11 @@ def test_every_divisor_is_legal():
         ("MVAU_hls_0", {"PE": 128}, "PE 128 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 64"),
         ("MVAU_hls_0", {"PE": 0}, "PE 0 of MVAU_hls_0 does not divide its 64 rows; nearest legal: 1"),
         ("MVAU_hls_0", {"PE": "8"}, "PE '8' of MVAU_hls_0 does not divide"),
-        ("Thresholding_rtl_0", {"PE": 50}, "PE 50 of Thresholding_rtl_0 does not divide its 784 rows"),
+        ("Thresholding_rtl_0", {"PE": 50}, "PE 50 of Thresholding_rtl_0 does not divide its 784 channels"),
         (
             "LabelSelect_hls_0",
             {"PE": 3},
-            "PE 3 of LabelSelect_hls_0 does not divide its 10 rows; nearest legal: 2, 5",
+            "PE 3 of LabelSelect_hls_0 does not divide its 10 labels; nearest legal: 2, 5",
         ),
         (
             "MVAU_hls_0",

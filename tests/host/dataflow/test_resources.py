@@ -8,7 +8,7 @@ import pytest
 from labd_host.dataflow.folding import Folding, check_folding
 from labd_host.dataflow.layers import MaxPool, Mvau, Padding, SlidingWindow, Thresholding
 from labd_host.dataflow.parts import part_of
-from labd_host.dataflow.resources import Resources, finn_estimate
+from labd_host.dataflow.resources import Resources
 from labd_host.flow import compile_network
 from labd_host.flow.describe import describe
 from labd_host.flow.finn_door import Finn
@@ -74,7 +74,7 @@ def assert_finn_says_the_same(path, foldings):
             folded = describe(finn.graph(model), "any", finn.edges(model)).layers
             theirs = model.analysis(partial(res_estimation, fpgapart=PYNQ_Z2_PART))
             for layer in folded:
-                ours = finn_estimate(layer, settings[layer.name])
+                ours = layer.finn_estimate(settings[layer.name])
                 found = theirs[layer.name]
                 assert ours == Resources(found["LUT"], 0, found["BRAM_18K"], found["DSP"], found["URAM"]), (
                     layer,
@@ -110,9 +110,9 @@ def test_deep_line_buffers_cascade_as_finn_counts_them():
         )
 
     # (2 * width + 3) * 4 words of 8 bits; over 16,384 words a RAMB18 is 1 bit wide
-    assert finn_estimate(window(1000), {"ram_style": "block"}).bram18 == 4  # 8,012 words: 2 bits wide
-    assert finn_estimate(window(2000), {"ram_style": "block"}).bram18 == 8  # 16,012: 1 bit wide
-    assert finn_estimate(window(2100), {"ram_style": "block"}).bram18 == 16 - 8 + 1  # and 428 more: 36 wide
+    assert window(1000).finn_estimate({"ram_style": "block"}).bram18 == 4  # 8,012 words: 2 bits wide
+    assert window(2000).finn_estimate({"ram_style": "block"}).bram18 == 8  # 16,012: 1 bit wide
+    assert window(2100).finn_estimate({"ram_style": "block"}).bram18 == 16 - 8 + 1  # and 428 more: 36 wide
 
 
 def test_a_part_is_known_by_its_full_name_too():

@@ -10,7 +10,7 @@ import pytest
 from labd_host.bundles.hwh_writer import write_hwh
 from labd_host.bundles.writable_layers import WritableLayer, writable_layers
 from labd_host.dataflow.layers import LabelSelect, Mvau, Network, Thresholding
-from labd_host.dataflow.weight_memory import line_words, lines, weights_of, words_of
+from labd_host.dataflow.weight_memory import line_words, weights_of, words_of
 from labd_host.flow.finn_door import Finn
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.virtual_board.weight_memory_block import FETCHED_LINES, Rewriting, WeightMemory
@@ -173,7 +173,7 @@ def test_bits_that_the_memory_does_not_have_are_lost():
 def test_behind_the_last_word_nothing_answers():
     layer = mvau()
     held = memory(layer, drawn(layer))
-    end = 4 * lines(layer) * line_words(layer)
+    end = 4 * layer.weight_words * line_words(layer)
     held.read(end - 4)
     for reach in (held.read, held.peek, lambda offset: held.write(offset, 0)):
         with pytest.raises(BusFault, match=r"_1 \+ 0x.+ is behind the 12 words of MVAU_hls_0"):

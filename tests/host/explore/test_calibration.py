@@ -12,12 +12,13 @@ import pytest
 from labd_host.cli.main import run
 from labd_host.dataflow.design import design_of
 from labd_host.dataflow.folding import load_folding
+from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import part_of
-from labd_host.dataflow.resources import Resources, finn_estimate
+from labd_host.dataflow.resources import Resources
 from labd_host.explore import calibration
 from labd_host.explore.build_reports import read_build
 from labd_host.explore.calibration import Sample, fitted
-from labd_host.explore.cost_units import converter, fifo, layer_unit, units_of
+from labd_host.explore.cost_units import fifo, units_of
 from labd_host.explore.rivals import calibrated_total
 from labd_host.networks import NETWORKS
 from labd_shared.errors import ArtifactError, IllegalFolding, WrongPart
@@ -71,12 +72,12 @@ def test_one_bit_layers_are_predicted_from_the_other_foldings(fitting, measured)
     for report, network in fitting.networks_of(measured):
         for layer in report.design(network).layers:
             if layer.op == "MVAU":
-                unit = layer_unit(layer, {})
+                unit = layer.cost_unit({})
                 key = (layer.mw, layer.mh, layer.pe, layer.simd)
                 samples.setdefault(key, []).append(
                     Sample(unit.kind, unit.drivers, unit.exact, report.cells[layer.name])
                 )
-                finn[key] = finn_estimate(layer, {}).lut
+                finn[key] = layer.finn_estimate({}).lut
     assert len(samples) == 8
     errors, theirs = [], []
     for left_out, found in samples.items():
@@ -128,9 +129,12 @@ def test_the_inventory_holds_what_finn_inserts():
 
 
 def test_widths_that_do_not_divide_go_through_their_common_multiple():
-    assert converter("", 24, 32).drivers["through"] == 96
-    assert converter("", 24, 48).drivers["through"] == 0
-    assert SHIPPED.cost(converter("", 24, 32)).lut > 3 * SHIPPED.cost(converter("", 24, 48)).lut
+    assert WidthConverter(24, 32).cost_unit("").drivers["through"] == 96
+    assert WidthConverter(24, 48).cost_unit("").drivers["through"] == 0
+    assert (
+        SHIPPED.cost(WidthConverter(24, 32).cost_unit("")).lut
+        > 3 * SHIPPED.cost(WidthConverter(24, 48).cost_unit("")).lut
+    )
 
 
 def build(folder, *, lut=500, extra=None, config=None):
@@ -151,7 +155,7 @@ def build(folder, *, lut=500, extra=None, config=None):
 
 
 def test_a_report_moves_the_estimate_towards_it_and_counts_once(tmp_path, mine, capsys):
-    unit = layer_unit(replace(TFC.layers[1], pe=8, simd=8), {})
+    unit = replace(TFC.layers[1], pe=8, simd=8).cost_unit({})
     before = calibration.load().cost(unit).lut
     reports = [str(build(tmp_path / f"build{index}", lut=2000 + index)) for index in range(3)]
     assert run(["calibrate", *reports, "--network", "tfc-w1a1"]) == 0
@@ -255,6 +259,6 @@ def window(pixels, channels, simd, kernel, bits=1, *, whole=False, pool=False):
     ],
 )
 def test_windows_take_what_vivado_and_yosys_made_of_finn_s_rtl(layer, style, lut, ff):
-    found = SHIPPED.cost(layer_unit(layer, {"ram_style": style}))
+    found = SHIPPED.cost(layer.cost_unit({"ram_style": style}))
     assert found.lut == pytest.approx(lut, rel=0.16)
     assert found.ff == pytest.approx(ff, rel=0.16)

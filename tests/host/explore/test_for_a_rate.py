@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from labd_host.dataflow.cycles import estimate, layer_cycles
+from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.folding import Folding, check_folding, folding_of, load_folding
 from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, SlidingWindow, Thresholding
@@ -59,7 +59,7 @@ def test_a_lower_rate_is_never_dearer_and_restarts_of_hls_units_are_counted():
     ]
     assert spent == sorted(spent) and spent[0] < spent[-1]
     just = cycles_of(DESIGN, FoldingForRate(100_000, 100.0).settings_for(DESIGN))
-    assert just <= 1000 < just + layer_cycles(LAYERS[2]), "not far below what was asked for"
+    assert just <= 1000 < just + LAYERS[2].cycles, "not far below what was asked for"
 
 
 def test_a_product_over_more_columns_than_finn_s_limit_gets_its_least_simd():

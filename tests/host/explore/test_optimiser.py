@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 
-from labd_host.dataflow.cycles import CONVERTER, estimate
+from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import design_of
 from labd_host.dataflow.folding import Folding, check_folding, folding_of, load_folding
-from labd_host.dataflow.layers import Mvau
+from labd_host.dataflow.layers import Mvau, WidthConverter
 from labd_host.explore import calibration
 from labd_host.explore.choices import calibrated_costs, choices_of, finn_costs, stages_of
 from labd_host.explore.optimiser import Explorer
@@ -59,7 +59,7 @@ def all_foldings(design, costs):
         nodes = estimate(folded.layers, (), ()).nodes
         # with FINN's figures alone an HLS unit starts again at once
         taken = [node.cycles if costs.name == "finn" else node.interval_cycles for node in nodes]
-        fill = sum(cycles for cycles, node in zip(taken, nodes, strict=True) if node.op != CONVERTER)
+        fill = sum(cycles for cycles, node in zip(taken, nodes, strict=True) if node.op != WidthConverter.op)
         yield max(taken), fill, total
 
 

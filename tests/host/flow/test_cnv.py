@@ -9,7 +9,6 @@ import pytest
 from labd_host.dataflow.design import design_of
 from labd_host.dataflow.folding import load_folding, read_folding, to_json
 from labd_host.dataflow.parts import part_of
-from labd_host.dataflow.resources import finn_estimate
 from labd_host.explore import calibration
 from labd_host.explore.choices import calibrated_costs, finn_costs
 from labd_host.explore.optimiser import Explorer
@@ -79,7 +78,7 @@ def test_an_optimised_folding_compiles_and_is_proven_on_real_images(costs, answe
     assert compiled.golden.network.layers == found.design.layers
     assert [stage.proof.mismatches for stage in compiled.stages[1:]] == [0] * 7
     luts = {node.name: node.uses["LUT"] for node in compiled.cost.nodes if node.uses}
-    ours = {layer.name: finn_estimate(layer, found.folding[layer.name]).lut for layer in found.design.layers}
+    ours = {layer.name: layer.finn_estimate(found.folding[layer.name]).lut for layer in found.design.layers}
     assert luts == ours, "FINN's own figures of the folded graph"
     images = cifar10[0][:200]
     np.testing.assert_array_equal(compiled.golden.run(images).outputs[0], cnv.golden.run(images).outputs[0])

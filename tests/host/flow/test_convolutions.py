@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labd_host.dataflow.cycles import layer_cycles
 from labd_host.dataflow.folding import Folding, check_folding
 from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, Padding, SlidingWindow, Thresholding
 from labd_host.flow import compile_network
@@ -101,7 +100,7 @@ def test_layers_take_the_cycles_that_finn_expects_in_any_legal_folding(small):
             check_folding(layers, settings)
             finn.set_attributes(model, settings)
             network = describe(finn.graph(model), "small", finn.edges(model))
-            ours = {layer.name: layer_cycles(layer) for layer in network.layers}
+            ours = {layer.name: layer.cycles for layer in network.layers}
             assert ours == finn.expected_cycles(model), settings
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from labd_host.dataflow.cycles import layer_cycles
 from labd_host.dataflow.design import design_of
 from labd_host.dataflow.programs import HLS, words_read
 from labd_host.networks import NETWORKS
@@ -50,7 +49,7 @@ def test_finn_s_rule_gives_the_depths_that_finn_chose_but_one(builds):
     others, fifos = [], 0
     for build in builds:
         machine = build.config.machine(build.design, dma=False)
-        slowest = max(layer_cycles(layer) for layer in build.config.design(build.design).layers)
+        slowest = max(layer.cycles for layer in build.config.design(build.design).layers)
         reshapes = [words_read(unit.program) for unit in machine.units if unit.op == "Reshape"]
         slowest = max(slowest, *reshapes, 0)
         chosen = {fifo.name: fifo.depth for fifo in machine.fifos}

@@ -6,20 +6,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labd_host.dataflow.cycles import CONVERTER, estimate
-from labd_host.dataflow.design import Design, design_of, words_of
+from labd_host.dataflow.cycles import estimate
+from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.folding import Folding, load_folding
-from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, Padding, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import (
+    LabelSelect,
+    MaxPool,
+    Mvau,
+    Padding,
+    SlidingWindow,
+    Thresholding,
+    WidthConverter,
+)
 from labd_host.dataflow.programs import (
     READ,
     WRITE,
     Gear,
     Loop,
     Window,
-    gear,
-    gear_cycles,
     giving,
-    program_of,
     taking,
     words_read,
     words_written,
@@ -67,18 +72,18 @@ def alone(program, depth=2):
     ],
 )
 def test_windows_take_the_cycles_that_verilator_measured_of_finn_s_rtl(layer, measured):
-    found = simulate(alone(program_of(layer)), 4)
+    found = simulate(alone(layer.program()), 4)
     assert set(np.diff(found.finished)[1:]) == {measured}
 
 
 def test_rtl_units_take_as_long_as_verilator_measured():
     fifos = 2  # the one in front and the one behind take a cycle each
     mvau = Mvau("MVAU_rtl_0", 64, 16, 1, 4, 8, 0, False, "INT4", "INT4", "INT16", 0)
-    found = simulate(alone(program_of(mvau)), 3)
+    found = simulate(alone(mvau.program()), 3)
     assert found.latency_cycles - fifos == 40
     assert found.interval_cycles == 32
     thresholding = Thresholding("Thresholding_rtl_0", 64, 1, 4, 1, "INT4", "BINARY", 0)
-    found = simulate(alone(program_of(thresholding)), 3)
+    found = simulate(alone(thresholding.program()), 3)
     assert found.latency_cycles - fifos == 15 + 4, "16 words, the last of them 4 cycles later"
     assert found.interval_cycles == 16
 
@@ -99,7 +104,7 @@ def words_out(program, words, count):
 )
 def test_thresholds_take_as_long_as_verilator_measured(thresholds, first):
     layer = Thresholding("Thresholding_rtl_0", 16, 1, 4, thresholds, "INT8", "INT8", 0)
-    assert words_out(program_of(layer), 4, 6) == list(range(first, first + 6))
+    assert words_out(layer.program(), 4, 6) == list(range(first, first + 6))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,9 @@ def test_thresholds_take_as_long_as_verilator_measured(thresholds, first):
     ],
 )
 def test_converters_give_their_words_when_verilator_saw_them(takes, gives, measured):
-    assert words_out(gear(takes, gives), 98, len(measured)) == measured  # dwc_axi of finn-plus 1.6.1
+    assert (
+        words_out(WidthConverter(takes, gives).program(), 98, len(measured)) == measured
+    )  # dwc_axi of finn-plus 1.6.1
 
 
 @pytest.mark.parametrize(
@@ -125,8 +132,8 @@ def test_converters_give_their_words_when_verilator_saw_them(takes, gives, measu
 )
 def test_converters_keep_the_rate_that_verilator_measured(takes, gives, words, cycles):
     # vpc.sv of finn-plus 1.6.1, with a word to take and room to give in each of 12,000 cycles
-    assert gear_cycles(takes, gives, words * gives) == pytest.approx(cycles, abs=takes + gives)
-    written = words_out(gear(takes, gives), 120_000 // takes * takes, words)
+    assert WidthConverter(takes, gives).cycles(words * gives) == pytest.approx(cycles, abs=takes + gives)
+    written = words_out(WidthConverter(takes, gives).program(), 120_000 // takes * takes, words)
     assert written[-1] == pytest.approx(cycles, abs=takes + gives)
 
 
@@ -149,20 +156,22 @@ def test_what_is_predicted_is_simulated_where_no_fifo_fills(name, most_cycles):
         else:
             assert simulated == expected.cycles_per_frame, settings
         bottlenecks.add(bottleneck)
-    assert CONVERTER in bottlenecks or not any(isinstance(layer, SlidingWindow) for layer in design.layers)
+    assert WidthConverter.op in bottlenecks or not any(
+        isinstance(layer, SlidingWindow) for layer in design.layers
+    )
 
 
 def test_padding_gives_a_word_a_cycle_as_verilator_saw_it():
     layer = Padding("FMPadding_rtl_0", 4, 3, 3, 1, 1, 1, 1, 2, "INT4", "INT4")
-    found = words_out(program_of(layer), 18, 100)
+    found = words_out(layer.program(), 18, 100)
     assert np.diff(found).tolist() == [1] * 99
     assert found[0] == 1 - 1, "the first row needs no input, so it does not wait for the FIFO in front"
 
 
 def test_an_hls_unit_is_empty_before_it_starts_again():
     mvau = Mvau("MVAU_hls_0", 784, 64, 1, 32, 112, 1, True, "BINARY", "BINARY", "BINARY", 0)
-    assert simulate(alone(program_of(mvau)), 4).interval_cycles == 14 + 6, "14 steps"
-    assert simulate(alone(program_of(replace(mvau, name="MVAU_rtl_0"))), 4).interval_cycles == 14
+    assert simulate(alone(mvau.program()), 4).interval_cycles == 14 + 6, "14 steps"
+    assert simulate(alone(replace(mvau, name="MVAU_rtl_0").program()), 4).interval_cycles == 14
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
@@ -179,7 +188,7 @@ def test_a_window_writes_the_words_of_im2col(stride, dilation, depthwise):
                 row : row + 2 * dilation + 1 : dilation, column : column + 2 * dilation + 1 : dilation
             ]
             expected += list((patch.transpose(2, 0, 1) if depthwise else patch).ravel())
-    assert list(program_of(layer).needs) == expected
+    assert list(layer.program().needs) == expected
 
 
 def random_layer(draw, values, channels, side):
@@ -244,7 +253,7 @@ def random_design(draw):
     named = [replace(layer, name=f"{layer.name[:-2]}_{index}") for index, layer in enumerate(layers)]
     named.append(LabelSelect("LabelSelect_hls_0", values, draw.choice([1, values]), "INT4", "UINT8"))
     count = named[0].in_values
-    lanes = words_of(named[0])[0]
+    lanes = named[0].words[0]
     first = make_tensor("in", "UINT8", (1, count), (1, count // lanes, lanes), "NC", "idma0")
     last = make_tensor("out", "UINT8", (1, 1), (1, 1, 1), "NC", "odma0")
     return Design("random", tuple(named), (first,), (last,))
@@ -348,7 +357,7 @@ def test_quiet_cycles_counted_at_once_are_those_counted_one_by_one(seed, monkeyp
     layers = design_of(NETWORKS["tfc-w1a1"]).folded(load_folding("lab", "tfc-w1a1")).layers
     draw = random.Random(seed)
     slow = replace(layers[2], pe=draw.choice([1, 4]), simd=draw.choice([1, 2, 8]))
-    machine = alone(program_of(slow), draw.choice([1, 2, 9])) if seed % 2 else assemble(random_design(draw))
+    machine = alone(slow.program(), draw.choice([1, 2, 9])) if seed % 2 else assemble(random_design(draw))
     frames = 2
     at_once = simulate(machine, frames, trace_rows=50)
     monkeypatch.setattr("labd_host.simulate.simulator.UNIT_CYCLES_AT_ONCE", len(machine.units))
@@ -361,7 +370,7 @@ def test_quiet_cycles_counted_at_once_are_those_counted_one_by_one(seed, monkeyp
 
 
 def test_frames_and_cycles_have_bounds():
-    machine = alone(program_of(window(3, 9, 2, 2, 1)))
+    machine = alone(window(3, 9, 2, 2, 1).program())
     with pytest.raises(UsageError, match="0 frames"):
         simulate(machine, 0)
     with pytest.raises(UsageError, match=r"gave 2 of 100 frames in 1,000 cycles"):
@@ -370,7 +379,7 @@ def test_frames_and_cycles_have_bounds():
 
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_a_window_keeps_what_later_windows_need(depthwise):
-    program = program_of(window(3, 10, 4, 2, 2, depthwise=depthwise))
+    program = window(3, 10, 4, 2, 2, depthwise=depthwise).program()
     assert isinstance(program, Window)
     words = 9 if depthwise else 18
     needs, keeps = program.needs.reshape(-1, words), program.keeps.reshape(-1, words)

@@ -1,0 +1,35 @@
+"""A chain of layers with its tensors and arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from labd_host.dataflow.layers.layer import Array, Layer
+from labd_host.dataflow.layers.mvau import Mvau
+from labd_host.dataflow.layers.thresholding import Thresholding
+from labd_shared.tensors import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A chain of layers between its input and output tensors.
+
+    Attributes:
+        name: Of the network, for messages.
+        layers: In the order of the stream.
+        inputs, outputs: The accelerator's tensors.
+        arrays: "<layer>.weights" (int8 to int32) and "<layer>.thresholds" (int64).
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    arrays: Mapping[str, Array] = field(repr=False)
+
+    def weights(self, layer: Mvau) -> Array:
+        """The weights of *layer*, (mw, mh)."""
+        return self.arrays[f"{layer.name}.weights"]
+
+    def thresholds(self, layer: Mvau | Thresholding) -> Array:
+        """The thresholds of *layer*, (1 or channels, steps)."""
+        return self.arrays[f"{layer.name}.thresholds"]
