@@ -48,6 +48,18 @@ class _Graph:
         drawn = self.rng.uniform(-1, 1, shape).astype(np.float32)
         return self.quantised(self.constant(drawn), bits, 1.0 if bits == 1 else 0.5, signed=1)
 
+    def average(self, value, written, side):
+        """The mean of each channel over a map of *side* x *side*.
+
+        *written*: The operation; "ReduceMean flat" leaves out the axes of which it is the mean.
+        """
+        if written == "GlobalAveragePool":
+            return self.add(written, [value])
+        if written == "AveragePool":
+            return self.add(written, [value], kernel_shape=[side, side], strides=[1, 1])
+        axes = self.constant(np.array([-1, 2], np.int64))
+        return self.add("ReduceMean", [value, axes], keepdims=int(written != "ReduceMean flat"))
+
     def activation(self, value, channels, bits, spread, *, relu):
         """Batch normalisation with scales of both signs where no ReLU follows, and a quantiser."""
         rng = self.rng
@@ -67,11 +79,18 @@ class _Graph:
 
 
 def write_network(
-    path, *, weight_bits=1, act_bits=1, relu=True, pads=0, stride=1, kernel=3, classes=7, seed=1
-):
+    path, *, weight_bits=1, act_bits=1, relu=True, pads=0, stride=1, kernel=3, classes=7, seed=1,
+    average="", average_bits=0, scores_averaged=False,
+):  # fmt: skip
     """Two convolutions, a max-pool, a convolution, two fully connected layers; pixels / 255 go in.
 
     Activations of more than a bit follow a ReLU and are unsigned, or have a sign as in Brevitas' CNV.
+
+    Args:
+        average: How the map's average in front of the first fully connected layer is written (see
+            `_Graph.average`); "" for none.
+        average_bits: Of the quantiser behind it; 0 for none.
+        scores_averaged: The averages are the scores, and nothing fully connected follows.
     """
     g = _Graph(seed)
     centred = g.add("Sub", [g.add("Mul", ["x", g.constant(np.float32(2))]), g.constant(np.float32([1]))])
@@ -95,12 +114,21 @@ def write_network(
             value = g.add("MaxPool", [value], kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4)
             side //= 2
         channels = width
+    if average:
+        value = g.average(value, average, side)
+        side = 1
+        if average_bits:
+            value = g.quantised(value, average_bits, 0.1093, signed=int(not relu or act_bits == 1))
     features = side * side * channels
-    value = g.add("Reshape", [value, g.constant(np.array([1, features], np.int64))])
-    weights = g.weights((9, features), weight_bits)
-    value = g.add("Gemm", [value, weights], transB=1)
-    value = g.activation(value, 9, act_bits, np.sqrt(features) / 2, relu=relu)
-    value = g.add("Gemm", [value, g.weights((classes, 9), weight_bits)], transB=1)
+    if average != "ReduceMean flat":
+        value = g.add("Reshape", [value, g.constant(np.array([1, features], np.int64))])
+    if scores_averaged:
+        classes = features
+    else:
+        weights = g.weights((9, features), weight_bits)
+        value = g.add("Gemm", [value, weights], transB=1)
+        value = g.activation(value, 9, act_bits, np.sqrt(features) / 2, relu=relu)
+        value = g.add("Gemm", [value, g.weights((classes, 9), weight_bits)], transB=1)
     value = g.add("Div", [value, g.constant(np.float32(1.7))])
     value = g.add("Add", [value, g.constant(np.float32(0.3))])
     graph = helper.make_graph(

@@ -39,9 +39,12 @@ def golden_arrays(images, predicted):
 
 
 def write_emulated_bundle(
-    folder, target="emu", network=True, part="xc7z020clg400-1", clock_mhz=100.0, golden=None
+    folder, target="emu", network=True, part="xc7z020clg400-1", clock_mhz=100.0, golden=None, layers=()
 ):
-    """Write the bundle and return its folder; without *network* it is as one for hardware."""
+    """Write the bundle and return its folder; without *network* it is as one for hardware.
+
+    *layers*: What else than the brightest pixel's index is computed of PIXELS pixels.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "golden.npz").write_bytes(b"no test here reads it")
     if golden is not None:
@@ -49,8 +52,8 @@ def write_emulated_bundle(
     names = ["accel.bit", "accel.hwh", "golden.npz"]
     digest = None
     if network:
-        layer = LabelSelect("LabelSelect_0", PIXELS, 1, "UINT8", "UINT8")
-        GoldenModel(Network("brightest", (layer,), (INPUT,), (OUTPUT,), {})).save(folder / "network.npz")
+        layers = layers or (LabelSelect("LabelSelect_0", PIXELS, 1, "UINT8", "UINT8"),)
+        GoldenModel(Network("brightest", layers, (INPUT,), (OUTPUT,), {})).save(folder / "network.npz")
         names.append("network.npz")
         digest = file_sha256(folder / "network.npz") if target == "emu" else None
     write_bit(folder / "accel.bit", network_sha256=digest, part=part)

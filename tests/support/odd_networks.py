@@ -3,6 +3,7 @@
 import numpy as np
 
 from labd_host.dataflow.layers import (
+    GlobalPool,
     LabelSelect,
     MaxPool,
     Mvau,
@@ -41,6 +42,10 @@ def bits(channels, vectors=1):
 
 def pool(channels, vectors, kernel, kind):
     return MaxPool("pool", channels, vectors, kernel, 1, kind, kind)
+
+
+def global_pool(channels, side, given, output):
+    return GlobalPool("sum", channels, side, side, 1, given, output)
 
 
 def padded(channels, sizes, kind):
@@ -101,6 +106,23 @@ NETWORKS = {
         pool(3, 6, 4, "INT4"),
     ],
     "a pool of pixels": [window("w", 3, (4, 4), (2, 2), "UINT8", stride=2), pool(3, 4, 4, "UINT8")],
+    "a map added up": [
+        thresholding("t", 3, 9, "UINT8", "INT3", 7, -4),
+        global_pool(3, 3, "INT3", "INT7"),
+        product("a", 3, 5, 1, ("INT7", "INT4", "INT16")),
+        LabelSelect("label", 5, 1, "INT16", "UINT8"),
+    ],
+    "bits added up, then thresholds": [
+        bits(35, 4),
+        global_pool(35, 2, "BINARY", "UINT3"),
+        thresholding("u", 35, 1, "UINT3", "UINT2", 3),
+    ],
+    "sums added up": [
+        product("a", 2, 33, 4, ("UINT4", "INT4", "INT29")),
+        global_pool(33, 2, "INT29", "INT31"),
+    ],
+    "pixels added up": [global_pool(4, 4, "UINT8", "UINT12"), LabelSelect("label", 4, 1, "UINT12", "UINT8")],
+    "one pixel": [global_pool(5, 1, "INT4", "INT4")],
     "padded bits": [
         bits(2, 6),
         padded(2, (2, 3), "BINARY"),

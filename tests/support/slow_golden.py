@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labd_host.dataflow.layers import LabelSelect, MaxPool, Padding, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import GlobalPool, LabelSelect, MaxPool, Padding, SlidingWindow, Thresholding
 
 
 def slow(network, frame):
@@ -30,6 +30,9 @@ def slow(network, frame):
             values = np.array(
                 [[max(group[:, c]) for c in range(layer.channels)] for group in groups]
             ).reshape(-1)
+        elif isinstance(layer, GlobalPool):
+            pixels = values.reshape(layer.height * layer.width, layer.channels).tolist()
+            values = np.array([sum(pixel[c] for pixel in pixels) for c in range(layer.channels)])
         elif isinstance(layer, Thresholding):
             values = levels(values, layer.channels, network, layer)
         else:

@@ -10,6 +10,7 @@ arithmetic is gone.
 from collections.abc import Iterator
 from pathlib import Path
 
+from labd_host.flow.averages import AVERAGES, averaged_map
 from labd_host.flow.onnx_graph import read_graph
 from labd_host.flow.plain_graph import Graph, Node
 from labd_shared.errors import ArtifactError
@@ -17,8 +18,8 @@ from labd_shared.errors import ArtifactError
 QUANTISERS = ("Quant", "BipolarQuant", "MultiThreshold")
 PRODUCTS = ("MatMul", "Gemm", "Conv", "XnorPopcountMatMul")
 _OTHERS = (
-    "Add", "BatchNormalization", "Div", "Flatten", "Identity", "Im2Col", "MaxPool", "MaxPoolNHWC", "Mul", "Pad",
-    "Relu", "Reshape", "Squeeze", "Sub", "TopK", "Transpose", "Unsqueeze",
+    *AVERAGES, "Add", "BatchNormalization", "Div", "Flatten", "Identity", "Im2Col", "MaxPool", "MaxPoolNHWC", "Mul",
+    "Pad", "Relu", "Reshape", "Squeeze", "Sub", "TopK", "Transpose", "Unsqueeze",
 )  # fmt: skip
 BUILDABLE = frozenset((*QUANTISERS, *PRODUCTS, *_OTHERS))
 _REASONS = {
@@ -26,16 +27,16 @@ _REASONS = {
         "Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log PRelu Selu Sigmoid Softplus Softsign Tanh"
     ),
     "labd itself puts the choice of the best class behind the scores; leave it out": "ArgMax LogSoftmax Softmax",
-    "of pools, labd builds those of the maximum only": (
-        "AveragePool GlobalAveragePool GlobalMaxPool LpPool QuantAvgPool2d ReduceMean Trunc"
+    "of pools, labd builds those of the maximum and the average of a whole map": (
+        "GlobalMaxPool LpPool QuantAvgPool2d Trunc"
     ),
     "labd builds chains, each layer fed by the one before it": "Concat Gather Slice Split Where",
     "FINN has no recurrent layers": "GRU LSTM RNN",
 }
 _REASON_OF = {op: reason for reason, ops in _REASONS.items() for op in ops.split()}
 _FIX = (
-    "change the network to a chain of convolutions, matrix products, max-pools, scales, Relu and "
-    "quantisers of 1 to 4 bits"
+    "change the network to a chain of convolutions, matrix products, max-pools, global averages, scales, "
+    "Relu and quantisers of 1 to 4 bits"
 )
 _SHOWN = 3  # nodes named in one sentence
 
@@ -88,7 +89,11 @@ def check_network(graph: Graph) -> None:
     Raises:
         ArtifactError: naming the nodes.
     """
-    strange = [node for node in graph.nodes if node.op not in BUILDABLE or _grouped(node)]
+    strange = [
+        node
+        for node in graph.nodes
+        if node.op not in BUILDABLE or _grouped(node) or _averages_part(graph, node)
+    ]
     if strange:
         raise _unbuildable(strange)
     computed = set(graph.dependent)
@@ -102,6 +107,8 @@ def check_network(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op in PRODUCTS and node.inputs[1] not in computed:
             _check_weights(graph, node)
+        if node.op in AVERAGES:
+            _check_averaged(graph, node)
 
 
 def _check_weights(graph: Graph, node: Node) -> None:
@@ -117,8 +124,29 @@ def _check_weights(graph: Graph, node: Node) -> None:
         )
 
 
+def _check_averaged(graph: Graph, node: Node) -> None:
+    """The sums of a map of sums need more than the 32 bits that a layer's values have."""
+    before = graph.producer(node.inputs[0])
+    while before is not None and before.op not in (*QUANTISERS, *PRODUCTS):
+        before = graph.producer(before.inputs[0])
+    if before is None or before.op in PRODUCTS:
+        source = graph.input if before is None else f"{before.name} ({before.op})"
+        raise ArtifactError(
+            f"{node.name} ({node.op}) averages what {source} gives, no quantiser stands between",
+            fix="put a quantiser of 1 to 8 bits in front of the average (QuantIdentity, QuantReLU) and export again",
+        )
+
+
 def _grouped(node: Node) -> bool:
     return node.op == "Conv" and node.attributes.get("group", 1) != 1
+
+
+def _averages_part(graph: Graph, node: Node) -> bool:
+    """Whether *node* averages anything but a whole square map: FINN's C++ knows one side of it."""
+    if node.op not in AVERAGES:
+        return False
+    height, width = averaged_map(graph, node) or (0, 1)
+    return height != width
 
 
 def _unbuildable(nodes: list[Node]) -> ArtifactError:
@@ -138,4 +166,6 @@ def _named(nodes: list[Node]) -> Iterator[str]:
             reason = (
                 f"its {node.attributes['group']} groups are a depthwise convolution, labd builds dense ones"
             )
+        if node.op in AVERAGES:
+            reason = "of averages, labd builds those of a whole square feature map"
         yield f"{node.name or node.outputs[0]} ({node.op}): {reason}"

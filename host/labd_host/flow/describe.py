@@ -11,6 +11,7 @@ import numpy as np
 
 from labd_host.dataflow.layers import (
     Array,
+    GlobalPool,
     LabelSelect,
     Layer,
     MaxPool,
@@ -72,6 +73,10 @@ def _layer(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer:
             f"labd does not know the layer {node.name} ({node.op}), or not in this form",
             fix=_FIX,
             stage="folded",
+        )
+    for fault in layer.faults():
+        raise StageFailed(
+            fault, fix="change that layer in the network, or the quantiser in front of it", stage="folded"
         )
     return layer
 
@@ -189,6 +194,21 @@ def _max_pool(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | Non
     )
 
 
+def _global_pool(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
+    get = node.attributes.__getitem__
+    if len(get("numInputVectors")) != 3 or get("numInputVectors")[0] != 1:
+        return None
+    return GlobalPool(
+        name=node.name,
+        channels=get("NumChannels"),
+        height=get("numInputVectors")[1],
+        width=get("numInputVectors")[2],
+        pe=get("PE"),
+        input=get("inputDataType"),
+        output=graph.datatypes[node.outputs[0]],
+    )
+
+
 # None: a layer of that kind in a form that labd does not know.
 _READERS: dict[type[Layer], Callable[[Graph, Node, dict[str, Array]], Layer | None]] = {
     Thresholding: _thresholding,
@@ -196,6 +216,7 @@ _READERS: dict[type[Layer], Callable[[Graph, Node, dict[str, Array]], Layer | No
     SlidingWindow: _window,
     Padding: _padding,
     MaxPool: _max_pool,
+    GlobalPool: _global_pool,
     LabelSelect: _label_select,
 }
 

@@ -15,7 +15,7 @@ _KINDS = {
     "ElementwiseMul ElementwiseSub ElementwiseDiv",
     "move": "Reshape Flatten Transpose Squeeze Unsqueeze Im2Col Pad Concat Split Slice Identity "
     "DuplicateStreams StreamingFIFO StreamingConcat StreamingSplit Lookup Gather",
-    "pool": "MaxPool MaxPoolNHWC AveragePool GlobalAveragePool QuantAvgPool2d GlobalAccPool",
+    "pool": "MaxPool MaxPoolNHWC AveragePool GlobalAveragePool QuantAvgPool2d ReduceMean",
     "class": "TopK ArgMax Softmax",
 }
 _KIND_OF = {

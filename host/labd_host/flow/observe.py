@@ -5,9 +5,9 @@ apart from or inside the layer that sums. Three kinds of values mean the same in
 
 * *levels*: what a quantiser gives, counted from its lowest level: 0 and 1 for one bit, whether the
   stage calls them -1 and +1 or 0 and 1;
-* *sums*: what a matrix product gives, as an integer: the scales of its operands divided out, and a
-  count of agreeing bits written as the dot product it stands for (2 * count - columns). The sums of
-  a layer that thresholds them itself are had by running that layer without its thresholds;
+* *sums*: what a matrix product or the average of a map adds up, as an integer: the scales of its
+  operands divided out, and a count of agreeing bits written as the dot product it stands for
+  (2 * count - columns). A layer that thresholds its sums itself is run without its thresholds;
 * *label*: the index of the best class.
 
 Feature maps are compared with the channel last, however the stage keeps them.
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from labd_host.dataflow.layers import Network
 from labd_host.dataflow.layers.layer import levels_of
+from labd_host.flow.averages import AVERAGES, averaged_pixels
 from labd_host.flow.plain_graph import Graph, Node, Trace, Values
 from labd_host.golden.golden_model import GoldenResult
 from labd_shared.errors import StageFailed, StageMismatch
@@ -128,6 +129,10 @@ def _points(graph: Graph, trace: Trace) -> Iterator[Point]:
             yield point("levels", node, _quantiser_level(graph, node, out))
         elif node.op in _PRODUCTS:
             yield point("sums", node, _columns(graph, node, out / _product_scale(graph, node)))
+        elif node.op in AVERAGES:
+            yield point("sums", node, out / _spread(_average_scale(graph, node), out))
+        elif node.kind == "GlobalAccPool":
+            yield point("sums", node, out)
         elif node.kind == "MVAU":
             yield point("sums", node, _columns(graph, node, trace.sums[node.name]))
             if not node.attributes["noActivation"]:
@@ -200,6 +205,16 @@ def _product_scale(graph: Graph, node: Node) -> Values:
     return inputs * weights
 
 
+def _average_scale(graph: Graph, node: Node) -> Values:
+    """What the sums of *node*'s integers over the map were multiplied with."""
+    return _scale(graph, node.inputs[0]) / averaged_pixels(graph, node)
+
+
+def _spread(scale: Values, values: Values) -> Values:
+    """A scale for each channel in the shape of feature maps (N, channels, height, width)."""
+    return scale.reshape(-1, 1, 1) if scale.size > 1 and values.ndim == 4 else scale
+
+
 def _scale(graph: Graph, tensor: str) -> Values:
     """What the integers of *tensor* were multiplied with on their way from a quantiser or a constant."""
     node = graph.producer(tensor)
@@ -207,7 +222,9 @@ def _scale(graph: Graph, tensor: str) -> Values:
         return np.ones(())
     if node.op in ("BipolarQuant", "Quant"):
         return _flat(_constant(graph, node, 1))
-    if node.op in _MOVES_VALUES:
+    if node.op in AVERAGES:
+        return _average_scale(graph, node)
+    if node.op in _MOVES_VALUES or node.kind == "GlobalAccPool":
         return _scale(graph, node.inputs[0])
     if node.op in ("Mul", "Add"):
         constant, other = _constant_operand(graph, node)
@@ -270,8 +287,9 @@ def _scores(graph: Graph, trace: Trace, sums: list[Point]) -> Scores | None:
 
 def _affine(graph: Graph, product: Node, target: str) -> tuple[float, float] | None:
     """``(scale, offset)`` from *product*'s sums to *target*, or None where it is no such thing."""
-    if product.op in ("MatMul", "Gemm"):
-        per_column = _product_scale(graph, product)
+    if product.op in ("MatMul", "Gemm", *AVERAGES):
+        averages = product.op in AVERAGES
+        per_column = _average_scale(graph, product) if averages else _product_scale(graph, product)
         if per_column.size != 1:
             return None
         scale, offset = float(per_column), 0.0

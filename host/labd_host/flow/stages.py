@@ -52,6 +52,8 @@ class Stage:
     moves_scales: bool = False
 
 
+_TO_HARDWARE = "finn.transformation.fpgadataflow.convert_to_hw"
+
 _TIDY = (
     Step("qonnx.transformation.infer_shapes:InferShapes"),
     Step("qonnx.transformation.fold_constants:FoldConstants"),
@@ -77,6 +79,7 @@ TIDY = Stage(
     "names, shapes and constants in order; quantisers become thresholds",
     (
         Step("qonnx.util.cleanup:cleanup_model"),
+        Step("labd_host.flow.averages:make_global"),
         Step("finn.transformation.qonnx.convert_qonnx_to_finn:ConvertQONNXtoFINN"),
         *_TIDY,
     ),
@@ -105,6 +108,11 @@ STREAMLINED = Stage(
         Step("finn.transformation.streamline.absorb:AbsorbTransposeIntoMultiThreshold"),
         Step("finn.transformation.streamline.reorder:MakeMaxPoolNHWC"),
         Step("finn.transformation.streamline.absorb:AbsorbConsecutiveTransposes"),
+        # A mean becomes sums and a division, which Streamline moves on as it does any scale.
+        Step("qonnx.transformation.infer_data_layouts:InferDataLayouts"),
+        Step(f"{_TO_HARDWARE}.global_acc_pool:InferGlobalAccPoolLayer"),
+        Step("finn.transformation.streamline.absorb:AbsorbConsecutiveTransposes"),
+        Step("labd_host.flow.averages:drop_transposes_of_sums"),
         Step("qonnx.transformation.bipolar_to_xnor:ConvertBipolarMatMulToXnorPopcount"),
         Step("finn.transformation.streamline:Streamline"),
         Step("finn.transformation.streamline.absorb:AbsorbScalarMulAddIntoTopK"),
@@ -116,8 +124,6 @@ STREAMLINED = Stage(
     ),
     moves_scales=True,
 )
-
-_TO_HARDWARE = "finn.transformation.fpgadataflow.convert_to_hw"
 
 HARDWARE = Stage(
     "hardware",

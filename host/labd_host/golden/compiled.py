@@ -11,74 +11,29 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from labd_host.dataflow.layers import Array
 from labd_host.golden import kernels
-from labd_host.golden.fused_plan import Ladder, Levels, Pad, Pool, Product, Select, Slide, Step, Windows
+from labd_host.golden.fused_plan import (
+    Accumulate,
+    Ladder,
+    Levels,
+    Pad,
+    Pool,
+    Product,
+    Select,
+    Slide,
+    Step,
+    Windows,
+)
+from labd_host.golden.maps import Entries, Map, bits_map, plain_map, round_up
 from labd_host.golden.vectors import LANES, ROWS
 from labd_shared.datatypes import Datatype, parse_datatype
 
 WORKING_BYTES = 1 << 20  # of the maps before and after a step, for the frames computed at once
 MOST_FRAMES = 1024  # computed at once
-SPARE = 2 * LANES  # entries behind a map that a vector may read
 MOST_INT32 = (1 << 31) - 2  # thresholds reach one further
 TABLE = 1 << 16  # values of an input for which the level is looked up
-
-Entries = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Map:
-    """How the values between two steps lie: pixels times *width* entries of *dtype*.
-
-    Attributes:
-        channels: Values of a pixel. In a map of bits (uint32) an entry holds LANES of them.
-    """
-
-    pixels: int
-    channels: int
-    dtype: np.dtype[Any]
-    width: int
-
-    @property
-    def bits(self) -> bool:
-        """Whether an entry is a word of bits."""
-        return self.dtype == np.uint32
-
-    @property
-    def frame_bytes(self) -> int:
-        """Of one frame."""
-        return self.pixels * self.width * self.dtype.itemsize
-
-    def allocate(self, frames: int) -> Entries:
-        """Zeros for *frames*, for whole groups of ROWS pixels, and SPARE behind."""
-        return np.zeros(_up(frames * self.pixels, ROWS) * self.width + SPARE, self.dtype)
-
-    def view(self, entries: Entries, frames: int) -> Entries:
-        """The entries of *frames*, (frames, pixels, width)."""
-        return entries[: frames * self.pixels * self.width].reshape(frames, self.pixels, self.width)
-
-    def values(self, entries: Entries, frames: int) -> Array:
-        """The values, (frames, pixels * channels); a copy for bits only."""
-        whole = self.view(entries, frames)
-        if self.bits:
-            whole = np.unpackbits(whole.astype("<u4").view(np.uint8), axis=2, bitorder="little")
-        return whole[:, :, : self.channels].reshape(frames, self.pixels * self.channels)
-
-
-def _bits(pixels: int, channels: int) -> Map:
-    return Map(pixels, channels, np.dtype(np.uint32), _up(channels, LANES) // LANES)
-
-
-def _plain(pixels: int, channels: int, kind: Datatype) -> Map:
-    """Values of *kind*: 16 bits, with one to spare for a threshold above all, or 64."""
-    narrow = kind.low >= -(1 << 15) and kind.high < (1 << 15) - 1
-    return Map(pixels, channels, np.dtype(np.int16 if narrow else np.int64), channels)
-
-
-def _up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
 
 
 Run = Callable[[Entries, Entries, int], None]
@@ -170,7 +125,7 @@ class CompiledEngine:
 def _input_map(plan: Sequence[Step], values: int, kind: Datatype) -> Map:
     if isinstance(plan[0], Levels) and kind.low >= 0 and kind.high < 1 << 8:
         return Map(values, 1, np.dtype(np.uint8), 1)
-    return _plain(values, 1, kind)
+    return plain_map(values, 1, kind)
 
 
 def _operations(plan: Sequence[Step], source: Map) -> list[Operation]:
@@ -186,7 +141,7 @@ def _operations(plan: Sequence[Step], source: Map) -> list[Operation]:
 
 
 def _unpacked(source: Map) -> Operation:
-    target = _plain(source.pixels, source.channels, parse_datatype("BINARY"))
+    target = plain_map(source.pixels, source.channels, parse_datatype("BINARY"))
 
     def run(x: Entries, out: Entries, frames: int) -> None:
         kernels.unpack(x, frames * source.pixels, source.channels, source.width, out)
@@ -248,7 +203,7 @@ def _limits(source: Map, thresholds: Entries) -> Entries:
 
 
 def _reaches(source: Map, thresholds: Entries, gives: str = "") -> Operation:
-    target = _bits(source.pixels, source.channels)
+    target = bits_map(source.pixels, source.channels)
     never = np.iinfo(np.int16 if source.dtype == np.uint8 else source.dtype).max
     wanted = np.full(target.width * LANES, never, np.int64)
     wanted[: source.channels] = thresholds[:, 0]
@@ -261,7 +216,7 @@ def _reaches(source: Map, thresholds: Entries, gives: str = "") -> Operation:
 
 
 def _looked_up(source: Map, ladder: Ladder, kind: Datatype) -> Operation:
-    target = _plain(source.pixels, source.channels, ladder.kind)
+    target = plain_map(source.pixels, source.channels, ladder.kind)
     reached = np.searchsorted(ladder.thresholds[0], np.arange(kind.low, kind.high + 1), "right")
     table = (ladder.offset + ladder.rise * reached).astype(target.dtype)
 
@@ -272,7 +227,7 @@ def _looked_up(source: Map, ladder: Ladder, kind: Datatype) -> Operation:
 
 
 def _counted(source: Map, ladder: Ladder) -> Operation:
-    target = _plain(source.pixels, source.channels, ladder.kind)
+    target = plain_map(source.pixels, source.channels, ladder.kind)
     steps = np.broadcast_to(ladder.thresholds, (source.channels, ladder.steps)).T
     limits = np.ascontiguousarray(_limits(source, steps))
 
@@ -307,7 +262,7 @@ def _product(step: Product, source: Map) -> Iterator[Operation]:
 def _bit_words(step: Product) -> tuple[Entries, Entries]:
     """Where the words of a window of bits lie, in bytes, and the inverted weights (words, mh)."""
     windows = step.windows
-    width = _up(windows.channels, LANES) // LANES
+    width = round_up(windows.channels, LANES) // LANES
     inverted = np.zeros((windows.kernel, width * LANES, step.layer.mh), np.uint8)
     inverted[:, : windows.channels] = 1 - step.weights.reshape(windows.kernel, windows.channels, -1)
     packed = np.packbits(inverted.transpose(0, 2, 1), axis=2, bitorder="little")
@@ -322,7 +277,7 @@ def _pair_words(step: Product) -> tuple[Entries, Entries]:
     together = windows.kernel_w if windows.dilation_w == 1 else 1
     runs = windows.offsets()[::together]
     length = together * windows.channels
-    pairs = np.zeros((len(runs), _up(length, 2), step.layer.mh), np.int16)
+    pairs = np.zeros((len(runs), round_up(length, 2), step.layer.mh), np.int16)
     pairs[:, :length] = step.weights.reshape(len(runs), length, -1)
     halves = pairs.reshape(-1, 2, step.layer.mh).transpose(0, 2, 1)
     words = np.ascontiguousarray(halves.astype("<i2")).view("<i4")[:, :, 0]
@@ -333,7 +288,7 @@ def _pair_words(step: Product) -> tuple[Entries, Entries]:
 def _thresholded(step: Product, source: Map, offsets: Entries, words: Entries) -> Iterator[Operation]:
     """A product of 32-bit words, and its levels where thresholds follow."""
     mh, ladder = step.layer.mh, step.ladder
-    blocks = _up(mh, LANES) // LANES
+    blocks = round_up(mh, LANES) // LANES
     weights = np.zeros((len(words), blocks * LANES), np.int32)
     weights[:, :mh] = words
     weights = np.ascontiguousarray(weights.reshape(-1, blocks, LANES).transpose(1, 0, 2))
@@ -359,7 +314,7 @@ def _thresholded(step: Product, source: Map, offsets: Entries, words: Entries) -
     elif ladder.is_bit:
         thresholds = np.full(blocks * LANES, np.iinfo(np.int32).max, np.int32)
         thresholds[:mh] = ladder.thresholds[:, 0]
-        bits = _bits(pixels, mh)
+        bits = bits_map(pixels, mh)
         rest = (thresholds.reshape(blocks, LANES), bits.width)
         yield replace(operation(bits, kernels.product_reaches, rest, "values"), sums=sums)
     else:
@@ -433,6 +388,19 @@ def _over_windows(windows: Windows, source: Map, kernel: Any, pixels: int) -> Op
     return Operation(replace(source, pixels=pixels), prepare, "values")
 
 
+def _accumulate(step: Accumulate, source: Map) -> Iterator[Operation]:
+    for operation in _as_plain(source):
+        yield operation
+        source = operation.target
+    pixels, channels = step.layer.pixels, step.layer.channels
+    target = plain_map(1, channels, parse_datatype(step.layer.output))
+
+    def run(x: Entries, out: Entries, frames: int) -> None:
+        kernels.add_pixels(x, frames, pixels, channels, out)
+
+    yield Operation(target, lambda _: run, "values")
+
+
 def _pad(step: Pad, source: Map) -> Operation:
     layer = step.layer
     target = replace(source, pixels=layer.out_height * layer.out_width)
@@ -465,5 +433,6 @@ _OPERATIONS: dict[type[Step], Callable[[Any, Map], Iterator[Operation]]] = {
     Levels: _levels,
     Product: _product,
     **dict.fromkeys(_MOVES, _moved),
+    Accumulate: _accumulate,
     Select: _select,
 }

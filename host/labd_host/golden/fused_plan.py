@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host.dataflow.layers import (
+    GlobalPool,
     LabelSelect,
     Layer,
     MaxPool,
@@ -146,6 +147,13 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Accumulate:
+    """The sum of each channel over all pixels."""
+
+    layer: GlobalPool
+
+
+@dataclass(frozen=True)
 class Slide:
     """Windows that neither a product nor a pool takes in: they are copied out."""
 
@@ -167,7 +175,7 @@ class Select:
     layer: LabelSelect
 
 
-Step = Levels | Product | Pool | Slide | Pad | Select
+Step = Levels | Product | Pool | Accumulate | Slide | Pad | Select
 
 
 def make_plan(network: Network) -> tuple[Step, ...]:
@@ -233,6 +241,14 @@ def _plan_pool(plan: _Plan, layer: MaxPool, follows: Layer | None) -> None:
     plan.add(Pool(layer, plan.slide, windows), layer.channels)
 
 
+def _plan_global_pool(plan: _Plan, layer: GlobalPool, follows: Layer | None) -> None:
+    sums = parse_datatype(layer.output)
+    largest = max(abs(sums.low), sums.high)
+    if largest >= EXACT:
+        raise _inexact(layer, largest)
+    plan.add(Accumulate(layer), layer.channels)
+
+
 def _plan_padding(plan: _Plan, layer: Padding, follows: Layer | None) -> None:
     plan.add(Pad(layer), layer.channels)
 
@@ -246,6 +262,7 @@ _PLANNERS: dict[type[Layer], Callable[[_Plan, Any, Layer | None], None]] = {
     Thresholding: _plan_thresholding,
     Mvau: _plan_mvau,
     MaxPool: _plan_pool,
+    GlobalPool: _plan_global_pool,
     Padding: _plan_padding,
     LabelSelect: _plan_label,
 }
@@ -291,14 +308,18 @@ def _product(layer: Mvau, network: Network, slide: SlidingWindow | None, windows
         largest = int(np.abs(weights).sum(axis=0).max()) * max(abs(kind.low), abs(kind.high))
         low, high = -largest, largest
     if largest >= EXACT:
-        raise UsageError(
-            f"the sums of {layer.name} reach {largest}, the golden model is exact up to 2^53",
-            fix="use narrower weights or activations",
-        )
+        raise _inexact(layer, largest)
     ladder = None
     if layer.steps:
         ladder = _make_ladder(layer, network, low, high)
     return Product(layer, slide, windows, ladder, weights, largest)
+
+
+def _inexact(layer: Layer, largest: int) -> UsageError:
+    return UsageError(
+        f"the sums of {layer.name} reach {largest}, the golden model is exact up to 2^53",
+        fix="use narrower weights or activations",
+    )
 
 
 def _ladder(layer: Thresholding, network: Network) -> Ladder:

@@ -139,6 +139,17 @@ def pool_values(x, starts, rows, offsets, width, out):  # type: ignore[no-untype
 
 
 @_compiled
+def add_pixels(x, frames, pixels, width, out):  # type: ignore[no-untyped-def]
+    """The sum of each channel over the *pixels* of each frame; *width* channels, without gaps."""
+    for frame in range(frames):
+        target = frame * width
+        out[target : target + width] = 0
+        for pixel in range(frame * pixels, (frame + 1) * pixels):
+            for channel in range(width):
+                out[target + channel] += x[pixel * width + channel]
+
+
+@_compiled
 def slide(x, starts, rows, offsets, width, out):  # type: ignore[no-untyped-def]
     """Windows, pixel by pixel; *starts* and *offsets* in entries."""
     target = 0
@@ -159,6 +170,7 @@ _KERNELS: tuple[Any, ...] = (
     unpack,
     pool_bits,
     pool_values,
+    add_pixels,
     slide,
 )
 

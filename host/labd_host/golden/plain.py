@@ -15,7 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host.dataflow.layers import Array
-from labd_host.golden.fused_plan import Ladder, Levels, Pad, Pool, Product, Select, Slide, Step, Windows
+from labd_host.golden.fused_plan import (
+    Accumulate,
+    Ladder,
+    Levels,
+    Pad,
+    Pool,
+    Product,
+    Select,
+    Slide,
+    Step,
+    Windows,
+)
 from labd_shared.datatypes import Datatype, parse_datatype
 
 MOST_FRAMES = 1024  # computed at once
@@ -242,6 +253,12 @@ def _pool(windows: Windows, values: Array, *, keep_sums: bool) -> tuple[None, Ar
     return None, largest
 
 
+def _accumulate(step: Accumulate, values: Array, *, keep_sums: bool) -> tuple[None, Array]:
+    pixels = values.reshape(len(values), step.layer.pixels, step.layer.channels)
+    sums: Array = pixels.sum(axis=1, dtype=np.int64)
+    return None, sums
+
+
 def _pad(step: Pad, values: Array, *, keep_sums: bool) -> tuple[None, Array]:
     layer = step.layer
     maps = values.reshape(len(values), layer.height, layer.width, layer.channels)
@@ -256,6 +273,7 @@ _PREPARE: dict[type[Step], Callable[[Any], _Prepared]] = {
     Levels: lambda step: partial(_levels, step, _table(step)),
     Product: lambda step: partial(_multiply, step, _pack(step)),
     Pool: lambda step: partial(_pool, step.windows),
+    Accumulate: lambda step: partial(_accumulate, step),
     Slide: lambda step: partial(_slide, step.windows),
     Pad: lambda step: partial(_pad, step),
     Select: lambda step: _select,

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from labd_host.dataflow.folding import Folding, check_folding
-from labd_host.dataflow.layers import MaxPool, Mvau, Padding, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import MaxPool, Mvau, SlidingWindow
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.flow import compile_network
@@ -19,6 +19,7 @@ from support.convolutional import images, write_network
 STRUCTURES = {
     "w1a1": {},
     "w2a2": {"weight_bits": 2, "act_bits": 2, "pads": 1, "stride": 2},
+    "average": {"weight_bits": 2, "act_bits": 2, "average": "GlobalAveragePool"},
     "w4a4": {"weight_bits": 4, "act_bits": 4, "kernel": 1},
 }
 
@@ -52,11 +53,9 @@ def drawn(draw, layers):
             }
         elif isinstance(layer, MaxPool):
             settings[layer.name] = {"PE": settings[before.name]["SIMD"]}
-        elif isinstance(layer, Padding):
-            settings[layer.name] = {"SIMD": divisor(draw, layer.channels)}
         else:
-            extent = layer.channels if isinstance(layer, Thresholding) else layer.labels
-            settings[layer.name] = {"PE": divisor(draw, extent)}
+            (axis,) = layer.axes
+            settings[layer.name] = {axis.key: divisor(draw, axis.extent)}
     return settings
 
 

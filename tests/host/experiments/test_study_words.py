@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.resources import Resources
+from labd_host.experiments import assess
+from labd_host.experiments.basis import network_sha256
 from labd_host.experiments.explain import explain
-from labd_host.experiments.study_model import Measured, Outcome
+from labd_host.experiments.study_model import Experiment, Measured, Outcome
 from labd_host.networks import NETWORKS
-from support.experiments import experiment, lab_with, outcome
+from support import odd_networks
+from support.experiments import PART, experiment, lab_with, outcome
 from support.facts import lacking, named, paragraph_with, said_of
 
 TFC, CNV = "tfc-w1a1", "cnv-w1a1"
@@ -289,3 +292,16 @@ def test_every_large_number_in_the_words_is_one_of_the_results_figures(network, 
     }
     assert len(numbers) > 5
     assert numbers <= known, sorted(numbers - known)
+
+
+def test_a_layer_of_any_kind_is_named_and_says_what_it_does(monkeypatch):
+    network, _ = odd_networks.network("a map added up")
+    settings = {layer.name: layer.settings() for layer in network.layers}
+    design = Design("averaged", network.layers, network.inputs, network.outputs, settings)
+    monkeypatch.setattr(assess, "_design", lambda asked: design)
+    asked = Experiment("Exp", "averaged", network_sha256(design), "none", settings, 100.0, PART, frames=3)
+    said = "\n".join(explain(outcome(asked), None, design))
+    assert (
+        "global pool in front of layer 1 (sum) adds 1 of 3 channels of one of 9 pixels a cycle, 30 cycles"
+        in said
+    )

@@ -212,9 +212,10 @@ def test_setfolding_is_finn_s(compiled):
     assert_folds_like_finn(compiled, [1, 5, 50, 98, 448, 500, 5_000, 20_000, 100_000])
 
 
-@pytest.mark.parametrize("bits", [1, 4])
-def test_setfolding_is_finn_s_with_convolutions(bits, tmp_path):
-    path = write_network(tmp_path / "small.onnx", weight_bits=bits, act_bits=bits, pads=int(bits > 1))
+@pytest.mark.parametrize(("bits", "average"), [(1, ""), (4, ""), (2, "GlobalAveragePool")])
+def test_setfolding_is_finn_s_with_convolutions(bits, average, tmp_path):
+    pads = int(bits > 1 and not average)
+    path = write_network(tmp_path / "small.onnx", weight_bits=bits, act_bits=bits, pads=pads, average=average)
     compiled = compile_network(
         path,
         folding=Folding("none", {}, {}),

@@ -105,7 +105,8 @@ def test_float_weights_name_the_layer(changed):
     [
         ("Sigmoid", {}, "thresholds of quantisers and Relu only"),
         ("Softmax", {"axis": -1}, "the choice of the best class"),
-        ("GlobalAveragePool", {}, "labd builds those of the maximum only"),
+        ("GlobalMaxPool", {}, "the maximum and the average of a whole map"),
+        ("GlobalAveragePool", {}, "those of a whole square feature map"),
         ("Cos", {}, "labd knows no layer of FINN's for it"),
         ("NoSuchQuant", {"domain": "qonnx.custom_op.general"}, "labd knows no layer of FINN's for it"),
     ],

@@ -10,6 +10,7 @@ from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.layers import (
+    GlobalPool,
     LabelSelect,
     MaxPool,
     Mvau,
@@ -86,6 +87,17 @@ def test_rtl_units_take_as_long_as_verilator_measured():
     found = simulate(alone(thresholding.program()), 3)
     assert found.latency_cycles - fifos == 15 + 4, "16 words, the last of them 4 cycles later"
     assert found.interval_cycles == 16
+
+
+@pytest.mark.parametrize("pe", [1, 2, 6])
+def test_a_global_pool_gives_its_sums_when_it_has_read_the_whole_map(pe):
+    layer = GlobalPool("GlobalAccPool_rtl_0", 6, 4, 4, pe, "UINT4", "UINT8")
+    folds = 6 // pe
+    found = words_out(layer.program(), 16 * folds, folds)
+    assert found == [16 * folds + layer.rtl_latency() + each for each in range(folds)]
+    assert simulate(alone(layer.program()), 4).interval_cycles == layer.cycles == 17 * folds
+    hls = replace(layer, name="GlobalAccPool_hls_0")
+    assert simulate(alone(hls.program()), 4).interval_cycles == hls.cycles + hls.restart_cycles
 
 
 def words_out(program, words, count):

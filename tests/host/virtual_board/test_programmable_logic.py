@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from labd_host.dataflow.layers import GlobalPool, LabelSelect
 from labd_host.virtual_board.contiguous_memory import CMA_BASE, CMA_BYTES, ContiguousMemory
 from labd_host.virtual_board.device_clock import DeviceClock
 from labd_host.virtual_board.logic import SPINNING, STUCK_STEP_S, ProgrammableLogic
@@ -116,6 +117,21 @@ def test_a_batch_is_right_and_takes_the_time_that_the_cycle_model_says(board):
     board.wall.seconds += BATCH_S * 0.02
     assert board.status(ODMA) == Control.IDLE | Control.DONE | Control.READY
     assert np.array_equal(board.got(8), brightest(images))
+
+
+def test_a_bundle_with_a_global_pool_answers_with_the_brightest_map(blank, wall, tmp_path):
+    layers = (
+        GlobalPool("GlobalAccPool_hls_0", 2, 10, 10, 1, "UINT8", "UINT15"),
+        LabelSelect("LabelSelect_hls_0", 2, 1, "UINT15", "UINT8"),
+    )
+    blank.configure(write_emulated_bundle(tmp_path / "bundle", layers=layers) / "accel.bit")
+    board, images = Board(blank, wall), random_images(8)
+    board.put(images)
+    board.start_both(8)
+    wall.seconds += BATCH_S * 2
+    assert board.status(ODMA) == Control.IDLE | Control.DONE | Control.READY
+    sums = images.reshape(8, 100, 2).astype(int).sum(axis=1)
+    assert np.array_equal(board.got(8)[:, 0], sums.argmax(axis=1))
 
 
 def test_done_and_ready_clear_when_they_are_read(board):

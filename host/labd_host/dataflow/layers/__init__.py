@@ -5,6 +5,7 @@ the folding rules check them and `labd_host.dataflow.network_file` stores them. 
 stand beside them in `Network.arrays`.
 """
 
+from labd_host.dataflow.layers.global_pool import GlobalPool
 from labd_host.dataflow.layers.label_select import LabelSelect
 from labd_host.dataflow.layers.layer import Array, Layer
 from labd_host.dataflow.layers.mvau import Mvau
@@ -18,6 +19,7 @@ from labd_host.dataflow.layers.window import SlidingWindow, windows_along
 __all__ = [
     "KINDS",
     "Array",
+    "GlobalPool",
     "LabelSelect",
     "Layer",
     "MaxPool",
@@ -31,7 +33,15 @@ __all__ = [
     "windows_along",
 ]
 
-KINDS: tuple[type[Layer], ...] = (Thresholding, Mvau, SlidingWindow, Padding, MaxPool, LabelSelect)
+KINDS: tuple[type[Layer], ...] = (
+    Thresholding,
+    Mvau,
+    SlidingWindow,
+    Padding,
+    MaxPool,
+    GlobalPool,
+    LabelSelect,
+)
 _BY_NAME = {name: kind for kind in KINDS for name in kind.finn_names}
 
 
