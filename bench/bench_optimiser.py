@@ -18,7 +18,7 @@ from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.folding import load_folding
 from labd_host.dataflow.parts import part_of
-from labd_host.dataflow.resources import Unit
+from labd_host.dataflow.resources import CostUnit
 from labd_host.explore import calibration
 from labd_host.explore.build_reports import read_build
 from labd_host.explore.calibration import Sample, fitted
@@ -126,7 +126,7 @@ def estimate_error(measured: Path) -> list[bool]:
     for left_out, found in samples.items():
         rest = [sample for key, each in samples.items() if key != left_out for sample in each]
         lut = statistics.mean(sample.measured.lut for sample in found)
-        unit = Unit("", found[0].kind, found[0].drivers, found[0].exact)
+        unit = CostUnit("", found[0].kind, found[0].drivers, found[0].exact)
         ours.append(100 * abs(fitted(rest, None, "the others").cost(unit).lut / lut - 1))
         theirs.append(100 * abs(finn[left_out] / lut - 1))
     return [

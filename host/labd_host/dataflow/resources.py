@@ -55,7 +55,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Unit:
+class CostUnit:
     """One thing on the FPGA.
 
     Attributes:

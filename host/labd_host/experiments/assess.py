@@ -9,7 +9,7 @@ from labd_host.dataflow.cycles import Estimate, NodeCycles, estimate
 from labd_host.dataflow.design import Design, design_of
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, Mvau
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 from labd_host.experiments.basis import network_sha256, origin
 from labd_host.experiments.study_model import Experiment, LayerResult, Predicted, Result, Simulated
 from labd_host.explore import calibration
@@ -85,7 +85,7 @@ def _predicted(
     design: Design,
     cycles: Estimate,
     known: calibration.Calibration,
-    units: list[Unit],
+    units: list[CostUnit],
 ) -> Predicted:
     tensors = (*design.inputs, *design.outputs)
     matrices = [layer for layer in design.layers if isinstance(layer, Mvau)]

@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 from labd_host.dataflow.design import Design
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import Part
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 from labd_host.explore.calibration import Sample
 from labd_host.explore.cost_units import fifo, input_dma, output_dma, shell
 from labd_host.simulate.hardware_config import CONFIG_FILE, FIFO_KIND, HardwareConfig, read_hardware_config
@@ -69,7 +69,7 @@ class BuildReport:
         """*network*, folded as this build was."""
         return self.config.design(network)
 
-    def _units(self, network: Design) -> Iterator[Unit]:
+    def _units(self, network: Design) -> Iterator[CostUnit]:
         design = self.design(network)
         layers = {layer.name: layer for layer in design.layers}
         ahead = [layers[name].entry_bits for name in self.config.nodes if name in layers]
@@ -87,8 +87,8 @@ class BuildReport:
                 yield WidthConverter(bits, ahead[0]).cost_unit(name)
                 bits = ahead[0]
         first, last = input_dma(design.layers[0].entry_bits), output_dma()
-        yield Unit("IODMA in", first.kind, first.drivers, first.exact)
-        yield Unit("IODMA out", last.kind, last.drivers, last.exact)
+        yield CostUnit("IODMA in", first.kind, first.drivers, first.exact)
+        yield CostUnit("IODMA out", last.kind, last.drivers, last.exact)
 
     def _shell(self) -> Resources | None:
         """What is left of the whole; None where the report is not of a whole design."""

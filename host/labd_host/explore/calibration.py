@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 from labd_host.machine import places
 from labd_shared.errors import ArtifactError
 from labd_shared.files import read_bounded
@@ -75,7 +75,7 @@ class Calibration:
     kinds: Mapping[str, Fit]
     reports: tuple[str, ...] = field(default=())
 
-    def cost(self, unit: Unit) -> Resources:
+    def cost(self, unit: CostUnit) -> Resources:
         """Cells of *unit*, rounded to whole ones.
 
         Raises:
@@ -90,7 +90,7 @@ class Calibration:
         }
         return unit.exact + Resources(**fitted)
 
-    def spread(self, unit: Unit) -> Resources:
+    def spread(self, unit: CostUnit) -> Resources:
         """How far `cost` may be off, LUTs and flip-flops."""
         cost, fit = self.cost(unit), self._fit(unit.kind)
         return Resources(lut=cost.lut * fit.spread["lut"], ff=cost.ff * fit.spread["ff"])
@@ -238,7 +238,9 @@ def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
 
 def lut_error(calibration: Calibration, samples: Sequence[Sample]) -> float:
     """Mean relative error of the LUTs of *samples*."""
-    costs = (calibration.cost(Unit("", sample.kind, sample.drivers, sample.exact)).lut for sample in samples)
+    costs = (
+        calibration.cost(CostUnit("", sample.kind, sample.drivers, sample.exact)).lut for sample in samples
+    )
     return float(
         np.mean(
             [abs(cost / max(1, sample.measured.lut) - 1) for cost, sample in zip(costs, samples, strict=True)]

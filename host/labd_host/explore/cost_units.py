@@ -1,6 +1,6 @@
 """Everything of a design that takes cells: the shell, DMAs, FIFOs, width converters and the layers.
 
-Each is a `Unit`; a layer's is made by the layer itself. FINN
+Each is a `CostUnit`; a layer's is made by the layer itself. FINN
 puts a FIFO behind every node, and a width converter with a FIFO of its own where two neighbours' words
 differ.
 
@@ -16,14 +16,14 @@ from itertools import pairwise
 
 from labd_host.dataflow.design import Design
 from labd_host.dataflow.layers import WidthConverter
-from labd_host.dataflow.resources import Resources, Unit, bram18_of
+from labd_host.dataflow.resources import CostUnit, Resources, bram18_of
 from labd_shared.timing import DMA_PORT_BITS
 
 SHALLOW_WORDS = 2  # a FIFO of FINN's least depth
 SHIFT_REGISTER_WORDS = 256  # the deepest FIFO FINN makes of LUTs
 
 
-def units_of(design: Design, depths: Mapping[int, int] | None = None) -> list[Unit]:
+def units_of(design: Design, depths: Mapping[int, int] | None = None) -> list[CostUnit]:
     """The units of *design*, shell first, then along the stream.
 
     Args:
@@ -42,7 +42,7 @@ def units_of(design: Design, depths: Mapping[int, int] | None = None) -> list[Un
     return [*units, output_dma()]
 
 
-def _stream(design: Design) -> Iterator[Unit]:
+def _stream(design: Design) -> Iterator[CostUnit]:
     layers = design.layers
     yield fifo("", layers[0].entry_bits)
     for layer, following in pairwise((*layers, None)):
@@ -58,30 +58,30 @@ def _stream(design: Design) -> Iterator[Unit]:
             yield fifo("", following.entry_bits)
 
 
-def shell() -> Unit:
+def shell() -> CostUnit:
     """The processor's side: interconnects, resets, the AXI-lite ports."""
-    return Unit("shell", "shell", {"one": 1}, Resources())
+    return CostUnit("shell", "shell", {"one": 1}, Resources())
 
 
-def input_dma(bits: int) -> Unit:
+def input_dma(bits: int) -> CostUnit:
     """The DMA in front, with its converter from the port to the stream's width *bits*."""
     if DMA_PORT_BITS % bits == 0:
-        return Unit("idma0", "input dma", {"one": 1}, Resources(bram18=2))
-    return Unit("idma0", "converting input dma", {"one": 1, "bits": bits}, Resources(bram18=2))
+        return CostUnit("idma0", "input dma", {"one": 1}, Resources(bram18=2))
+    return CostUnit("idma0", "converting input dma", {"one": 1, "bits": bits}, Resources(bram18=2))
 
 
-def output_dma() -> Unit:
+def output_dma() -> CostUnit:
     """The DMA behind."""
-    return Unit("odma0", "output dma", {"one": 1}, Resources(bram18=1))
+    return CostUnit("odma0", "output dma", {"one": 1}, Resources(bram18=1))
 
 
-def fifo(name: str, bits: int, depth: int = SHALLOW_WORDS) -> Unit:
+def fifo(name: str, bits: int, depth: int = SHALLOW_WORDS) -> CostUnit:
     """A FIFO of *depth* words of *bits*."""
     if depth <= SHALLOW_WORDS:
-        return Unit(name, "fifo", {"one": 1, "bits": bits}, Resources())
+        return CostUnit(name, "fifo", {"one": 1, "bits": bits}, Resources())
     if depth <= SHIFT_REGISTER_WORDS:
-        return Unit(
+        return CostUnit(
             name, "deep fifo", {"one": 1, "bits": bits}, Resources(lut=bits * math.ceil((depth - 1) / 32))
         )
     words = 1 << (depth - 1).bit_length()  # FINN rounds a FIFO of block RAMs up to a power of two
-    return Unit(name, "deep fifo", {"one": 1, "bits": bits}, Resources(bram18=bram18_of(bits, words)))
+    return CostUnit(name, "deep fifo", {"one": 1, "bits": bits}, Resources(bram18=bram18_of(bits, words)))

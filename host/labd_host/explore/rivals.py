@@ -11,7 +11,7 @@ from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import Design
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, WidthConverter
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 from labd_host.explore.calibration import Calibration
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
 from labd_host.explore.cost_units import units_of
@@ -106,7 +106,7 @@ def explain(
     reports = []
     design = solution.design
     slowest = max(costs.cycles(layer) for layer in design.layers)
-    units: dict[str, Unit] = {unit.name: unit for unit in units_of(design)}
+    units: dict[str, CostUnit] = {unit.name: unit for unit in units_of(design)}
     for stage in stages_of(design):
         rate = "sets the rate; " if max(costs.cycles(layer) for layer in stage) == slowest else ""
         reason = "" if cycles is None else _why(stage, design, costs, cycles)

@@ -17,9 +17,9 @@ from typing import ClassVar
 import numpy as np
 
 from labd_host.dataflow.axes import Axis, NodeSettings
-from labd_host.dataflow.layers.layer import Array, Layer, Point, stream_faults
+from labd_host.dataflow.layers.layer import Array, Layer, ProofPoint, stream_faults
 from labd_host.dataflow.programs import READ, WRITE, Loop, Pipelines, is_hls
-from labd_host.dataflow.resources import Resources, Unit, memory_luts
+from labd_host.dataflow.resources import CostUnit, Resources, memory_luts
 from labd_shared.datatypes import parse_datatype
 
 
@@ -90,7 +90,7 @@ class GlobalPool(Layer):
         steps[-folds:] = WRITE
         return Loop(steps, 1, self.latency(pipelines), is_hls(self.name))
 
-    def cost_unit(self, settings: NodeSettings) -> Unit:
+    def cost_unit(self, settings: NodeSettings) -> CostUnit:
         """Adders as wide as its sums, and their memory; FINN estimates nothing.
 
         No report of a build has one: it takes the coefficients of a pool, whose comparisons are carry
@@ -98,7 +98,7 @@ class GlobalPool(Layer):
         """
         memory = Resources(lut=memory_luts(self.exit_bits, self.channels // self.pe))
         drivers = {"one": 1, "bits": self.exit_bits}
-        return Unit(self.name, "pool", drivers, memory, self.finn_estimate(settings))
+        return CostUnit(self.name, "pool", drivers, memory, self.finn_estimate(settings))
 
     def faults(self) -> Iterator[str]:
         """A map that FINN's C++ does not go over, or sums that leave their datatype."""
@@ -112,7 +112,7 @@ class GlobalPool(Layer):
                 f"{sums.name} holds {sums.describe_range()}"
             )
 
-    def points(self, values: Array, sums: Array) -> Iterator[Point]:
+    def points(self, values: Array, sums: Array) -> Iterator[ProofPoint]:
         """Its sums."""
         yield "sums", values
 

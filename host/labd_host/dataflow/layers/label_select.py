@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from labd_host.dataflow.axes import Axis, NodeSettings
-from labd_host.dataflow.layers.layer import Array, Layer, Point
+from labd_host.dataflow.layers.layer import Array, Layer, ProofPoint
 from labd_host.dataflow.programs import Loop, Pipelines, is_hls, reduction
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 from labd_shared.datatypes import parse_datatype
 
 
@@ -80,12 +80,12 @@ class LabelSelect(Layer):
         """All scores in, the label out."""
         return Loop(reduction(self.labels // self.pe), 1, self.latency(pipelines), is_hls(self.name))
 
-    def cost_unit(self, settings: NodeSettings) -> Unit:
+    def cost_unit(self, settings: NodeSettings) -> CostUnit:
         """It grows with the scores it compares in a cycle; FINN estimates nothing."""
-        return Unit(
+        return CostUnit(
             self.name, "label", {"one": 1, "lanes": self.pe}, Resources(), self.finn_estimate(settings)
         )
 
-    def points(self, values: Array, sums: Array) -> Iterator[Point]:
+    def points(self, values: Array, sums: Array) -> Iterator[ProofPoint]:
         """The label."""
         yield "label", values

@@ -27,11 +27,11 @@ from labd_host.dataflow.programs import (
     Program,
     is_hls,
 )
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 from labd_shared.datatypes import parse_datatype
 
 Array = npt.NDArray[np.integer]
-Point = tuple[str, npt.NDArray[Any]]
+ProofPoint = tuple[str, npt.NDArray[Any]]
 StoredForm = tuple[np.dtype[Any], tuple[int, ...]]
 AnyLayer = TypeVar("AnyLayer", bound="Layer")
 
@@ -192,7 +192,7 @@ class Layer(ABC):
         return Resources()
 
     @abstractmethod
-    def cost_unit(self, settings: NodeSettings) -> Unit:
+    def cost_unit(self, settings: NodeSettings) -> CostUnit:
         """What its LUTs and flip-flops grow with, and what is known exactly; *settings* as above."""
 
     # -- what network.npz holds
@@ -228,7 +228,7 @@ class Layer(ABC):
 
     # -- proof
 
-    def points(self, values: Array, sums: Array) -> Iterator[Point]:
+    def points(self, values: Array, sums: Array) -> Iterator[ProofPoint]:
         """What a frame's values mean in every stage of the flow: ("sums" or "levels" or "label", values).
 
         Args:

@@ -21,7 +21,7 @@ from labd_host.dataflow.axes import MAX_STREAM_BITS, Attribute, Axis, NodeSettin
 from labd_host.dataflow.layers.layer import (
     Array,
     Layer,
-    Point,
+    ProofPoint,
     StoredForm,
     first_within,
     levels_of,
@@ -29,7 +29,7 @@ from labd_host.dataflow.layers.layer import (
     thresholds_form,
 )
 from labd_host.dataflow.programs import READ, WRITE, Loop, Pipelines, is_hls
-from labd_host.dataflow.resources import MEMORIES, Resources, Unit, bram18_of
+from labd_host.dataflow.resources import MEMORIES, CostUnit, Resources, bram18_of
 from labd_shared.datatypes import Datatype, parse_datatype
 
 MAX_SIMD_FOLD = 1024  # HLS: columns per SIMD lane
@@ -223,7 +223,7 @@ class Mvau(Layer):
             thresholds = levels * sums * (math.ceil(self.mh // self.pe / 64) + 1)
         return 300 + 1.1 * (self.pe * (multipliers + tree + sums + thresholds))
 
-    def cost_unit(self, settings: NodeSettings) -> Unit:
+    def cost_unit(self, settings: NodeSettings) -> CostUnit:
         """Gates and kept inputs of a product of bits; FINN's LUTs without those of memories for others."""
         finn = self.finn_estimate(settings)
         exact = finn.memories_and_dsps
@@ -237,10 +237,10 @@ class Mvau(Layer):
         exact += Resources(lut=lut)
         if not self.xnor:
             kind = "wide mvau" if parse_datatype(self.input).bits > NARROW_BITS else "mvau"
-            return Unit(self.name, kind, {"finn": finn.lut - lut}, exact, finn)
+            return CostUnit(self.name, kind, {"finn": finn.lut - lut}, exact, finn)
         repeats = self.mh > self.pe
         drivers = {"one": 1, "synapses": self.pe * self.simd, "kept": self.mw if repeats else 0}
-        return Unit(self.name, "xnor", drivers, exact, finn)
+        return CostUnit(self.name, "xnor", drivers, exact, finn)
 
     # -- what network.npz holds
 
@@ -298,7 +298,7 @@ class Mvau(Layer):
 
     # -- proof and words
 
-    def points(self, values: Array, sums: Array) -> Iterator[Point]:
+    def points(self, values: Array, sums: Array) -> Iterator[ProofPoint]:
         """Its dot products, and the levels where thresholds follow them."""
         yield "sums", 2 * sums - self.mw if self.xnor else sums
         if self.steps:

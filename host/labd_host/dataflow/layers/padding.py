@@ -14,7 +14,7 @@ import numpy as np
 from labd_host.dataflow.axes import Axis, NodeSettings
 from labd_host.dataflow.layers.layer import Layer
 from labd_host.dataflow.programs import READ, WRITE, Loop, Pipelines, is_hls
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ class Padding(Layer):
         steps[self.top : self.top + self.height, self.left : self.left + self.width] |= READ
         return Loop(steps.ravel(), 1, self.latency(pipelines), is_hls(self.name))
 
-    def cost_unit(self, settings: NodeSettings) -> Unit:
+    def cost_unit(self, settings: NodeSettings) -> CostUnit:
         """It grows with its stream; FINN estimates nothing."""
-        return Unit(
+        return CostUnit(
             self.name,
             "padding",
             {"one": 1, "bits": self.entry_bits},

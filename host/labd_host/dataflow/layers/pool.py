@@ -14,7 +14,7 @@ from labd_host.dataflow.axes import Axis, NodeSettings
 from labd_host.dataflow.layers.layer import Layer, stream_faults
 from labd_host.dataflow.layers.window import SlidingWindow
 from labd_host.dataflow.programs import Loop, Pipelines, is_hls, reduction
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class MaxPool(Layer):
         rounds = self.vectors * self.channels // self.pe
         return Loop(reduction(self.kernel), rounds, self.latency(pipelines), is_hls(self.name))
 
-    def cost_unit(self, settings: NodeSettings) -> Unit:
+    def cost_unit(self, settings: NodeSettings) -> CostUnit:
         """It grows with its stream; FINN estimates nothing."""
-        return Unit(
+        return CostUnit(
             self.name, "pool", {"one": 1, "bits": self.entry_bits}, Resources(), self.finn_estimate(settings)
         )
 

@@ -15,7 +15,7 @@ from labd_host.dataflow.axes import Axis, NodeSettings
 from labd_host.dataflow.layers.layer import (
     Array,
     Layer,
-    Point,
+    ProofPoint,
     StoredForm,
     levels_of,
     store_thresholds,
@@ -23,7 +23,7 @@ from labd_host.dataflow.layers.layer import (
     thresholds_form,
 )
 from labd_host.dataflow.programs import READ, WRITE, Loop, Pipelines, each_step, is_hls
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 from labd_shared.datatypes import parse_datatype
 
 RTL_THRESHOLD_CYCLES = 2  # behind the comparisons: queue and output register
@@ -134,14 +134,14 @@ class Thresholding(Layer):
         memory = self.pe * self.threshold_bits * self.steps * math.ceil(groups / 64) if groups > 1 else 0
         return parse_datatype(self.input).bits * self.pe + memory
 
-    def cost_unit(self, settings: NodeSettings) -> Unit:
+    def cost_unit(self, settings: NodeSettings) -> CostUnit:
         """Its comparators; the memories of all levels but the first, which needs none, are LUTs."""
         finn = self.finn_estimate(settings)
         levels = parse_datatype(self.output).bits
         drivers = {"one": 1, "compared": self.pe * levels * parse_datatype(self.input).bits}
         memory = sum(math.ceil(2**level / 64) for level in range(1, levels))
         exact = finn.memories_and_dsps + Resources(lut=self.pe * self.threshold_bits * memory)
-        return Unit(self.name, "thresholding", drivers, exact, finn)
+        return CostUnit(self.name, "thresholding", drivers, exact, finn)
 
     def array_forms(self) -> dict[str, StoredForm]:
         """Its thresholds, a row a channel."""
@@ -151,6 +151,6 @@ class Thresholding(Layer):
         """*array* in its stored form."""
         return store_thresholds(array, self.channels, self.steps)
 
-    def points(self, values: Array, sums: Array) -> Iterator[Point]:
+    def points(self, values: Array, sums: Array) -> Iterator[ProofPoint]:
         """Its levels."""
         yield "levels", levels_of(values, self.output, self.offset)

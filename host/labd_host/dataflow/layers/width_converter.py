@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from labd_host.dataflow.programs import Gear
-from labd_host.dataflow.resources import Resources, Unit
+from labd_host.dataflow.resources import CostUnit, Resources
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class WidthConverter:
         common = math.gcd(self.takes, self.gives)
         return Gear(self.takes // common, self.gives // common)
 
-    def cost_unit(self, name: str) -> Unit:
+    def cost_unit(self, name: str) -> CostUnit:
         """Where neither width (in bits) divides the other it goes through their least common multiple."""
         widest = max(self.takes, self.gives)
         through = 0 if widest % min(self.takes, self.gives) == 0 else math.lcm(self.takes, self.gives)
-        return Unit(name, "converter", {"one": 1, "bits": widest, "through": through}, Resources())
+        return CostUnit(name, "converter", {"one": 1, "bits": widest, "through": through}, Resources())

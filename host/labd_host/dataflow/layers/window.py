@@ -16,7 +16,7 @@ import numpy as np
 from labd_host.dataflow.axes import MAX_STREAM_BITS, Attribute, Axis, NodeSettings, divisors
 from labd_host.dataflow.layers.layer import Layer, first_within
 from labd_host.dataflow.programs import Pipelines, WholeWindow, Window
-from labd_host.dataflow.resources import MEMORIES, RAMB18_WORDS, Resources, Unit, memory_luts
+from labd_host.dataflow.resources import MEMORIES, RAMB18_WORDS, CostUnit, Resources, memory_luts
 
 
 def windows_along(pixels: int, kernel: int, stride: int, dilation: int) -> int:
@@ -246,7 +246,7 @@ class SlidingWindow(Layer):
             uram=buffers * math.ceil(words / 4096) * math.ceil(width / 72) if style == "ultra" else 0,
         )
 
-    def cost_unit(self, settings: NodeSettings) -> Unit:
+    def cost_unit(self, settings: NodeSettings) -> CostUnit:
         """Its logic grows with the counters of a frame's words; a LUT memory's output is a register more."""
         finn = self.finn_estimate(settings)
         exact = finn.memories_and_dsps
@@ -256,11 +256,11 @@ class SlidingWindow(Layer):
         if not self.leaves_whole:
             lut = memory_luts(width, self.buffer_words) if in_luts else 0
             drivers["registered"] = width if in_luts else 0
-            return Unit(self.name, "window", drivers, exact + Resources(lut=lut), finn)
+            return CostUnit(self.name, "window", drivers, exact + Resources(lut=lut), finn)
         rows = self.kernel_h - 1 if min(self.height, self.width) > 1 else 0
         lut = rows * memory_luts(width, self.line_words) if in_luts and rows else 0
         drivers["registered"] = width * (self.kernel_h * self.kernel_w + (rows if in_luts else 0))
-        return Unit(self.name, "whole window", drivers, exact + Resources(lut=lut), finn)
+        return CostUnit(self.name, "whole window", drivers, exact + Resources(lut=lut), finn)
 
     # -- what network.npz holds, words
 
