@@ -356,15 +356,17 @@ def test_an_interrupted_process_goes_on_where_it_stopped(tmp_path, mnist_folder)
 def test_an_augmented_image_is_the_image_shifted_and_mirrored():
     import torch
 
-    from labd_host.networks.training import SHIFT, augmented
+    from labd_host.networks.training import SHIFT, framed, seen
 
-    planes = torch.arange(1, 2 * 3 * 5 * 6 + 1).reshape(2, 3, 5, 6).to(torch.uint8)
-    views = torch.tensor([[SHIFT, SHIFT, 0], [SHIFT + 1, SHIFT - 2, 1]])
-    same, moved = augmented(planes, views)
+    images = torch.arange(1, 2 * 5 * 6 * 3 + 1).reshape(2, 5, 6, 3).to(torch.uint8)
+    views = torch.tensor([[SHIFT + 1, SHIFT - 2, 1], [SHIFT, SHIFT, 0]])
+    moved, same = seen(framed(images), torch.tensor([1, 0]), views)
+    planes = images.permute(0, 3, 1, 2)
     assert torch.equal(same, planes[0])
     expected = np.zeros((3, 5, 6), np.uint8)
     expected[:, :4, 2:] = planes[1].numpy()[:, 1:, :4]  # a row up, two columns right
     np.testing.assert_array_equal(moved.numpy(), expected[:, :, ::-1])
+    assert torch.equal(seen(framed(images), torch.tensor([1, 0]), None), planes.flip(0))
 
 
 @pytest.mark.parametrize("steps", [1, 13])
@@ -375,4 +377,3 @@ def test_an_augmented_training_in_bfloat16_learns_and_resumes(tmp_path, steps):
     assert run(tmp_path / "parts", stopping=lambda: next(asked) == steps - 1, small=small) is None
     assert run(tmp_path / "parts", small=small) == wanted
     assert wanted.recipe.precision == "bfloat16"
-    assert wanted.command.endswith("--precision bfloat16")

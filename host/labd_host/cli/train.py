@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labd_host.networks.table import PRECISIONS
+from labd_host.networks.table import DEVICES, PRECISIONS
 from labd_shared.errors import BuildError
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ PLAIN_EVERY_S = 5.0  # a line for a log, not for every step
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Decides weights and order (default: 0).")
 @click.option("--precision", type=click.Choice(PRECISIONS),
               help="Of the arithmetic (default: the recipe's); bfloat16 is fast where the CPU has it.")  # fmt: skip
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
+              help="Where to train; auto: on a GPU where there is one.")  # fmt: skip
+@click.option("--recipe", multiple=True, metavar="KEY=VALUE",
+              help="Another value of the recipe (host/labd_host/networks/table.toml); can be repeated.")  # fmt: skip
+@click.option("--start", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+              help="Begin with these weights: a .pt of labd or Brevitas, or an export (.onnx).")  # fmt: skip
+@click.option("--teacher", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
+              help="Learn also from the network trained in DIR: with --recipe distillation=0.5.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Its folder (default: training/NETWORK in the user's data folder).")  # fmt: skip
 def train(
@@ -45,6 +53,10 @@ def train(
     threads: int,
     seed: int | None,
     precision: str | None,
+    device: str,
+    recipe: tuple[str, ...],
+    start: Path | None,
+    teacher: Path | None,
     out: Path | None,
 ) -> None:
     """Train NETWORK on its data set, export the best epoch as QONNX and measure the export.
@@ -71,6 +83,10 @@ def train(
                 threads=threads,
                 resume=resume,
                 pretrained=pretrained,
+                start=start,
+                teacher=teacher,
+                recipe=recipe,
+                device=device,
                 finish=finish,
                 tell=display.tell,
                 note=display.note,

@@ -33,13 +33,16 @@ DAMAGED = (
 
 
 def load_published(path: Path) -> Any:
-    """The parameters in *path*, a file of published weights: tensors by name; nothing in it is executed.
+    """The parameters in *path*, a file of weights: tensors by name; nothing in it is executed.
 
     Raises:
         ArtifactError: it is damaged, or holds something else than tensors.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        for entry in ("model", "state_dict"):  # of labd's own checkpoints, and as others wrap them
+            if isinstance(content, dict) and isinstance(content.get(entry), dict):
+                content = content[entry]
         if not isinstance(content, dict) or not all(
             isinstance(each, torch.Tensor) for each in content.values()
         ):
@@ -93,7 +96,9 @@ class Folder:
         """
         if not self.last.is_file():
             return None
-        saved = self._load(self.last, ("settings", "model", "optimizer", "generator", "state"))
+        saved = self._load(
+            self.last, ("settings", "model", "optimizer", "generator", "device_generator", "state")
+        )
         for name, value in settings.items():
             if (was := saved["settings"].get(name)) != value:
                 raise UsageError(

@@ -11,8 +11,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from labd_host.machine.child import (
 )
 from labd_host.networks.pretrained import fetch
 from labd_host.networks.progress import Progress
-from labd_host.networks.table import DEFINITION, Network, read_network, recipe_of
+from labd_host.networks.table import DEFINITION, Network, read_network, recipe_of, recipe_with
 from labd_host.networks.trained import TrainedRecord, read_record
+from labd_shared.digest import file_sha256
 from labd_shared.errors import BuildError, SetupError, UsageError
 
 PROCESS = "labd_host.networks.train_process"
@@ -38,6 +39,9 @@ SILENCE_TIMEOUT_S = 900.0  # longer than importing torch, a step or an evaluatio
 STOP_TIMEOUT_S = 60.0  # to finish the step in work and write a checkpoint
 RUN_FILE = "run.json"
 CHECKPOINT_FILE = "last.pt"
+BEST_FILE = "best.pt"
+START_FILE = "start"  # with the suffix of what was given
+TEACHER_FILE = "teacher.pt"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Run:
         epochs: 0: published weights are taken as they are.
         seed, precision: Of the training.
         pretrained: Whether it begins with published weights.
+        start: The digest of other weights that it begins with, "" where there are none.
+        teacher: The network it learns from and the digest of its weights, "" where there is none.
+        recipe: Settings of the recipe that were given: KEY=VALUE.
     """
 
     network: str
@@ -56,6 +63,9 @@ class Run:
     seed: int
     precision: str
     pretrained: bool = False
+    start: str = ""
+    teacher: str = ""
+    recipe: list[str] = field(default_factory=list)
 
 
 def train(
@@ -68,6 +78,10 @@ def train(
     threads: int = 1,
     resume: bool = False,
     pretrained: bool = False,
+    start: Path | None = None,
+    teacher: Path | None = None,
+    recipe: Sequence[str] = (),
+    device: str = "auto",
     finish: bool = False,
     tell: Callable[[Progress], None] = lambda progress: None,
     note: Callable[[str], None] = lambda text: None,
@@ -86,6 +100,10 @@ def train(
         threads: Of torch.
         resume: Take up the training in *out*.
         pretrained: Begin with the weights that were published; without *epochs* they are only exported and measured.
+        start: Begin with the weights in this file, as Brevitas or `labd train` saved them, or of an export (.onnx).
+        teacher: The folder of a training whose network this one learns from (needs distillation in the recipe).
+        recipe: Settings of the recipe that differ: KEY=VALUE.
+        device: "auto" (a GPU where there is one), "cpu" or "cuda".
         finish: With *resume*: train no further, export and measure the best epoch so far.
         tell: Told a few times a second.
         note: Told what happens next.
@@ -104,19 +122,39 @@ def train(
         raise UsageError(
             "there is nothing to finish", fix=f"labd train {network.typed} --resume --finish -o {out}"
         )
-    recipe = recipe_of(network)
-    asked = {"epochs": epochs, "seed": seed, "precision": precision, "pretrained": pretrained or None}
-    default = Run(network.name, 0 if pretrained else recipe.epochs, 0, recipe.precision)
+    if pretrained and start is not None:
+        raise UsageError("two kinds of weights to begin with", fix="leave out --pretrained or --start")
+    usual = recipe_with(recipe_of(network), recipe)  # the settings are checked here, before anything is made
+    asked = {
+        "epochs": epochs,
+        "seed": seed,
+        "precision": precision,
+        "pretrained": pretrained or None,
+        "start": None if start is None else file_sha256(start),
+        "teacher": None
+        if teacher is None
+        else f"{read_run(teacher).network} {file_sha256(teacher / BEST_FILE)}",
+        "recipe": list(recipe) or None,
+    }
+    default = Run(network.name, 0 if pretrained else usual.epochs, 0, usual.precision)
     run = _settle(out, default, asked, resume=resume, typed=network.typed)
     python = python or find_python()
     datasets.find(network.dataset)  # here, where the download's bar can be drawn
     weights = fetch(network) if run.pretrained else None
     out.mkdir(parents=True, exist_ok=True)
     what = network.name if network.file is None else str(_keep_definition(network, network.file, out))
+    if start is not None:
+        _keep(start, out / f"{START_FILE}{start.suffix}")
+    if teacher is not None:
+        _keep_teacher(teacher, out)
     (out / RUN_FILE).write_text(json.dumps(asdict(run), sort_keys=True) + "\n", encoding="utf-8")
     arguments = [what, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
     arguments += ["--precision", run.precision, "--threads", str(threads)]
+    arguments += [each for setting in run.recipe for each in ("--recipe", setting)]
+    arguments += ["--device", device]
     arguments += ["--pretrained", str(weights)] if weights else []
+    arguments += ["--start", str(next(out.glob(f"{START_FILE}.*")))] if run.start else []
+    arguments += ["--teacher", _teacher(run, out), str(out / TEACHER_FILE)] if run.teacher else []
     arguments += ["--finish"] if finish else []
     _follow([str(python), "-m", PROCESS, *arguments], threads, tell, note)
     return read_record(out / f"{network.name}.json")
@@ -153,6 +191,28 @@ def find_python() -> Path:
             fix="make train-env (outside a checkout: python3 -m labd_host.environments ensure train)",
         )
     return folder / "bin" / "python"
+
+
+def _keep(file: Path, kept: Path) -> None:
+    """Copy *file*, so that resuming needs nothing from elsewhere."""
+    making = kept.with_name(kept.name + ".making")
+    making.write_bytes(file.read_bytes())
+    making.replace(kept)
+
+
+def _keep_teacher(teacher: Path, out: Path) -> None:
+    """Copy the weights of the training in *teacher*, and its network's definition, into *out*."""
+    _keep(teacher / BEST_FILE, out / TEACHER_FILE)
+    definition = teacher / f"{read_run(teacher).network}{DEFINITION}"
+    if definition.is_file():
+        _keep(definition, out / f"teacher-{definition.name}")
+
+
+def _teacher(run: Run, out: Path) -> str:
+    """What names the teacher's network: a name of the table, or the definition kept in *out*."""
+    name = run.teacher.split()[0]
+    definition = out / f"teacher-{name}{DEFINITION}"
+    return str(definition) if definition.is_file() else name
 
 
 def _keep_definition(network: Network, file: Path, out: Path) -> Path:

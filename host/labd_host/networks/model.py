@@ -45,7 +45,7 @@ class FullyConnected(nn.Module):  # type: ignore[misc]  # torch has no types her
         self.features = nn.ModuleList(layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = _centred(x.reshape(x.shape[0], -1))
+        x = centred(x.reshape(x.shape[0], -1))
         for layer in self.features:
             x = layer(x)
         return x
@@ -90,7 +90,7 @@ class Convolutional(nn.Module):  # type: ignore[misc]  # torch has no types here
         self.linear_features = nn.ModuleList(linears)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = _centred(x)
+        x = centred(x)
         for layer in self.conv_features:
             x = layer(x)
         x = x.reshape(x.shape[0], -1)
@@ -162,6 +162,6 @@ def _image_quant(bits: int) -> nn.Module:
     )
 
 
-def _centred(x: torch.Tensor) -> torch.Tensor:
+def centred(x: torch.Tensor) -> torch.Tensor:
     """0 to 1 becomes -1 to 1. The 1.0 has an axis, as FINN's transformations expect of constants."""
     return 2.0 * x - torch.tensor([1.0], device=x.device)

@@ -20,6 +20,7 @@ KERNEL = 3  # side of every convolution's window, without padding
 POOL = 2  # side of the max-pool's window, and its stride
 KINDS = ("fc", "cnv")
 PRECISIONS = ("float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where there is one
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # it becomes the name of files
 PRETRAINED = re.compile(r"https://[!-~]+/[A-Za-z0-9_.]+-[0-9a-f]{8,64}\.pth")
 MAX_FILE_BYTES = 1 << 16
@@ -42,13 +43,19 @@ class Recipe:
     Attributes:
         epochs: Passes over the training part.
         batch: Images a step.
-        learning_rate: Adam's, at the start; a cosine brings it to a thousandth of that.
+        learning_rate: Adam's, at its highest; it rises over the warm-up, then a cosine brings it down.
         latent_scale: Initial weights are uniform in -latent_scale to latent_scale.
         dropout: Probability of dropping an activation; fully connected networks only.
         augment: Whether each image is shifted by up to 4 pixels and mirrored at random in every epoch.
         precision: Of the arithmetic while training; the best epoch is always chosen in float32. Sums of
             1-bit products up to 256 are exact in bfloat16.
         validation: Images split off the training set, which choose the best epoch.
+        warmup_steps: Over which the learning rate rises from zero.
+        final_learning_rate: Where the cosine ends, as a share of *learning_rate*.
+        label_smoothing: Share of the target that is spread over all classes.
+        float_epochs: Of *epochs*, the first ones in which only activations are quantised. Learning rate and
+            optimiser begin again after them.
+        distillation: Share of the loss that compares answers with a teacher's; a teacher is needed then.
     """
 
     epochs: int
@@ -59,6 +66,11 @@ class Recipe:
     augment: bool
     precision: str
     validation: int
+    warmup_steps: int = 0
+    final_learning_rate: float = 0.001
+    label_smoothing: float = 0.0
+    float_epochs: int = 0
+    distillation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,26 @@ class Network:
         """The same network, to be trained by *recipe*; checked like the table."""
         table = {**_as_table(self), "recipe": _as_table(recipe)}
         return replace(_network(self.name, table, where="the recipe"), file=self.file)
+
+
+def recipe_with(recipe: Recipe, settings: Collection[str]) -> Recipe:
+    """*recipe* with other values: *settings* are KEY=VALUE, as a table has them.
+
+    Raises:
+        UsageError: one of them is not a setting, or its value is not possible.
+    """
+    table = _as_table(recipe)
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        try:
+            _known_keys({key: value}, Recipe, but=("epochs", "precision"))
+            table[key] = tomllib.loads(f"value = {value}")["value"]
+            recipe = _parse_recipe(table)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(
+                f"--recipe {setting}: {error}", fix="give it like this: --recipe learning_rate=0.003"
+            ) from error
+    return recipe
 
 
 def read_table(path: Path = TABLE) -> dict[str, Network]:
@@ -257,12 +289,22 @@ def _parse_recipe(entry: Mapping[str, Any]) -> Recipe:
         augment=_flag("augment", entry["augment"]),
         precision=_one_of("precision", entry["precision"], PRECISIONS),
         validation=_positive("validation", entry["validation"]),
+        warmup_steps=_count("warmup_steps", entry.get("warmup_steps", 0)),
+        final_learning_rate=_number("final_learning_rate", entry.get("final_learning_rate", 0.001)),
+        label_smoothing=_number("label_smoothing", entry.get("label_smoothing", 0.0)),
+        float_epochs=_count("float_epochs", entry.get("float_epochs", 0)),
+        distillation=_number("distillation", entry.get("distillation", 0.0)),
     )
     if recipe.learning_rate <= 0 or not 0 < recipe.latent_scale <= 1 or not 0 <= recipe.dropout < 1:
         raise ValueError(
             f"learning_rate {recipe.learning_rate} must be positive, latent_scale {recipe.latent_scale} above 0 "
             f"and at most 1, dropout {recipe.dropout} at least 0 and below 1"
         )
+    for name in ("final_learning_rate", "label_smoothing", "distillation"):
+        if not 0 <= (value := getattr(recipe, name)) <= 1:
+            raise ValueError(f"{name} is {value}, not between 0 and 1")
+    if recipe.float_epochs >= recipe.epochs:
+        raise ValueError(f"float_epochs {recipe.float_epochs} leave none of {recipe.epochs} epochs")
     return recipe
 
 
@@ -312,6 +354,12 @@ def _bits(key: str, value: Any) -> int:
 def _positive(key: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{key} is {value!r}, not a positive integer")
+    return value
+
+
+def _count(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{key} is {value!r}, not zero or a positive integer")
     return value
 
 

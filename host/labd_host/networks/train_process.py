@@ -28,14 +28,17 @@ from labd_host.networks import network as find_network
 from labd_host.networks.checkpoint import Folder, load_published
 from labd_host.networks.export import export
 from labd_host.networks.exported import Exported
+from labd_host.networks.from_export import state_of
+from labd_host.networks.fused import can_compile, prepare_compiler
 from labd_host.networks.progress import Progress
-from labd_host.networks.table import Network, Recipe, recipe_of
+from labd_host.networks.table import DEVICES, Network, Recipe, recipe_of, recipe_with
 from labd_host.networks.trained import INPUT_CONTRACT, TrainedRecord
-from labd_host.networks.training import Start, Training, logits_of
+from labd_host.networks.training import Start, Teacher, Training, logits_of
 from labd_shared.digest import file_sha256
-from labd_shared.errors import INTERRUPTED, LabdError, StageMismatch
+from labd_shared.errors import INTERRUPTED, LabdError, StageMismatch, UsageError
 
 TELL_EVERY_S = 0.2
+EXPORT = ".onnx"
 COMPARED_IMAGES = 1000  # of the validation part: torch's logits against the export's
 LOGIT_TOLERANCE = 1e-3  # float32 sums in another order; a wrong weight moves a logit by more than 0.01
 
@@ -78,7 +81,11 @@ def train(
     note: Callable[[str], None],
     stopping: Callable[[], bool],
     start: Start | None = None,
+    teacher: Teacher | None = None,
     finish: bool = False,
+    device: str = "cpu",
+    compiled: bool = False,
+    command: str = "",
 ) -> TrainedRecord | None:
     """Train, export and measure *network*; leaves NAME.onnx and NAME.json beside the checkpoints.
 
@@ -90,8 +97,11 @@ def train(
         seed: Decides weights, split and order.
         tell, note: Told every step, and what happens next.
         stopping: Asked after every step.
-        start: Published weights to go on from.
+        start: Weights to go on from.
+        teacher: A network to learn from.
         finish: Train no further: the best epoch that the checkpoints in *out* hold is exported and measured.
+        device, compiled: As for `Training`.
+        command: What makes it again, for the record.
 
     Returns:
         The record, or None when training was stopped.
@@ -102,7 +112,16 @@ def train(
     """
     folder = Folder(out)
     try:
-        training = Training(network, *train_set, folder, seed=seed, start=start)
+        training = Training(
+            network,
+            *train_set,
+            folder,
+            seed=seed,
+            start=start,
+            teacher=teacher,
+            device=device,
+            compiled=compiled,
+        )
         if not finish and 0 < training.done_steps < training.all_steps:
             note(f"resuming at epoch {training.state.epoch + 1}, step {training.state.step}")
         if finish:
@@ -110,7 +129,7 @@ def train(
         elif not training.run(tell, stopping):
             return None
         note(f"exporting epoch {training.state.best_epoch}")
-        measured = _leave(training.best(), network, training.validation_images, test_set, out, note)
+        measured = _leave(training.best().cpu(), network, training.validation_images, test_set, out, note)
         return _write_record(
             measured,
             network,
@@ -120,7 +139,10 @@ def train(
             best_epoch=training.state.best_epoch,
             seed=seed,
             start=start,
+            teacher=teacher,
+            device=device,
             epochs_done=training.state.epoch,
+            command=command,
         )
     finally:
         folder.close()
@@ -157,7 +179,15 @@ def take(
         measured = _leave(model, network, compared, test_set, out, note)
         recipe = replace(recipe_of(network), epochs=0, validation=0)
         return _write_record(
-            measured, network, recipe, out, validation=(0, 0), best_epoch=0, seed=0, start=start
+            measured,
+            network,
+            recipe,
+            out,
+            validation=(0, 0),
+            best_epoch=0,
+            seed=0,
+            start=start,
+            command=f"labd train {_typed(network)} --pretrained",
         )
     finally:
         folder.close()
@@ -203,6 +233,9 @@ def _write_record(
     best_epoch: int,
     seed: int,
     start: Start | None,
+    command: str,
+    teacher: Teacher | None = None,
+    device: str = "cpu",
     epochs_done: int = 0,
 ) -> TrainedRecord:
     """Write NAME.json beside the export in *out*; *measured* and *validation* are samples and correct ones."""
@@ -212,6 +245,8 @@ def _write_record(
     }
     path = out / f"{network.name}.onnx"
     how = [] if start is None else [f"{'from' if recipe.epochs else 'as published:'} {start.source}"]
+    how += [f"with the teacher {teacher.source}"] if teacher else []
+    how += ["on a GPU"] if device == "cuda" else []
     if epochs_done < recipe.epochs:
         how.append(f"ended early, by --finish, after {epochs_done} of {recipe.epochs} epochs")
     record = TrainedRecord(
@@ -229,22 +264,75 @@ def _write_record(
         threads=torch.get_num_threads(),
         recipe=recipe,
         tools={**tools, "python": platform.python_version()},
-        command=_command(network, recipe, seed, start),
+        command=command,
         how="; ".join(how),
     )
     record.write(path.with_suffix(".json"))
     return record
 
 
-def _command(network: Network, recipe: Recipe, seed: int, start: Start | None) -> str:
-    """What makes it again."""
-    command = f"labd train {network.name if network.file is None else network.file.name}"
-    if start is not None:
-        command += " --pretrained"
-    if recipe.epochs:
-        command += f" --epochs {recipe.epochs} --seed {seed} --threads {torch.get_num_threads()}"
-        command += f" --precision {recipe.precision}" if recipe.precision != "float32" else ""
-    return command
+def _typed(network: Network) -> str:
+    return network.name if network.file is None else network.file.name
+
+
+def _command(wanted: argparse.Namespace, network: Network) -> str:
+    """What makes the training again that *wanted* asks for."""
+    command = f"labd train {_typed(network)}"
+    command += " --pretrained" if wanted.pretrained is not None else ""
+    command += f" --start {wanted.start.name}" if wanted.start is not None else ""
+    command += f" --teacher {wanted.teacher[0]}" if wanted.teacher is not None else ""
+    command += f" --epochs {wanted.epochs} --seed {wanted.seed} --threads {torch.get_num_threads()}"
+    command += f" --precision {wanted.precision}" if wanted.precision != "float32" else ""
+    return command + "".join(f" --recipe {setting}" for setting in wanted.recipe)
+
+
+def _start(wanted: argparse.Namespace, network: Network) -> Start | None:
+    """The weights to begin with."""
+    if wanted.pretrained is not None:
+        return Start(load_published(wanted.pretrained), network.pretrained)
+    if wanted.start is not None:
+        export = wanted.start.suffix == EXPORT
+        state = state_of(wanted.start, network) if export else load_published(wanted.start)
+        return Start(state, f"weights of sha256 {file_sha256(wanted.start)[:12]}...")
+    return None
+
+
+def _teacher(wanted: argparse.Namespace, network: Network, device: str) -> Teacher | None:
+    """The network to learn from.
+
+    Raises:
+        UsageError: it takes other images or has other classes.
+        ArtifactError: its weights are damaged.
+    """
+    if wanted.teacher is None:
+        return None
+    name, file = wanted.teacher
+    taught_by = find_network(name)
+    if (taught_by.input_shape, taught_by.classes) != (network.input_shape, network.classes):
+        raise UsageError(
+            f"the teacher {name} takes {taught_by.input_shape} and has {taught_by.classes} classes, {network.name} "
+            f"takes {network.input_shape} and has {network.classes}",
+            fix="choose a teacher that was trained on the same data set",
+        )
+    model = models.build(taught_by)
+    models.load_weights(model, taught_by, load_published(Path(file)))
+    model.to(device, memory_format=torch.channels_last).eval()
+    return Teacher(model, f"{taught_by.name}, sha256 {file_sha256(Path(file))[:12]}...")
+
+
+def _device(asked: str) -> str:
+    """The device to train on.
+
+    Raises:
+        UsageError: a GPU was asked for and torch finds none.
+    """
+    found = torch.cuda.is_available()
+    if asked == "cuda" and not found:
+        raise UsageError(
+            "torch finds no GPU: this machine has none, or torch is its CPU build",
+            fix="train on the CPU: --device cpu",
+        )
+    return "cuda" if asked == "cuda" or (asked == "auto" and found) else "cpu"
 
 
 def _do(wanted: argparse.Namespace, teller: Teller) -> TrainedRecord | None:
@@ -253,12 +341,18 @@ def _do(wanted: argparse.Namespace, teller: Teller) -> TrainedRecord | None:
     def test_set() -> tuple[Images, Images]:
         return datasets.load(network.dataset, "test")
 
-    start = None
-    if wanted.pretrained is not None:
-        start = Start(load_published(wanted.pretrained), network.pretrained)
-        if not wanted.epochs:
-            return take(network, start, test_set, wanted.out, note=teller.note)
-    recipe = replace(recipe_of(network), epochs=wanted.epochs, precision=wanted.precision)
+    start = _start(wanted, network)
+    if start is not None and not wanted.epochs:
+        return take(network, start, test_set, wanted.out, note=teller.note)
+    recipe = recipe_with(recipe_of(network), wanted.recipe)
+    recipe = replace(recipe, epochs=wanted.epochs, precision=wanted.precision)
+    device = _device(wanted.device)
+    prepare_compiler(wanted.threads)
+    compiled = not wanted.finish and can_compile(device)
+    if not compiled and not wanted.finish:
+        teller.note(
+            "torch.compile found no working compiler (install g++); training runs without, more slowly"
+        )
     return train(
         network.with_recipe(recipe),
         datasets.load(network.dataset, "train"),
@@ -269,7 +363,11 @@ def _do(wanted: argparse.Namespace, teller: Teller) -> TrainedRecord | None:
         note=teller.note,
         stopping=lambda: teller.stop,
         start=start,
+        teacher=_teacher(wanted, network, device),
         finish=wanted.finish,
+        device=device,
+        compiled=compiled,
+        command=_command(wanted, network),
     )
 
 
@@ -282,7 +380,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--precision", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument(
+        "--recipe", action="append", default=[], help="another value of the recipe: KEY=VALUE"
+    )
+    parser.add_argument("--device", choices=DEVICES, default="auto")
     parser.add_argument("--pretrained", type=Path, help="published weights; with 0 epochs taken as they are")
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--teacher", nargs=2, help="a network to learn from, and its weights")
     parser.add_argument(
         "--finish", action="store_true", help="train no further: export the best epoch so far"
     )
@@ -297,7 +401,11 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     torch.set_num_threads(wanted.threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or products on a GPU are not deterministic
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # it is written before it is read, and costs time
+    )
     try:
         record = _do(wanted, teller)
     except LabdError as error:

@@ -16,18 +16,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from labd_host.networks import model as models
 from labd_host.networks.checkpoint import Folder
+from labd_host.networks.fused import Fused
 from labd_host.networks.progress import Progress
 from labd_host.networks.table import Network, recipe_of
 from labd_shared.errors import UsageError
 
-FINAL_LEARNING_RATE = 1e-3  # of the first one, where the cosine ends
 SAVE_EVERY_S = 30.0  # what a killed training loses at most, besides one step
 EVALUATION_BATCH = 500
 SHIFT = 4  # pixels, at most, that an augmented image is shifted by
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
+TEMPERATURE = 2.0  # that a teacher's answers are softened by, as usual for distillation
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,19 @@ class Start:
     """
 
     state: dict[str, Any]
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A trained network whose answers another one learns from.
+
+    Attributes:
+        model: In evaluation mode; takes the same images and has the same classes.
+        source: Where it comes from, with its digest.
+    """
+
+    model: torch.nn.Module
     source: str
 
 
@@ -68,6 +83,9 @@ class Training:
         *,
         seed: int,
         start: Start | None = None,
+        teacher: Teacher | None = None,
+        device: str = "cpu",
+        compiled: bool = False,
     ) -> None:
         """Split the set, draw the weights; or, where *folder* holds a checkpoint, take up from there.
 
@@ -77,37 +95,51 @@ class Training:
             folder: Holds the checkpoints.
             seed: Decides weights, split and order.
             start: Weights to begin with, instead of drawn ones.
+            teacher: Where the recipe has distillation.
+            device: "cpu" or "cuda".
+            compiled: Whether torch.compile compiles the layers; it needs a C++ compiler.
 
         Raises:
-            UsageError: no recipe, or the checkpoint was made with other settings.
+            UsageError: no recipe, a teacher is missing or unused, or the checkpoint was made with other settings.
             ArtifactError: the checkpoint is damaged.
         """
         self.network, self.recipe, self.folder, self.seed = network, recipe_of(network), folder, seed
-        self._start = start
+        self._start, self._teacher, self._device = start, teacher, device
+        if bool(self.recipe.distillation) != (teacher is not None):
+            raise UsageError(
+                f"the recipe has distillation {self.recipe.distillation} and there is "
+                f"{'a' if teacher else 'not a'} teacher",
+                fix="give both: --teacher FOLDER --recipe distillation=0.5",
+            )
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        planes = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-        classes = torch.from_numpy(labels.astype(np.int64))
         held_out, kept = order[: self.recipe.validation], order[self.recipe.validation :]
-        self._validation = planes[held_out], classes[held_out]
-        self._images, self._labels = planes[kept], classes[kept]
         if len(kept) < 2:  # batch normalisation has no variance of less
             raise UsageError(
                 f"{len(images)} training images leave {len(kept)} after {len(held_out)} for validation",
                 fix="train on the whole training set, or split fewer off",
             )
+        pixels = torch.from_numpy(images[held_out.numpy()].transpose(0, 3, 1, 2).copy())
+        classes = torch.from_numpy(labels.astype(np.int64))
+        self._validation = pixels, classes[held_out]
+        self._images = framed(torch.from_numpy(images[kept.numpy()])).to(device)
+        self._labels = classes[kept].to(device)
         # A short last batch is left out: batches are drawn anew in every epoch.
         self.steps = max(1, len(kept) // self.recipe.batch)
         torch.manual_seed(seed)
         self.model = models.build(network, latent_scale=self.recipe.latent_scale, dropout=self.recipe.dropout)
         if start is not None:
             models.load_weights(self.model, network, start.state)
-        self.model.to(memory_format=torch.channels_last)  # the faster one on a CPU; the same values
-        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=self.recipe.learning_rate)
+        self.model.to(device, memory_format=torch.channels_last)  # the faster one; the same values
+        dtype = torch.bfloat16 if self.recipe.precision == "bfloat16" else torch.float32
+        self._fused = Fused(self.model, network, dtype, compiled=compiled)
+        self._optimizer = self._new_optimizer()
         self.state = State()
         if saved := folder.load_last(self.settings()):
             self.model.load_state_dict(saved["model"])
             self._optimizer.load_state_dict(saved["optimizer"])
             torch.set_rng_state(saved["generator"])
+            if device == "cuda" and saved["device_generator"] is not None:
+                torch.cuda.set_rng_state(saved["device_generator"])
             self.state = State(**saved["state"])
 
     def settings(self) -> dict[str, Any]:
@@ -115,6 +147,8 @@ class Training:
         made_by = {"checkpoint_version": CHECKPOINT_VERSION, "network": self.network.name, "seed": self.seed}
         if self._start is not None:
             made_by["pretrained"] = self._start.source
+        if self._teacher is not None:
+            made_by["teacher"] = self._teacher.source
         return {**made_by, "images": len(self._images), **asdict(self.recipe)}
 
     def run(self, tell: Callable[[Progress], None], stopping: Callable[[], bool]) -> bool:
@@ -129,8 +163,8 @@ class Training:
         """
         saved_at_s = time.monotonic()
         while self.state.epoch < self.recipe.epochs:
-            order, views = self._order(self.state.epoch)
-            self.model.train()
+            order, views = (each.to(self._device) for each in self._order(self.state.epoch))
+            self._begin_epoch()
             while self.state.step < self.steps:
                 part = slice(self.state.step * self.recipe.batch, (self.state.step + 1) * self.recipe.batch)
                 self._step(order[part], views[part])
@@ -200,17 +234,38 @@ class Training:
         mirrored = torch.randint(0, 2, (len(order), 1), generator=generator)
         return order, torch.cat([shifts, mirrored], dim=1)
 
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.model.parameters(), lr=self.recipe.learning_rate, fused=True)
+
+    def _begin_epoch(self) -> None:
+        """Be in training mode, with the weights of the epoch's part: float ones first, where the recipe says so."""
+        self.model.train()
+        self._fused.float_weights = self.state.epoch < self.recipe.float_epochs
+        if self.recipe.float_epochs and (self.state.epoch, self.state.step) == (self.recipe.float_epochs, 0):
+            self._optimizer = self._new_optimizer()  # what it knew was of the other weights
+
+    def _learning_rate(self) -> float:
+        """Of the next step: it rises over the first steps, then a cosine brings it down, in each part anew."""
+        recipe = self.recipe
+        first, last = (
+            (0, recipe.float_epochs)
+            if self.state.epoch < recipe.float_epochs
+            else (recipe.float_epochs, recipe.epochs)
+        )
+        done = self.done_steps - first * self.steps
+        cosine = 0.5 * (1 + math.cos(math.pi * done / ((last - first) * self.steps)))
+        share = recipe.final_learning_rate + (1 - recipe.final_learning_rate) * cosine
+        return recipe.learning_rate * share * min(1.0, (done + 1) / max(1, recipe.warmup_steps))
+
     def _step(self, batch: torch.Tensor, views: torch.Tensor) -> None:
-        cosine = 0.5 * (1 + math.cos(math.pi * self.done_steps / self.all_steps))
-        share = FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine
-        self._optimizer.param_groups[0]["lr"] = self.recipe.learning_rate * share
+        self._optimizer.param_groups[0]["lr"] = self._learning_rate()
         labels = self._labels[batch]
-        planes = self._images[batch]
-        if self.recipe.augment:
-            planes = augmented(planes, views)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            logits = self.model(as_input(planes).contiguous(memory_format=torch.channels_last)).float()
-        loss = torch.nn.functional.cross_entropy(logits, labels)
+        planes = seen(self._images, batch, views if self.recipe.augment else None)
+        logits = self._fused(planes)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        if self._teacher is not None:
+            share = self.recipe.distillation
+            loss = (1 - share) * loss + share * self._distance(logits, planes)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
@@ -218,6 +273,19 @@ class Training:
         self.state.step += 1
         self.state.loss_sum += float(loss.detach())
         self.state.hits += int((logits.argmax(1) == labels).sum())
+
+    def _distance(self, logits: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+        """Kullback-Leibler divergence of softened answers from the teacher's."""
+        assert self._teacher is not None
+        bfloat16 = self.recipe.precision == "bfloat16"
+        with torch.no_grad(), torch.autocast(self._device, torch.bfloat16, enabled=bfloat16):
+            wanted = self._teacher.model(as_input(planes)).float()
+        return TEMPERATURE**2 * functional.kl_div(
+            functional.log_softmax(logits / TEMPERATURE, 1),
+            functional.log_softmax(wanted / TEMPERATURE, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
 
     def _finish_epoch(self) -> None:
         state = self.state
@@ -227,11 +295,12 @@ class Training:
             validation_percent=100.0 * correct / self.validation_samples,
             learning_rate=self._optimizer.param_groups[0]["lr"],
         )
-        best = correct >= state.best_correct  # of equals the later one: the smaller step has settled it
+        # Of equals the later one: the smaller step has settled it. With float weights it is another network.
+        best = correct >= state.best_correct and state.epoch >= self.recipe.float_epochs
         state.epoch, state.step, state.loss_sum, state.hits = state.epoch + 1, 0, 0.0, 0
         if best:
             state.best_epoch, state.best_correct = state.epoch, correct
-        entry["best_percent"] = 100.0 * state.best_correct / self.validation_samples
+        entry["best_percent"] = self._best_percent()
         state.log.append(entry)
         if best:  # the best first: after a kill in between, this epoch is done again and gives the same
             self.folder.save_best({"model": self.model.state_dict(), "epoch": state.epoch})
@@ -245,14 +314,19 @@ class Training:
                 "model": self.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "generator": torch.get_rng_state(),
+                "device_generator": torch.cuda.get_rng_state() if self._device == "cuda" else None,
                 "state": asdict(self.state),
             }
         )
 
+    def _best_percent(self) -> float | None:
+        if not self.state.best_epoch:
+            return None
+        return 100.0 * self.state.best_correct / self.validation_samples
+
     def _progress(self) -> Progress:
         state = self.state
         seen = min(state.step * self.recipe.batch, len(self._images))
-        samples = self.validation_samples
         return Progress(
             epoch=state.epoch + 1,
             epochs=self.recipe.epochs,
@@ -261,27 +335,35 @@ class Training:
             loss=state.loss_sum / max(state.step, 1),
             train_percent=100.0 * state.hits / max(seen, 1),
             validation_percent=state.log[-1]["validation_percent"] if state.log else None,
-            best_percent=100.0 * state.best_correct / samples if state.log else None,
+            best_percent=self._best_percent(),
         )
 
 
-def augmented(planes: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
-    """Images as an epoch sees them: shifted, black where nothing is, some mirrored.
+def framed(images: torch.Tensor) -> torch.Tensor:
+    """Images (n, height, width, channels) with a black frame as wide as they are shifted at most."""
+    return functional.pad(images, (0, 0, SHIFT, SHIFT, SHIFT, SHIFT))
+
+
+def seen(images: torch.Tensor, batch: torch.Tensor, views: torch.Tensor | None) -> torch.Tensor:
+    """The images of a step as an epoch sees them: shifted, black where nothing is, some mirrored.
 
     Args:
-        planes: uint8 (n, channels, height, width).
-        views: Integers (n, 3): rows and columns to shift by, 0 to 2 * SHIFT with SHIFT for none, and 1 to mirror.
+        images: As `framed` makes them, uint8.
+        batch: Integers (n,): which of them.
+        views: Integers (n, 3): rows and columns to shift by, 0 to 2 * SHIFT with SHIFT for none, and 1 to mirror;
+            None for the images as they are.
 
     Returns:
-        Of the shape of *planes*.
+        uint8 planes (n, channels, height, width), channels last in memory.
     """
-    count, channels, height, width = planes.shape
-    padded = torch.nn.functional.pad(planes, (SHIFT, SHIFT, SHIFT, SHIFT))
-    rows = views[:, 0, None] + torch.arange(height)
-    columns = torch.arange(width).expand(count, width)
+    height, width = (side - 2 * SHIFT for side in images.shape[1:3])
+    if views is None:
+        inner = images[:, SHIFT : SHIFT + height, SHIFT : SHIFT + width]
+        return inner[batch].permute(0, 3, 1, 2)
+    rows = views[:, 0, None] + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(len(batch), width)
     columns = views[:, 1, None] + torch.where(views[:, 2, None] > 0, width - 1 - columns, columns)
-    image, channel = torch.arange(count)[:, None, None, None], torch.arange(channels)[None, :, None, None]
-    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    return images[batch[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def as_input(planes: torch.Tensor) -> torch.Tensor:
@@ -290,10 +372,12 @@ def as_input(planes: torch.Tensor) -> torch.Tensor:
 
 
 def logits_of(model: torch.nn.Module, planes: torch.Tensor) -> torch.Tensor:
-    """Logits (n, classes) of uint8 planes; *model* is left in evaluation mode."""
+    """Logits (n, classes) of uint8 planes, on the CPU; *model* is left in evaluation mode."""
     model.eval()
+    device = next(model.parameters()).device
     with torch.no_grad():
-        return torch.cat([model(as_input(part)) for part in planes.split(EVALUATION_BATCH)])
+        parts = [model(as_input(part.to(device))).cpu() for part in planes.split(EVALUATION_BATCH)]
+    return torch.cat(parts)
 
 
 def count_correct(model: torch.nn.Module, planes: torch.Tensor, labels: torch.Tensor) -> int:
