@@ -94,18 +94,18 @@ class Norm:
             return (value.to(x.dtype),)
         n, height, width, channels = x.shape
         windows = x.view(n, height // POOL, POOL, width // POOL, POOL, channels)
-        best = place = taken = inside = None
-        for number, (row, column) in enumerate(WINDOW):
+        candidates = []
+        for row, column in WINDOW:
             each = windows[:, :, row, :, column].float()
-            value, passes = self._levels((each - mean) * factor + beta)
-            if best is None:
-                best, place, taken, inside = value, torch.zeros_like(value), each, passes
-            else:  # of equal values the first, as torch's max-pool has it
-                better = value > best
-                best = torch.where(better, value, best)
-                place = torch.where(better, float(number), place)
-                taken = torch.where(better, each, taken)
-                inside = torch.where(better, passes, inside)
+            candidates.append((each, *self._levels((each - mean) * factor + beta)))
+        taken, best, inside = candidates[0]
+        place = torch.zeros_like(best)
+        for number, (each, value, passes) in enumerate(candidates[1:], 1):
+            better = value > best  # of equal values the first, as torch's max-pool has it
+            best = torch.where(better, value, best)
+            place = torch.where(better, float(number), place)
+            taken = torch.where(better, each, taken)
+            inside = torch.where(better, passes, inside)
         place = torch.where(inside, place, float(NOWHERE))
         return best.to(x.dtype), place.to(x.dtype), taken.to(x.dtype)
 
@@ -117,8 +117,8 @@ class Norm:
         beta: torch.Tensor,
         mean: torch.Tensor,
         inverse: torch.Tensor,
-        place: torch.Tensor | None,
-        taken: torch.Tensor | None,
+        place: Any,
+        taken: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients (channels,) of beta and gamma."""
         if self._pool:
@@ -139,7 +139,7 @@ class Norm:
         beta: torch.Tensor,
         mean: torch.Tensor,
         inverse: torch.Tensor,
-        place: torch.Tensor | None,
+        place: Any,
         of_beta: torch.Tensor,
         of_gamma: torch.Tensor,
     ) -> torch.Tensor:
@@ -173,6 +173,7 @@ class _NormFunction(torch.autograd.Function):  # type: ignore[misc]  # torch has
         epsilon: float,
         parts: Parts,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x, gamma, beta = x.detach(), gamma.detach(), beta.detach()
         mean, variance = parts.statistics(x, about)
         inverse = torch.rsqrt(variance + epsilon)
         value, *window = parts.values(x, gamma, beta, mean, inverse)
@@ -196,7 +197,7 @@ class _SignFunction(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(context: Any, dtype: torch.dtype, take: Function, *weights: torch.Tensor) -> Any:
-        return tuple(take(dtype, *weights))
+        return tuple(take(dtype, *(weight.detach() for weight in weights)))
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:

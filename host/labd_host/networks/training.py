@@ -265,7 +265,7 @@ class Training:
         loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         if self._teacher is not None:
             share = self.recipe.distillation
-            loss = (1 - share) * loss + share * self._distance(logits, planes)
+            loss = (1 - share) * loss + share * self._distance(self._teacher.model, logits, planes)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
@@ -274,12 +274,11 @@ class Training:
         self.state.loss_sum += float(loss.detach())
         self.state.hits += int((logits.argmax(1) == labels).sum())
 
-    def _distance(self, logits: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+    def _distance(self, teacher: torch.nn.Module, logits: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
         """Kullback-Leibler divergence of softened answers from the teacher's."""
-        assert self._teacher is not None
         bfloat16 = self.recipe.precision == "bfloat16"
         with torch.no_grad(), torch.autocast(self._device, torch.bfloat16, enabled=bfloat16):
-            wanted = self._teacher.model(as_input(planes)).float()
+            wanted = teacher(as_input(planes)).float()
         return TEMPERATURE**2 * functional.kl_div(
             functional.log_softmax(logits / TEMPERATURE, 1),
             functional.log_softmax(wanted / TEMPERATURE, 1),
