@@ -151,7 +151,7 @@ def train(
     arguments = [what, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
     arguments += ["--precision", run.precision, "--threads", str(threads)]
     arguments += [each for setting in run.recipe for each in ("--recipe", setting)]
-    arguments += ["--device", device]
+    arguments += ["--device", device] if device != "auto" else []
     arguments += ["--pretrained", str(weights)] if weights else []
     arguments += ["--start", str(next(out.glob(f"{START_FILE}.*")))] if run.start else []
     arguments += ["--teacher", _teacher(run, out), str(out / TEACHER_FILE)] if run.teacher else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,19 @@ class TrainedRecord:
         return 100.0 * self.correct / self.samples
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all; the same record gives the same bytes."""
+        """Write it as JSON, whole or not at all; the same record gives the same bytes.
+
+        A setting of the recipe that may be left out, and has its usual value, is.
+        """
         content = {
             "format": RECORD_FORMAT,
             "version": RECORD_VERSION,
             "accuracy_percent": self.accuracy_percent,
             **asdict(self),
         }
+        for each in fields(Recipe):
+            if content["recipe"][each.name] == each.default:
+                del content["recipe"][each.name]
         if not self.how:
             del content["how"]
         making = path.with_name(path.name + ".making")

@@ -67,6 +67,7 @@ def test_progress_and_notes_arrive_and_the_record_is_returned(tmp_path, data, pr
     ]
     assert json.loads((out / "run.json").read_text()) == {
         "network": "tfc-w1a1", "epochs": 3, "seed": 0, "precision": "float32", "pretrained": False,
+        "start": "", "teacher": "", "recipe": [],
     }  # fmt: skip
 
 
