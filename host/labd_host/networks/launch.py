@@ -37,6 +37,8 @@ from labd_shared.errors import BuildError, SetupError, UsageError
 PROCESS = "labd_host.networks.train_process"
 SILENCE_TIMEOUT_S = 900.0  # longer than importing torch, a step or an evaluation takes on a slow machine
 STOP_TIMEOUT_S = 60.0  # to finish the step in work and write a checkpoint
+CPU_INFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # of a processor that computes with bfloat16
 RUN_FILE = "run.json"
 CHECKPOINT_FILE = "last.pt"
 BEST_FILE = "best.pt"
@@ -128,15 +130,13 @@ def train(
     asked = {
         "epochs": epochs,
         "seed": seed,
-        "precision": precision,
+        "precision": None if precision is None else _precision(precision),
         "pretrained": pretrained or None,
         "start": None if start is None else file_sha256(start),
-        "teacher": None
-        if teacher is None
-        else f"{read_run(teacher).network} {file_sha256(teacher / BEST_FILE)}",
+        "teacher": None if teacher is None else _teacher_known_by(teacher),
         "recipe": list(recipe) or None,
     }
-    default = Run(network.name, 0 if pretrained else usual.epochs, 0, usual.precision)
+    default = Run(network.name, 0 if pretrained else usual.epochs, 0, _precision(usual.precision))
     run = _settle(out, default, asked, resume=resume, typed=network.typed)
     python = python or find_python()
     datasets.find(network.dataset)  # here, where the download's bar can be drawn
@@ -158,6 +158,17 @@ def train(
     arguments += ["--finish"] if finish else []
     _follow([str(python), "-m", PROCESS, *arguments], threads, tell, note)
     return read_record(out / f"{network.name}.json")
+
+
+def _precision(wanted: str) -> str:
+    """What "auto" stands for on this machine."""
+    if wanted != "auto":
+        return wanted
+    try:
+        words = CPU_INFO.read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        words = []
+    return "bfloat16" if BFLOAT16_FLAGS.intersection(words) else "float32"
 
 
 def read_run(out: Path) -> Run:
@@ -198,6 +209,21 @@ def _keep(file: Path, kept: Path) -> None:
     making = kept.with_name(kept.name + ".making")
     making.write_bytes(file.read_bytes())
     making.replace(kept)
+
+
+def _teacher_known_by(teacher: Path) -> str:
+    """The name of the network trained in *teacher* and the digest of its weights.
+
+    Raises:
+        UsageError: there is none.
+    """
+    name = read_run(teacher).network
+    if not (teacher / BEST_FILE).is_file():
+        raise UsageError(
+            f"there is no trained network in {teacher}: {BEST_FILE} is missing",
+            fix=f"labd train {name} -o {teacher}",
+        )
+    return f"{name} {file_sha256(teacher / BEST_FILE)}"
 
 
 def _keep_teacher(teacher: Path, out: Path) -> None:

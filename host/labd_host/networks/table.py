@@ -19,7 +19,7 @@ DEFINITION = ".toml"  # of a user's own network
 KERNEL = 3  # side of every convolution's window, without padding
 POOL = 2  # side of the max-pool's window, and its stride
 KINDS = ("fc", "cnv")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16")  # auto: bfloat16 where the processor computes with it
 DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where there is one
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # it becomes the name of files
 PRETRAINED = re.compile(r"https://[!-~]+/[A-Za-z0-9_.]+-[0-9a-f]{8,64}\.pth")
@@ -48,7 +48,7 @@ class Recipe:
         dropout: Probability of dropping an activation; fully connected networks only.
         augment: Whether each image is shifted by up to 4 pixels and mirrored at random in every epoch.
         precision: Of the arithmetic while training; the best epoch is always chosen in float32. Sums of
-            1-bit products up to 256 are exact in bfloat16.
+            1-bit products up to 256 are exact in bfloat16. "auto" is settled when a training begins.
         validation: Images split off the training set, which choose the best epoch.
         warmup_steps: Over which the learning rate rises from zero.
         final_learning_rate: Where the cosine ends, as a share of *learning_rate*.

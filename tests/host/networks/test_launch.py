@@ -224,3 +224,87 @@ def test_nothing_of_the_environment_is_lost_but_the_python_path(tmp_path, data, 
     with pytest.raises(BuildError):
         launch.train(TFC, tmp_path / "out", note=noted.append, python=python)
     assert (noted, os.environ["LABD_PROBE"]) == (["kept"], "kept")
+
+
+def arguments_of(out, process, **settings):
+    """What the training process is started with, as a list."""
+    noted = []
+    python = process('print(json.dumps({"note": json.dumps(sys.argv[1:])})); sys.exit(1)')
+    with pytest.raises(BuildError):
+        launch.train(TFC, out, note=noted.append, python=python, **settings)
+    return json.loads(noted[0])
+
+
+def test_settings_of_the_recipe_are_passed_on_and_kept(tmp_path, data, process):
+    out = tmp_path / "out"
+    settings = ["learning_rate=0.003", "augment=true"]
+    assert arguments_of(out, process, recipe=settings, device="cpu")[-6:] == [
+        "--recipe", "learning_rate=0.003", "--recipe", "augment=true", "--device", "cpu",
+    ]  # fmt: skip
+    (out / "last.pt").touch()
+    assert arguments_of(out, process, resume=True)[-4:] == [
+        "--recipe", "learning_rate=0.003", "--recipe", "augment=true",
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="has recipe .*learning_rate=0.003.*, asked for is .*0.004"):
+        launch.train(TFC, out, resume=True, recipe=["learning_rate=0.004"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("lr=0.1", "'lr' means nothing"),
+        ("learning_rate", "--recipe learning_rate: Invalid"),
+        ("learning_rate=fast", "--recipe learning_rate=fast: "),
+        ("learning_rate=0", "learning_rate 0.0 must be positive"),
+        ("epochs=3", "'epochs' means nothing"),
+        ("label_smoothing=2", "label_smoothing is 2.0, not between 0 and 1"),
+        ("warmup_steps=-1", "warmup_steps is -1, not zero or a positive integer"),
+        ("float_epochs=300", "float_epochs 300 leave none of 300 epochs"),
+    ],
+)
+def test_a_setting_that_is_not_possible_is_refused_before_anything_is_made(tmp_path, data, setting, says):
+    with pytest.raises(UsageError) as raised:
+        launch.train(TFC, tmp_path / "out", recipe=[setting])
+    assert says in raised.value.what
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_to_start_with_are_copied_and_known_when_it_is_resumed(tmp_path, data, process):
+    weights, out = tmp_path / "mine.pt", tmp_path / "out"
+    weights.write_bytes(b"weights")
+    assert arguments_of(out, process, start=weights)[-2:] == ["--start", str(out / "start.pt")]
+    assert (out / "start.pt").read_bytes() == b"weights"
+    (out / "last.pt").touch()
+    weights.unlink()
+    assert arguments_of(out, process, resume=True)[-2:] == ["--start", str(out / "start.pt")]
+    weights.write_bytes(b"others")
+    with pytest.raises(UsageError, match="has start .*, asked for is "):
+        launch.train(TFC, out, resume=True, start=weights)
+    assert (out / "start.pt").read_bytes() == b"weights"
+    with pytest.raises(UsageError, match="two kinds of weights to begin with"):
+        launch.train(TFC, tmp_path / "other", start=weights, pretrained=True)
+
+
+def test_a_teacher_is_copied_from_the_folder_of_its_training(tmp_path, data, process):
+    teacher, out = tmp_path / "teacher", tmp_path / "out"
+    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
+        launch.train(TFC, out, teacher=teacher)
+    teacher.mkdir()
+    (teacher / "run.json").write_text('{"network": "wide", "epochs": 3, "seed": 7, "precision": "float32"}')
+    with pytest.raises(UsageError, match=r"there is no trained network in .*teacher: best\.pt is missing"):
+        launch.train(TFC, out, teacher=teacher)
+    (teacher / "best.pt").write_bytes(b"weights")
+    assert arguments_of(out, process, teacher=teacher)[-3:] == ["--teacher", "wide", str(out / "teacher.pt")]
+    (teacher / "wide.toml").write_text("name = 'wide'")
+    again = tmp_path / "again"
+    given = ["--teacher", str(again / "teacher-wide.toml"), str(again / "teacher.pt")]
+    assert arguments_of(again, process, teacher=teacher)[-3:] == given
+    assert (again / "teacher.pt").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(("flags", "settled"), [("fma avx512_bf16", "bfloat16"), ("fma avx2", "float32")])
+def test_the_precision_auto_is_settled_by_the_processor(tmp_path, data, process, monkeypatch, flags, settled):
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    monkeypatch.setattr(launch, "CPU_INFO", tmp_path / "cpuinfo")
+    arguments = arguments_of(tmp_path / "out", process, precision="auto")
+    assert arguments[arguments.index("--precision") + 1] == settled
