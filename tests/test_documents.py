@@ -75,7 +75,7 @@ def test_every_option_that_a_message_or_a_docstring_gives_a_command_exists(comma
 )
 def test_a_command_that_does_not_exist_is_found(commands, text, fault):
     assert list(commands.faults(text)) == [fault]
-    assert list(commands.lacks("labd build X -o DIR")) == ["labd build needs --target"]
+    assert list(commands.lacks("labd export build/x --format finn")) == ["labd export needs --out"]
     assert commands.unknown_options("add --foldings lab") == ["--foldings"]
 
 

@@ -45,6 +45,7 @@ def deploy(boards: Sequence[str], *, bundle: str | Path = "", listener: Listener
     return tasks.deploy(boards, bundle=str(path), listener=listener)
 
 
+# A parameter an option of the command on the board.
 def validate(
     boards: Sequence[str],
     *,

@@ -172,6 +172,7 @@ def _product_into(*, bits: bool, compare: bool) -> Callable[..., Any]:
     window's first channel, and from one window to the next.
     """
 
+    # numba's intrinsics take their arguments one by one
     def typed(_: Any, x: Any, starts: Any, offsets: Any, weights: Any, words: Any, block: Any, row: Any,
               thresholds: Any, out: Any, first: Any, step: Any) -> Any:  # fmt: skip
         whole = types.intp

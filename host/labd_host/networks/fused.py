@@ -27,7 +27,7 @@ from torch._dynamo.exc import TorchDynamoException
 from torch._inductor import config as inductor
 from torch.nn import functional
 
-from labd_host import places
+from labd_host.machine import places
 from labd_host.networks.model import centred
 from labd_host.networks.table import KERNEL, POOL, Network
 

@@ -70,6 +70,7 @@ class Run:
     recipe: list[str] = field(default_factory=list)
 
 
+# A parameter an option of labd train, which is its only caller.
 def train(
     network: Network,
     out: Path,
