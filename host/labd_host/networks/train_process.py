@@ -225,6 +225,7 @@ def _compare(model: torch.nn.Module, exported: Exported, planes: torch.Tensor) -
         )
 
 
+# A parameter an attribute of the record that only its caller knows.
 def _write_record(
     measured: tuple[int, int],
     network: Network,
