@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Callable, Dict, Optional
 
 import numpy as np
 
@@ -16,9 +16,11 @@ from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import ArtifactError
 from labd_shared.files import replacing
 from labd_shared.manifest import MANIFEST_NAME
+from labd_shared.records import Origin, parse_json
 from labd_shared.tensors import count
 
 NOT_YET = -1
+MAX_ABOUT_BYTES = 1 << 16
 SAVE_EVERY_S = 5.0
 SAVE_SHARE = 0.05  # of the time at most goes into saving: large ones are saved less often
 PARTS = ("pack_s", "flush_s", "run_s", "wait_s", "invalidate_s", "unpack_s", "wall_s")
@@ -95,17 +97,19 @@ class Tally(object):
             ArtifactError: it cannot be read, or belongs to another run.
         """
         arrays = load_npz(path)
-        try:
-            about: Dict[str, Any] = json.loads(arrays["about"].tobytes().decode("utf-8"))
-            done, seconds = int(about["done"]), {part: float(about["seconds"][part]) for part in PARTS}
-            mine = {"passes": self.passes, "best": self.best}
-            if self.scores is not None:
-                mine["scores"] = self.scores
-            fits = about["key"] == key and 0 <= done <= self.total
-            fits = fits and all((arrays[name].shape == array.shape) for name, array in mine.items())
-        except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactError("{} holds no run: {!r}".format(path, error), fix=_FRESH) from error
-        if not fits:
+        mine = {"passes": self.passes, "best": self.best}
+        if self.scores is not None:
+            mine["scores"] = self.scores
+        if not set(mine) | {"about"} <= set(arrays):
+            raise ArtifactError("{} holds no run: it has {}".format(path, sorted(arrays)), fix=_FRESH)
+        origin = Origin(path.name, _FRESH)
+        about = parse_json(arrays["about"].tobytes(), MAX_ABOUT_BYTES, origin).fields(
+            ("key", "done", "seconds")
+        )
+        done, spent = about["done"].integer(), about["seconds"].fields(PARTS)
+        seconds = {part: spent[part].number(0.0) for part in PARTS}
+        fits = about["key"].raw == key and 0 <= done <= self.total
+        if not (fits and all(arrays[name].shape == array.shape for name, array in mine.items())):
             raise ArtifactError("{} belongs to another run".format(path), fix=_FRESH)
         for name, array in mine.items():
             array[...] = arrays[name]

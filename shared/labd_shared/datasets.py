@@ -20,11 +20,15 @@ from labd_shared.dataset_table import DatasetSpec as DatasetSpec
 from labd_shared.dataset_table import OfficialForm, check_labels
 from labd_shared.dataset_table import dataset_spec as dataset_spec
 from labd_shared.errors import DataDamaged, DataMissing, ShapeError, unknown_name
+from labd_shared.files import replacing_folder
+from labd_shared.records import MAX_NAME, Origin, read_json
 from labd_shared.tensors import count
 
 PACKED_FORMAT = "labd-packed-dataset"
 PACKED_VERSION = 1
 INDEX_NAME, IMAGES_NAME, LABELS_NAME, COARSE_NAME = "index.json", "images.u8", "labels.u8", "coarse.u8"
+INDEX_FIELDS = ("name", "split", "count", "sha256")
+MAX_INDEX_BYTES, MAX_IMAGES = 1 << 16, 1 << 31
 
 
 def missing_files(folder: Union[str, Path], name: str, split: str) -> List[str]:
@@ -150,9 +154,6 @@ def write_packed(
         ShapeError: *images* or *labels* do not fit it.
         DataDamaged: a label is none of its classes.
     """
-    import shutil
-    import tempfile
-
     from labd_shared.digest import bytes_sha256
 
     spec = dataset_spec(name)
@@ -173,8 +174,12 @@ def write_packed(
         content[COARSE_NAME] = spec.coarse_labels(labels)
     target = packed_folder(root, name, split)
     target.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=split + ".", dir=str(target.parent)))
-    try:
+    with replacing_folder(target) as making:
+        digests = {}
+        for file_name, array in content.items():
+            data = np.ascontiguousarray(array).tobytes()
+            (making / file_name).write_bytes(data)
+            digests[file_name] = bytes_sha256(data)
         index = {
             "format": PACKED_FORMAT,
             "version": PACKED_VERSION,
@@ -182,34 +187,10 @@ def write_packed(
             "split": split,
             "count": len(labels),
             "image_shape": list(spec.image_shape),
-            "sha256": {},
-        }  # type: Dict[str, object]
-        digests = {}
-        for file_name, array in content.items():
-            data = np.ascontiguousarray(array).tobytes()
-            (making / file_name).write_bytes(data)
-            digests[file_name] = bytes_sha256(data)
-        index["sha256"] = digests
+            "sha256": digests,
+        }
         (making / INDEX_NAME).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
-        making.chmod(0o755)
-        _replace_folder(making, target)
-    finally:
-        shutil.rmtree(str(making), ignore_errors=True)
     return target
-
-
-def _replace_folder(source: Path, target: Path) -> None:
-    """Put *source* in *target*'s place; whoever has the old one open keeps reading it."""
-    import shutil
-    import tempfile
-
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=target.name + ".old.", dir=str(target.parent)))
-        target.rename(old / "was")
-        source.rename(target)
-        shutil.rmtree(str(old), ignore_errors=True)
-    else:
-        source.rename(target)
 
 
 class PackedDataset(object):
@@ -236,16 +217,12 @@ class PackedDataset(object):
                 "no packed data set in {}".format(folder), fix="from the host: fab data --board NN"
             )
         again = "remove {} and push it again: fab data --board NN".format(folder)
-        try:
-            index = json.loads((self.folder / INDEX_NAME).read_text())
-            if (index["format"], index["version"]) != (PACKED_FORMAT, PACKED_VERSION):
-                raise DataDamaged("{} is of version {}".format(folder, index["version"]), fix=again)
-            self.name, self.split, self.count = str(index["name"]), str(index["split"]), int(index["count"])
-            self.digests = {str(key): str(value) for key, value in index["sha256"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataDamaged(
-                "the index in {} cannot be read: {!r}".format(folder, error), fix=again
-            ) from error
+        origin = Origin("the index in {}".format(folder), again, DataDamaged)
+        record = read_json(self.folder / INDEX_NAME, MAX_INDEX_BYTES, origin)
+        index = record.of_format(PACKED_FORMAT, PACKED_VERSION).fields(INDEX_FIELDS, None)
+        self.name, self.split = index["name"].text(MAX_NAME), index["split"].text(MAX_NAME)
+        self.count = index["count"].integer(0, MAX_IMAGES)
+        self.digests = {key: value.text(64) for key, value in index["sha256"].entries().items()}
         self.spec = dataset_spec(self.name)
         self.frame_bytes = count(self.spec.image_shape)
         self.sizes = packed_sizes(self.spec, self.count)

@@ -6,9 +6,10 @@ shapes), and returns tuples that the rest of the code may trust.
 
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar, Union, get_type_hints
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from labd_shared.errors import LabdError, ManifestInvalid
+from labd_shared.records import MAX_NAME, Origin, Value, parse_json
 from labd_shared.tensors import Tensor, make_tensor
 
 FORMAT = "labd-bundle"
@@ -16,6 +17,7 @@ VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 TARGETS = ("hw", "emu")
+INPUT_KINDS = ("raw-uint8", "scaled")
 UNKNOWN = "unknown"
 REQUIRED_FILES = ("accel.bit", "accel.hwh", "golden.npz")
 
@@ -127,179 +129,134 @@ def parse_manifest(text: Union[str, bytes]) -> Manifest:
         ManifestInvalid: not JSON, another format or version, a key missing or of the wrong type,
             or shapes that contradict each other.
     """
-    if len(text) > MAX_MANIFEST_BYTES:
-        raise ManifestInvalid(
-            "the manifest is {} bytes, more than {}".format(len(text), MAX_MANIFEST_BYTES), fix=_REBUILD
-        )
-    try:
-        record = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
-    except ValueError as error:
-        raise ManifestInvalid("the manifest is not JSON: {}".format(error), fix=_REBUILD) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        found = record.get("format") if isinstance(record, dict) else type(record).__name__
-        raise ManifestInvalid("the manifest's format is {!r}, not {!r}".format(found, FORMAT), fix=_REBUILD)
-    if record.get("version") != VERSION:
-        raise ManifestInvalid(
-            "the manifest is of version {!r}, this labd reads version {}".format(
-                record.get("version"), VERSION
-            ),
-            fix="build the bundle again with this version, or install the version that made it",
-        )
-    return _checked(record)
+    origin = Origin(MANIFEST_NAME, _REBUILD, ManifestInvalid)
+    record = parse_json(text, MAX_MANIFEST_BYTES, origin).of_format(
+        FORMAT, VERSION, "build the bundle again with this version, or install the version that made it"
+    )
+    return _checked(record.fields(_FIELDS, None))
 
 
 _REBUILD = "build the bundle again: labd build NETWORK --target TARGET -o DIR"
+_FIELDS = (
+    "network", "dataset", "class_names", "target", "part", "board", "clock_mhz", "input_contract", "inputs", "outputs",
+    "folding", "expected", "tools", "files",
+)  # fmt: skip
+_MAX_TENSORS, _MAX_CLASSES, _MAX_AXES = 64, 10000, 16
+# Names become paths and command arguments on the board, so they are of one plain form.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_BLOCK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def _checked(record: Dict[str, Any]) -> Manifest:
-    target = _get(record, "target", str)
-    if target not in TARGETS:
-        raise ManifestInvalid(
-            "target is {!r}, not one of {}".format(target, ", ".join(TARGETS)), fix=_REBUILD
-        )
-    contract = _tuple_of(InputContract, _get(record, "input_contract", dict), "input_contract")
-    if contract.kind not in ("raw-uint8", "scaled"):
-        raise ManifestInvalid(
-            "input_contract is {!r}, not raw-uint8 or scaled".format(contract.kind), fix=_REBUILD
-        )
-    accuracy = record.get("accuracy")
-    slack_ns = record.get("slack_ns")
+def _checked(record: Dict[str, Value]) -> Manifest:
     files = {}
-    for name, entry in _get(record, "files", dict).items():
-        _check_name(name)
-        files[name] = _tuple_of(FileEntry, entry, "files." + name)
-        if not re.match(r"^[0-9a-f]{64}$", files[name].sha256) or files[name].size_bytes < 0:
-            raise ManifestInvalid("files.{} has no sha256 or a negative size".format(name), fix=_REBUILD)
+    for name, value in record["files"].entries().items():
+        _check_name(Value(name, value.origin, "files"))
+        entry = value.fields(FileEntry._fields)
+        files[name] = FileEntry(
+            entry["sha256"].text(64, _SHA256, "a sha256 digest"), entry["size_bytes"].integer(0)
+        )
     missing = [name for name in REQUIRED_FILES if name not in files]
     if missing:
-        raise ManifestInvalid("the manifest lists no {}".format(", ".join(missing)), fix=_REBUILD)
-    clock_mhz = float(_get(record, "clock_mhz", (int, float)))
-    if not 1.0 <= clock_mhz <= 1000.0:
-        raise ManifestInvalid("clock_mhz is {}, not 1 to 1000".format(clock_mhz), fix=_REBUILD)
-    expected = _tuple_of(Expected, _get(record, "expected", dict), "expected")
-    if expected.cycles_per_frame < 1 or expected.latency_cycles < 1:
-        raise ManifestInvalid(
-            "expected cycles are {} a frame and {} for the first, both must be positive".format(
-                expected.cycles_per_frame, expected.latency_cycles
-            ),
-            fix=_REBUILD,
-        )
-    manifest = Manifest(
-        network=_get(record, "network", str),
-        dataset=_get(record, "dataset", str),
-        class_names=tuple(_strings(_get(record, "class_names", list), "class_names")),
-        target=target,
-        part=_get(record, "part", str),
-        board=_get(record, "board", str),
-        clock_mhz=clock_mhz,
-        slack_ns=None if slack_ns is None else float(_get(record, "slack_ns", (int, float))),
-        input_contract=contract,
-        inputs=_tensors(record, "inputs"),
-        outputs=_tensors(record, "outputs"),
-        folding=_get(record, "folding", dict),
-        expected=expected,
-        accuracy=None if accuracy is None else _tuple_of(Accuracy, accuracy, "accuracy"),
-        tools={str(key): str(value) for key, value in _get(record, "tools", dict).items()},
+        raise record["files"].origin.fault("files lacks {}".format(", ".join(missing)))
+    return Manifest(
+        network=_check_name(record["network"]),
+        dataset=_check_name(record["dataset"]),
+        class_names=tuple(name.text(MAX_NAME) for name in record["class_names"].list(0, _MAX_CLASSES)),
+        target=record["target"].choice(TARGETS),
+        part=record["part"].text(MAX_NAME),
+        board=record["board"].text(MAX_NAME),
+        clock_mhz=record["clock_mhz"].number(1.0, 1000.0),
+        slack_ns=_optional(record, "slack_ns", Value.number),
+        input_contract=_input_contract(record["input_contract"]),
+        inputs=_tensors(record["inputs"]),
+        outputs=_tensors(record["outputs"]),
+        folding={name: _raw_entries(entry) for name, entry in record["folding"].entries().items()},
+        expected=_expected(record["expected"]),
+        accuracy=_optional(record, "accuracy", _accuracy),
+        tools={name: value.text(MAX_NAME) for name, value in record["tools"].entries().items()},
         files=files,
-        external_weights=_external_weights(record.get("external_weights", {})),
+        external_weights=_optional(record, "external_weights", _external_weights) or {},
     )
-    _check_name(manifest.network)
-    _check_name(manifest.dataset)
-    return manifest
 
 
-def _get(record: Dict[str, Any], key: str, kind: Union[type, Tuple[type, ...]]) -> Any:
+def _optional(record: Dict[str, Value], key: str, read: Callable[[Value], T]) -> Optional[T]:
+    """What *read* makes of a field; None where it is absent or null."""
     value = record.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ManifestInvalid(
-            "{} is {!r} in the manifest, a {} is wanted".format(
-                key, value, "number" if isinstance(kind, tuple) else kind.__name__
-            ),
-            fix=_REBUILD,
-        )
-    return value
+    return None if value is None or value.raw is None else read(value)
 
 
-def _external_weights(record: Any) -> Dict[str, int]:
-    if not isinstance(record, dict):
-        raise ManifestInvalid("external_weights is {!r}, not an object".format(record), fix=_REBUILD)
-    for dma in record:
-        _check_dma(dma, "external_weights")
-        if _get(record, dma, int) < 1:
-            raise ManifestInvalid(
-                "external_weights: {} reads {} times a frame, not once or more".format(dma, record[dma]),
-                fix=_REBUILD,
-            )
-    return record
+def _check_name(value: Value) -> str:
+    return value.text(MAX_NAME, _NAME, "a name of A-Z, a-z, 0-9 and . _ -, at most one / in it,")
 
 
-def _check_dma(dma: str, where: str) -> None:
-    if not re.match(r"^[A-Za-z_][A-Za-z0-9_]*$", dma):
-        raise ManifestInvalid("{} is {!r}, no name of a block".format(where, dma), fix=_REBUILD)
+def _raw_entries(value: Value) -> Dict[str, Any]:
+    """The settings of a layer; what they may be is decided where a folding is read."""
+    value.entries()
+    return dict(value.raw)
 
 
-def _strings(values: List[Any], key: str) -> List[str]:
-    if not all(isinstance(value, str) for value in values):
-        raise ManifestInvalid("{} holds something else than text".format(key), fix=_REBUILD)
-    return values
+def _input_contract(value: Value) -> InputContract:
+    record = value.fields(InputContract._fields)
+    return InputContract(
+        record["kind"].choice(INPUT_KINDS), record["scale"].number(), record["offset"].number()
+    )
 
 
-def _check_name(name: str) -> None:
-    """Names become paths and command arguments on the board, so they are of one plain form."""
-    if not re.match(r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", name):
-        raise ManifestInvalid("{!r} is no name for a file, network or data set".format(name), fix=_REBUILD)
+def _expected(value: Value) -> Expected:
+    record = value.fields(Expected._fields)
+    return Expected(
+        record["cycles_per_frame"].integer(1),
+        record["latency_cycles"].integer(1),
+        record["frames_per_s"].number(),
+        record["bottleneck"].text(MAX_NAME),
+    )
 
 
-def _tuple_of(kind: Type[T], record: Any, where: str) -> T:
-    """The NamedTuple *kind* from a dictionary that has exactly its fields, of its fields' types."""
-    fields = get_type_hints(kind)
-    if not isinstance(record, dict) or set(record) != set(fields):
-        have = ", ".join(sorted(record)) if isinstance(record, dict) else type(record).__name__
-        raise ManifestInvalid(
-            "{} has {}; wanted: {}".format(where, have, ", ".join(sorted(fields))), fix=_REBUILD
-        )
-    values = {}
-    for key, wanted in fields.items():
-        values[key] = float(_get(record, key, (int, float))) if wanted is float else _get(record, key, wanted)
-    return kind(**values)
+def _accuracy(value: Value) -> Accuracy:
+    record = value.fields(Accuracy._fields)
+    return Accuracy(
+        record["top1_percent"].number(),
+        record["samples"].integer(),
+        record["split"].text(MAX_NAME),
+        record["measured_by"].text(MAX_NAME),
+    )
 
 
-def _tensors(record: Dict[str, Any], key: str) -> Tuple[Tensor, ...]:
-    entries = _get(record, key, list)
-    if not entries:
-        raise ManifestInvalid("{} is empty".format(key), fix=_REBUILD)
-    return tuple(_tensor(entry, "{}[{}]".format(key, index)) for index, entry in enumerate(entries))
+def _external_weights(value: Value) -> Dict[str, int]:
+    found = value.entries()
+    for dma in found:
+        Value(dma, value.origin, value.path).text(MAX_NAME, _BLOCK, "the name of a block")
+    return {dma: times.integer(1) for dma, times in found.items()}
 
 
-def _tensor(entry: Any, where: str) -> Tensor:
-    if not isinstance(entry, dict) or set(entry) != set(Tensor._fields):
-        raise ManifestInvalid("{} must have {}".format(where, ", ".join(Tensor._fields)), fix=_REBUILD)
-    shapes = {}
-    for label in ("normal", "folded", "packed"):
-        shape = _get(entry, label, list)
-        if not all(isinstance(axis, int) and not isinstance(axis, bool) for axis in shape):
-            raise ManifestInvalid("{}.{} is {}, not integers".format(where, label, shape), fix=_REBUILD)
-        shapes[label] = tuple(shape)
-    dma = _get(entry, "dma", str)
-    _check_dma(dma, where + ".dma")
+def _tensors(value: Value) -> Tuple[Tensor, ...]:
+    return tuple(_tensor(entry) for entry in value.list(1, _MAX_TENSORS))
+
+
+def _tensor(value: Value) -> Tensor:
+    record = value.fields(Tensor._fields)
+    shapes = {
+        label: tuple(axis.integer() for axis in record[label].list(0, _MAX_AXES))
+        for label in ("normal", "folded", "packed")
+    }
     try:
         tensor = make_tensor(
-            _get(entry, "name", str),
-            _get(entry, "datatype", str),
+            record["name"].text(MAX_NAME),
+            record["datatype"].text(MAX_NAME),
             shapes["normal"],
             shapes["folded"],
-            _get(entry, "layout", str),
-            dma,
+            record["layout"].text(MAX_NAME),
+            record["dma"].text(MAX_NAME, _BLOCK, "the name of a block"),
         )
     except ManifestInvalid:
         raise
     except LabdError as error:
-        raise ManifestInvalid("{}: {}".format(where, error.what), fix=_REBUILD) from error
+        raise value.origin.fault("{}: {}".format(value.path, error.what)) from error
     if tensor.packed != shapes["packed"]:
-        raise ManifestInvalid(
+        raise value.origin.fault(
             "{}: packed shape is {}, {} of datatype {} packs to {}".format(
-                where, shapes["packed"], tensor.folded, tensor.datatype.name, tensor.packed
-            ),
-            fix=_REBUILD,
+                value.path, shapes["packed"], tensor.folded, tensor.datatype.name, tensor.packed
+            )
         )
     return tensor

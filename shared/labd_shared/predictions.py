@@ -13,11 +13,13 @@ import numpy as np
 from labd_shared.arrays import load_npz, save_npz
 from labd_shared.errors import ArtifactError
 from labd_shared.files import replacing
+from labd_shared.records import MAX_NAME, Origin, parse_json
 
 FORMAT = "labd-predictions"
 VERSION = 1
 ABOUT_KEYS = ("network", "dataset", "split", "target", "source")
 UNKNOWN_LABEL = -1
+MAX_ABOUT_BYTES = 1 << 16
 
 
 class Predictions(NamedTuple):
@@ -95,18 +97,14 @@ def load_predictions(path: Union[str, Path]) -> Predictions:
 
 
 def _about(array: Optional[np.ndarray], name: str) -> Dict[str, str]:
-    try:
-        record = json.loads(np.asarray(array, np.uint8).tobytes().decode("utf-8"))
-        if (record["format"], record["version"]) != (FORMAT, VERSION):
-            raise ArtifactError(
-                "{} is of format {!r}, version {!r}; wanted {!r}, version {}".format(
-                    name, record["format"], record["version"], FORMAT, VERSION
-                ),
-                fix=_AGAIN,
-            )
-        return {key: str(record[key]) for key in ABOUT_KEYS}
-    except (ValueError, TypeError, KeyError) as error:
-        raise ArtifactError("{} holds no predictions: {!r}".format(name, error), fix=_AGAIN) from error
+    if array is None or array.dtype != np.uint8:
+        raise ArtifactError('{} holds no predictions: it has no text "about"'.format(name), fix=_AGAIN)
+    record = parse_json(array.tobytes(), MAX_ABOUT_BYTES, Origin(name, _AGAIN)).of_format(FORMAT, VERSION)
+    return {
+        key: value.text(MAX_NAME)
+        for key, value in record.fields(ABOUT_KEYS, None).items()
+        if key in ABOUT_KEYS
+    }
 
 
 def _check(arrays: Dict[str, np.ndarray], name: str) -> None:

@@ -7,7 +7,8 @@ set ``LABD_ERRORS=wire``; `find_error` picks it out of whatever else was printed
 import json
 from typing import Any, Dict, Optional
 
-from labd_shared.errors import LabdError, from_wire
+from labd_shared.errors import ArtifactError, LabdError, from_wire
+from labd_shared.records import Origin, parse_json
 
 MAX_LINE_BYTES = 16 << 20
 ERRORS_VARIABLE = "LABD_ERRORS"  # "wire": errors as JSON lines; anything else: for people
@@ -23,10 +24,14 @@ def load_line(line: str) -> Optional[Dict[str, Any]]:
     if len(line) > MAX_LINE_BYTES or not line.lstrip().startswith("{"):
         return None
     try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
+        message = parse_json(line, MAX_LINE_BYTES, _LINE)
+        message.entries()
+    except ArtifactError:
         return None
-    return message if isinstance(message, dict) else None
+    return dict(message.raw)
+
+
+_LINE = Origin("the line")
 
 
 def dump_error(error: LabdError) -> str:

@@ -32,17 +32,20 @@ def test_a_manifest_reads_back_as_it_was_written(bundle):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (lambda r: r.update(format="zip"), "format is 'zip', not 'labd-bundle'"),
-        (lambda r: r.update(version=2), "version 2, this labd reads version 1"),
-        (lambda r: r.update(target="asic"), "target is 'asic'"),
-        (lambda r: r.pop("part"), "part is None"),
-        (lambda r: r.update(clock_mhz="fast"), "clock_mhz is 'fast' in the manifest"),
-        (lambda r: r.update(clock_mhz=0), "clock_mhz is 0.0, not 1 to 1000"),
-        (lambda r: r.update(clock_mhz=True), "clock_mhz is True"),
-        (lambda r: r["files"].pop("golden.npz"), "lists no golden.npz"),
-        (lambda r: r["files"].update({"../x": r["files"]["accel.bit"]}), "'../x' is no name"),
-        (lambda r: r["files"].update({"/etc/x": r["files"]["accel.bit"]}), "'/etc/x' is no name"),
-        (lambda r: r["files"]["accel.bit"].update(sha256="0"), "files.accel.bit has no sha256"),
+        (lambda r: r.update(format="zip"), "manifest.json: the format is 'zip', not 'labd-bundle'"),
+        (lambda r: r.update(version=2), "the version of labd-bundle is 2, this labd reads 1"),
+        (lambda r: r.update(target="asic"), "target is 'asic', one of hw, emu is wanted"),
+        (lambda r: r.pop("part"), "part is missing"),
+        (lambda r: r.update(clock_mhz="fast"), "clock_mhz is 'fast', a number from 1.0 to 1000.0 is wanted"),
+        (lambda r: r.update(clock_mhz=0), "clock_mhz is 0, a number from 1.0 to 1000.0"),
+        (lambda r: r.update(clock_mhz=True), "clock_mhz is true"),
+        (lambda r: r["files"].pop("golden.npz"), "files lacks golden.npz"),
+        (lambda r: r["files"].update({"../x": r["files"]["accel.bit"]}), "files is '../x', a name of"),
+        (lambda r: r["files"].update({"/etc/x": r["files"]["accel.bit"]}), "files is '/etc/x', a name of"),
+        (
+            lambda r: r["files"]["accel.bit"].update(sha256="0"),
+            "files.accel.bit.sha256 is '0', a sha256 digest is wanted",
+        ),
         (
             lambda r: r["inputs"][0].update(packed=[1, 16, 48]),
             r"packed shape is \(1, 16, 48\), .* packs to \(1, 16, 49\)",
@@ -52,13 +55,22 @@ def test_a_manifest_reads_back_as_it_was_written(bundle):
             r"packed shape is \(1, 16, 49\), .* packs to \(1, 16, 25\)",
         ),
         (lambda r: r["inputs"][0].update(folded=[1, 16, 48]), "784 elements in its normal shape"),
-        (lambda r: r["inputs"][0].update(dma="idma0; rm"), "no name of a block"),
-        (lambda r: r["inputs"][0].update(normal=[1, "x"]), "not integers"),
-        (lambda r: r.update(outputs=[]), "outputs is empty"),
-        (lambda r: r["expected"].pop("bottleneck"), "expected has .*wanted: bottleneck"),
-        (lambda r: r["expected"].update(cycles_per_frame=0), "must be positive"),
-        (lambda r: r["input_contract"].update(kind="magic"), "input_contract is 'magic'"),
-        (lambda r: r.update(class_names=[1]), "class_names holds something else than text"),
+        (
+            lambda r: r["inputs"][0].update(dma="idma0; rm"),
+            "dma is 'idma0; rm', the name of a block is wanted",
+        ),
+        (
+            lambda r: r["inputs"][0].update(normal=[1, "x"]),
+            r"inputs\[0\].normal\[1\] is 'x', a whole number is wanted",
+        ),
+        (lambda r: r.update(outputs=[]), "outputs is a list of 0 entries, a list of 1 to 64"),
+        (lambda r: r["expected"].pop("bottleneck"), "expected.bottleneck is missing"),
+        (
+            lambda r: r["expected"].update(cycles_per_frame=0),
+            "expected.cycles_per_frame is 0, a whole number from 1 on",
+        ),
+        (lambda r: r["input_contract"].update(kind="magic"), "input_contract.kind is 'magic', one of"),
+        (lambda r: r.update(class_names=[1]), "class_names\\[0\\] is 1"),
     ],
 )
 def test_a_manifest_that_is_wrong_says_where(bundle, change, words):
@@ -66,7 +78,13 @@ def test_a_manifest_that_is_wrong_says_where(bundle, change, words):
         parse_manifest(edited(bundle, change))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "\x00", "null", '{"format": "labd-bundle"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{", "\x00", "null", '{"format": "labd-bundle"}', "[" * 100000),
+        *('{"format": "labd-bundle", "format": 1}', '{"version": NaN}', '{"version": 1' + "0" * 400 + "}"),
+    ],
+)
 def test_other_text_is_no_manifest(text):
     with pytest.raises(ManifestInvalid):
         parse_manifest(text)

@@ -60,7 +60,9 @@ def test_a_message_is_one_line_and_the_same_bytes_every_time():
     assert load_line(line) == {"a": "\u00fc\n", "b": [1, 2]}
 
 
-@pytest.mark.parametrize("line", ["", "warning: {", "[1]", "{broken", "12", '{"a": ' + "[" * 100000])
+@pytest.mark.parametrize(
+    "line", ["", "warning: {", "[1]", "{broken", "12", '{"a":' * 100000, '{"a": NaN}', '{"a": 1, "a": 1}']
+)
 def test_other_lines_are_no_messages(line):
     assert load_line(line) is None
 
