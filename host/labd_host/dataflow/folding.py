@@ -19,6 +19,7 @@ from labd_host.dataflow.axes import Attribute, NodeSettings
 from labd_host.dataflow.layers import Layer, MaxPool, SlidingWindow, WidthConverter
 from labd_host.dataflow.presets import PRESETS
 from labd_shared.errors import ArtifactError, IllegalFolding, UsageError, unknown_name
+from labd_shared.records import MAX_NAME, Origin, Value, read_json
 from labd_shared.tensors import Tensor
 
 MAX_FILE_BYTES = 4 << 20
@@ -165,30 +166,17 @@ def read_folding(path: Path) -> Folding:
         ArtifactError: not JSON, not of that form, or it says nothing.
         UnknownName: it sets what no folding does.
     """
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ArtifactError(f"{path} has {path.stat().st_size} bytes, no folding needs that", fix=_FORM)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not JSON: {error}", fix=_FORM) from error
-    if not isinstance(record, dict) or not all(isinstance(entry, dict) for entry in record.values()):
-        raise ArtifactError(f"{path} is no folding: it must hold an object for each layer", fix=_FORM)
-    nodes = {name: entry for name, entry in record.items() if name != DEFAULTS}
-    for name, entry in nodes.items():
-        for key, value in entry.items():
-            if not _is_attribute(value):
-                raise ArtifactError(f"{path}: {key} of {name} is {value!r:.60}", fix=_FORM)
-            if key not in KEYS:
-                raise unknown_name(f"setting of {name} ({path.name})", key, KEYS, fix=_FORM)
+    record = read_json(path, MAX_FILE_BYTES, Origin(str(path), _FORM)).entries()
+    nodes = {
+        name: {key: _attribute(value) for key, value in entry.fields((), KEYS, f"setting of {name}").items()}
+        for name, entry in record.items()
+        if name != DEFAULTS
+    }
     defaults = {}
-    for key, entry in record.get(DEFAULTS, {}).items():
-        if not (
-            isinstance(entry, list) and len(entry) == 2 and _is_attribute(entry[0]) and _are_names(entry[1])
-        ):
-            raise ArtifactError(f"{path}: {DEFAULTS}.{key} is {entry!r:.60}, not [value, [kinds]]", fix=_FORM)
-        defaults[key] = (entry[0], tuple(entry[1]))
-        if key not in KEYS:
-            raise unknown_name(f"setting in {DEFAULTS} ({path.name})", key, KEYS, fix=_FORM)
+    if DEFAULTS in record:
+        for key, entry in record[DEFAULTS].fields((), KEYS, f"setting in {DEFAULTS}").items():
+            value, kinds = _pair(entry)
+            defaults[key] = (_attribute(value), tuple(kind.text(MAX_NAME) for kind in kinds.list()))
     if not nodes and not defaults:
         raise ArtifactError(f"{path} folds no layer: each would compute one value a cycle", fix=_FORM)
     return Folding(path.name, nodes, defaults)
@@ -197,14 +185,21 @@ def read_folding(path: Path) -> Folding:
 _FORM = 'write FINN\'s form: {"Defaults": {}, "MVAU_hls_0": {"PE": 16, "SIMD": 49}}'
 
 
-def _is_attribute(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(type(entry) is int for entry in value)
-    return type(value) is int or isinstance(value, str)
+def _attribute(value: Value) -> Attribute:
+    if isinstance(value.raw, list):
+        return [entry.integer() for entry in value.list()]
+    return (
+        value.integer()
+        if type(value.raw) is int
+        else value.text(MAX_NAME, wanted="a whole number, text or a list")
+    )
 
 
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+def _pair(value: Value) -> tuple[Value, Value]:
+    if not isinstance(value.raw, list) or len(value.raw) != 2 or not isinstance(value.raw[1], list):
+        value.refuse("[value, [kinds]]")
+    first, second = value.list()
+    return first, second
 
 
 def check_folding(layers: Sequence[Layer], settings: Settings) -> None:

@@ -22,6 +22,7 @@ from labd_host.dataflow.layers import KINDS, Array, Layer, Network
 from labd_shared.archive import add_member
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError, LabdError
+from labd_shared.records import Origin, Value, parse_json
 from labd_shared.tensors import Tensor, count, make_tensor
 
 FORMAT = "labd-network"
@@ -30,10 +31,12 @@ MAX_FILE_BYTES = 256 << 20
 MAX_JSON_BYTES = 4 << 20
 MAX_LAYERS = 1000
 MAX_AXIS = 1 << 24  # bounds every size a layer may claim
+MAX_LINE, MAX_AXES, MAX_INTEGER = 200, 16, 1 << 40
 MAX_FRAME_VALUES = 1 << 26  # of one layer: what the golden model holds for a single frame
 _DESCRIPTION = "network.json"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _REBUILD = "compile the network again: labd compile NETWORK --folding lab -o DIR"
+_ORIGIN = Origin(_DESCRIPTION, _REBUILD)
 
 
 def write_network(network: Network, path: Path) -> None:
@@ -111,15 +114,9 @@ def _read(archive: zipfile.ZipFile) -> Network:
         raise ArtifactError(f"the network file holds {len(members)} members, {total} bytes", fix=_REBUILD)
     if _DESCRIPTION not in members or members[_DESCRIPTION].file_size > MAX_JSON_BYTES:
         raise ArtifactError(f"the network file has no {_DESCRIPTION}, or an oversized one", fix=_REBUILD)
-    record = json.loads(archive.read(_DESCRIPTION).decode("utf-8"))
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ArtifactError(f"the network file is not of format {FORMAT!r}", fix=_REBUILD)
-    if record.get("version") != VERSION:
-        raise ArtifactError(
-            f"the network file is of version {record.get('version')!r}, this labd reads version {VERSION}",
-            fix=_REBUILD,
-        )
-    layers = tuple(_layer(entry) for entry in _list(record, "layers"))
+    description = parse_json(archive.read(_DESCRIPTION), MAX_JSON_BYTES, _ORIGIN).of_format(FORMAT, VERSION)
+    record = description.fields(("name", "inputs", "outputs", "layers"), None)
+    layers = tuple(_layer(entry) for entry in record["layers"].list(0, MAX_LAYERS))
     names = {_DESCRIPTION} | {f"{layer.name}.{key}.npy" for layer in layers for key in layer.array_forms()}
     if names != set(members) or len({layer.name for layer in layers}) != len(layers):
         raise ArtifactError("the network file's arrays are not the ones its layers need", fix=_REBUILD)
@@ -129,10 +126,10 @@ def _read(archive: zipfile.ZipFile) -> Network:
             stored = _array(archive.read(f"{layer.name}.{key}.npy"), dtype, shape, f"{layer.name}.{key}")
             arrays[f"{layer.name}.{key}"] = _restored(layer, key, stored)
     network = Network(
-        name=_text(record, "name"),
+        name=record["name"].text(MAX_LINE),
         layers=layers,
-        inputs=tuple(_tensor(entry) for entry in _list(record, "inputs")),
-        outputs=tuple(_tensor(entry) for entry in _list(record, "outputs")),
+        inputs=tuple(_tensor(entry) for entry in record["inputs"].list(0, MAX_LAYERS)),
+        outputs=tuple(_tensor(entry) for entry in record["outputs"].list(0, MAX_LAYERS)),
         arrays=arrays,
     )
     _check_chain(network)
@@ -167,17 +164,19 @@ def _restored(layer: Layer, key: str, stored: Array) -> Array:
 _KINDS = {kind.op: kind for kind in KINDS}
 
 
-def _layer(entry: Any) -> Layer:
-    kind = _KINDS.get(entry.get("op", "")) if isinstance(entry, dict) else None
+def _layer(entry: Value) -> Layer:
+    found = entry.entries()
+    kind = _KINDS.get(found["op"].raw) if "op" in found and isinstance(found["op"].raw, str) else None
     if kind is None:
-        raise ArtifactError(f"unknown layer entry in the network file: {entry!r:.80}", fix=_REBUILD)
-    wanted: dict[str, Callable[[dict[str, Any], str], Any]] = {
+        entry.refuse(f"a layer whose op is one of {', '.join(sorted(_KINDS))}")
+    readers = {
         each.name: _READERS[each.type if isinstance(each.type, str) else each.type.__name__]
         for each in fields(kind)  # type: ignore[arg-type]  # every kind is a dataclass
     }
-    if set(entry) != set(wanted) | {"op"}:
-        raise ArtifactError(f"a {kind.op} layer has {sorted(entry)}; wanted: {sorted(wanted)}", fix=_REBUILD)
-    layer = kind(**{key: read(entry, key) for key, read in wanted.items()})
+    known = entry.fields(("op", *readers))
+    layer = kind(**{key: read(known[key]) for key, read in readers.items()})
+    if not _NAME.fullmatch(layer.name):
+        known["name"].refuse("the name of a layer")
     for name in layer.datatypes:
         parse_datatype(name)
     sizes = {key: value for key, value in layer.record().items() if type(value) is int and key != "offset"}
@@ -220,67 +219,28 @@ def _check_chain(network: Network) -> None:
         )
 
 
-def _tensor(entry: Any) -> Tensor:
-    if not isinstance(entry, dict):
-        raise ArtifactError(f"the network file has a tensor that is none: {entry!r:.80}", fix=_REBUILD)
-    shapes = {}
-    for key in ("normal", "folded"):
-        shapes[key] = tuple(_number({key: axis}, key) for axis in _list(entry, key))
+def _tensor(entry: Value) -> Tensor:
+    record = entry.fields(("name", "datatype", "normal", "folded", "layout", "dma"), None)
+    shapes = {
+        key: tuple(axis.integer(-MAX_INTEGER, MAX_INTEGER) for axis in record[key].list(0, MAX_AXES))
+        for key in ("normal", "folded")
+    }
+    texts = {key: record[key].text(MAX_LINE) for key in ("name", "datatype", "layout", "dma")}
     try:
         return make_tensor(
-            _text(entry, "name"),
-            _text(entry, "datatype"),
+            texts["name"],
+            texts["datatype"],
             shapes["normal"],
             shapes["folded"],
-            _text(entry, "layout"),
-            _text(entry, "dma"),
+            texts["layout"],
+            texts["dma"],
         )
     except LabdError as error:
-        raise ArtifactError(f"the network file's tensor: {error.what}", fix=_REBUILD) from error
+        raise entry.origin.fault(f"{entry.path}: {error.what}") from error
 
 
-def _wrong(key: str, value: object, wanted: str) -> ArtifactError:
-    return ArtifactError(f"{key} is {value!r:.80} in the network file, {wanted} is wanted", fix=_REBUILD)
-
-
-def _list(record: dict[str, Any], key: str) -> list[Any]:
-    value = record.get(key)
-    if not isinstance(value, list) or len(value) > MAX_LAYERS:
-        raise _wrong(key, value, "a list")
-    return value
-
-
-def _text(record: dict[str, Any], key: str) -> str:
-    value = record.get(key)
-    if not isinstance(value, str) or len(value) > 200:
-        raise _wrong(key, value, "a short text")
-    return value
-
-
-def _identifier(record: dict[str, Any], key: str) -> str:
-    """Text that may stand in a member's name."""
-    value = _text(record, key)
-    if key == "name" and not _NAME.fullmatch(value):
-        raise ArtifactError(f"{value!r} is no name for a layer", fix=_REBUILD)
-    return value
-
-
-def _number(record: dict[str, Any], key: str) -> int:
-    value = record.get(key)
-    if type(value) is not int or abs(value) > 1 << 40:
-        raise _wrong(key, value, "a number")
-    return value
-
-
-def _truth(record: dict[str, Any], key: str) -> bool:
-    value = record.get(key)
-    if type(value) is not bool:
-        raise _wrong(key, value, "true or false")
-    return value
-
-
-_READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
-    "str": _identifier,
-    "int": _number,
-    "bool": _truth,
+_READERS: dict[str, Callable[[Value], Any]] = {
+    "str": lambda value: value.text(MAX_LINE),
+    "int": lambda value: value.integer(-MAX_INTEGER, MAX_INTEGER),
+    "bool": Value.truth,
 }

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from labd_host import datasets, networks
-from labd_host.experiments.strict_records import from_record, to_record
 from labd_host.experiments.study_model import Accuracy
 from labd_host.machine import places
 from labd_host.machine.listener import Listener
+from labd_host.machine.typed_records import find_record, write_record
 from labd_shared.digest import file_sha256, json_sha256
-from labd_shared.errors import ArtifactError, DataMissing
-from labd_shared.files import read_bounded, replacing
+from labd_shared.errors import DataMissing
 
 GOLDEN, RECORD = "golden model here", "record of the training"
 MAX_FILE_BYTES = 1 << 16
@@ -45,14 +42,12 @@ def _counted(name: str, listener: Listener) -> Accuracy:
 
     digest = json_sha256([file_sha256(golden_file(name, listener)), code_sha256()])
     kept = places.cache() / "accuracy" / f"{digest}.json"
+    if (known := find_record(Accuracy, kept, MAX_FILE_BYTES)) is not None:
+        return known
     if kept.is_file():
-        try:
-            return from_record(Accuracy, json.loads(read_bounded(kept, MAX_FILE_BYTES, "")))
-        except (ArtifactError, ValueError):
-            listener.say(f"{kept} is damaged and made again")
+        listener.say(f"{kept} is damaged and made again")
     report = scored(golden(name, listener)).report
     found = Accuracy(report["correct"], report["samples"], report["dataset"], GOLDEN)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(kept) as making:
-        making.write_text(json.dumps(to_record(found)) + "\n", encoding="utf-8")
+    write_record(kept, found)
     return found

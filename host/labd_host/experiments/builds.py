@@ -6,7 +6,6 @@ were made is left to it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from labd_host.dataflow.resources import Resources
 from labd_host.experiments.study_model import Experiment
 from labd_host.explore.build_reports import TOP, BuildReport, read_build
 from labd_shared.bundle import Bundle, open_bundle
-from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
-from labd_shared.files import read_bounded
+from labd_shared.errors import IllegalFolding, UnknownName, UsageError
 from labd_shared.manifest import MANIFEST_NAME
+from labd_shared.records import Origin, read_json
 
 MAX_REPORT_BYTES = 1 << 20
 MAX_FOLDERS = 1000  # in one that holds builds
@@ -67,12 +66,10 @@ def _reported(bundle: Bundle) -> Resources | None:
         return None
     path = bundle.path(REPORT_NAME)
     fix = f"build it again: labd build {bundle.manifest.network} --target hw -o DIR"
-    try:
-        used = json.loads(read_bounded(path, MAX_REPORT_BYTES, fix))["resources"]["built"]
-        cells = {name: int(used[key]) for name, key in _CELLS.items()}
-    except (ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{path} reports no cells: {error!r}", fix=fix) from error
-    return Resources(**cells)
+    report = read_json(path, MAX_REPORT_BYTES, Origin(str(path), fix))
+    resources = report.fields(("resources",), None)["resources"].fields(("built",), None)
+    used = resources["built"].fields(tuple(_CELLS.values()), None)
+    return Resources(**{name: used[key].integer(0) for name, key in _CELLS.items()})
 
 
 _CELLS = {"lut": "LUT", "ff": "FF", "bram18": "BRAM18", "dsp": "DSP"}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from labd_host.experiments.builds import Builds
 from labd_host.experiments.store import Store
-from labd_host.experiments.strict_records import to_record
 from labd_host.experiments.study_model import Accuracy, Experiment, Outcome, Study
-from labd_shared.files import replacing
+from labd_host.machine.typed_records import write_record
 
 DONE, RUNNING, WAITING, FAILED = "done", "running", "waiting", "failed"
 
@@ -73,6 +71,4 @@ def state_of(experiment: Experiment, store: Store) -> str:
 
 def write_json(study: Study, found: Sequence[Outcome], path: Path) -> None:
     """Everything that is known, for programs."""
-    record = {"study": to_record(study), "outcomes": [to_record(outcome) for outcome in found]}
-    with replacing(path) as making:
-        making.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_record(path, {"study": study, "outcomes": found})

@@ -7,17 +7,20 @@ every name is checked before anything runs: a typo is refused with the nearest t
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TypeVar
 
 from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.folding import KEYS
-from labd_host.dataflow.parts import part_of
-from labd_shared.errors import ArtifactError, LabdError, UsageError, unknown_name
+from labd_host.dataflow.parts import DEFAULT_PART, part_of
+from labd_host.machine.toml_files import parse_toml
+from labd_shared.errors import UsageError, unknown_name
 from labd_shared.files import read_bounded
+from labd_shared.records import Origin, Value
+
+T = TypeVar("T")
 
 PART3 = Path(__file__).with_name("part3.toml")
 CHEAPEST, FASTEST, LOWEST_LATENCY, SET_FOLDING = "cheapest", "fastest", "lowest-latency", "set-folding"
@@ -28,11 +31,13 @@ STUDY_KEYS = (
 )  # fmt: skip
 EXPERIMENT_KEYS = ("name", "network", "folding", "target_fps", "as_fast_as", "change", "question")
 MAX_FILE_BYTES = 1 << 18
+DEFAULT_FRAMES, MAX_LINE = 10, 200
 MAX_NETWORKS, MAX_CLOCKS, MAX_EXPERIMENTS, MAX_CHANGES = 20, 20, 200, 100
 CLOCKS_MHZ, FRAMES, RATES = (1.0, 250.0), (2, 1000), (0.001, 1e9)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")  # it becomes the name of files
-BOARD = re.compile(r"[0-9]{2}")
+BOARD = re.compile(r"([0-9]{2})?")
 FOLDING_FILE = ".json"
+_LINE = "a single line of text"
 _EXAMPLE = "copy labd's own study and change it: labd experiments --example"
 
 
@@ -89,21 +94,14 @@ def read_request(path: Path) -> Request:
         UnknownName: a key that means nothing, a network or part that there is not.
     """
     content = read_bounded(path, MAX_FILE_BYTES, _EXAMPLE)
+    request = _parse(parse_toml(content, Origin(path.name, f"correct {path}")), path, content.decode("utf-8"))
     try:
-        text = content.decode("utf-8")
-        table = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ArtifactError(f"{path} is no TOML: {error}", fix=_EXAMPLE) from error
-    try:
-        request = _parse(table, path, text)
         check(request)
-        return request
-    except (TypeError, ValueError) as error:
-        if isinstance(error, LabdError):  # an UnknownName or UsageError says it all
-            error.args = (f"{path.name}: {error.what}",)
-            error.what = str(error.args[0])
-            raise
-        raise ArtifactError(f"{path.name}: {error}", fix=f"correct {path}") from error
+    except UsageError as error:
+        error.args = (f"{path.name}: {error.what}",)
+        error.what = str(error.args[0])
+        raise
+    return request
 
 
 def check(request: Request) -> None:
@@ -152,126 +150,72 @@ def _check_rate(asked: Asked) -> None:
         )
 
 
-def _parse(table: Mapping[str, Any], path: Path, text: str) -> Request:
-    _known(table, STUDY_KEYS, "key of a study")
-    asked = _list(table, "experiments", MAX_EXPERIMENTS)
+def _parse(record: Value, path: Path, text: str) -> Request:
+    table = record.fields(("networks", "experiments"), STUDY_KEYS, "key of a study")
+    name = _name(table.get("name", Value(path.stem, record.origin, "name")))
+    clocks = table["clocks_mhz"].list(1, MAX_CLOCKS) if "clocks_mhz" in table else []
     return Request(
-        name=_name(table, "name", path.stem),
-        title=_text(table, "title", _name(table, "name", path.stem)),
-        networks=tuple(_each(table, "networks", MAX_NETWORKS, _is_text)),
-        clocks_mhz=tuple(float(each) for each in _each(table, "clocks_mhz", MAX_CLOCKS, _is_clock, [100.0])),
-        part=_text(table, "part", "xc7z020"),
-        frames=int(_number(table, "frames", 10, FRAMES, whole=True)),
-        board=_board(table),
-        baseline=_text(table, "baseline", ""),
-        experiments=tuple(_asked(entry) for entry in asked),
+        name=name,
+        title=_line(table, "title", name),
+        networks=_distinct(
+            table["networks"], [_line_of(each) for each in table["networks"].list(1, MAX_NETWORKS)]
+        ),
+        clocks_mhz=_distinct(table["clocks_mhz"], [each.number(*CLOCKS_MHZ) for each in clocks])
+        if clocks
+        else (100.0,),
+        part=_line(table, "part", DEFAULT_PART),
+        frames=table["frames"].integer(*FRAMES) if "frames" in table else DEFAULT_FRAMES,
+        board=table["board"].text(2, BOARD, 'a number like "03"') if "board" in table else "",
+        baseline=_line(table, "baseline"),
+        experiments=tuple(_asked(entry) for entry in table["experiments"].list(1, MAX_EXPERIMENTS)),
         folder=path.parent,
         text=text,
     )
 
 
-def _asked(entry: Any) -> Asked:
-    if not isinstance(entry, Mapping):
-        raise TypeError(f"an experiment is {entry!r:.40}, no table")
-    _known(entry, EXPERIMENT_KEYS, "key of an experiment")
-    folding = _text(entry, "folding", "")
-    if not folding:
-        raise ValueError(f'experiment {entry.get("name")!r} says no folding: folding = "lab"')
+def _asked(entry: Value) -> Asked:
+    table = entry.fields(("name", "folding"), EXPERIMENT_KEYS, "key of an experiment")
+    folding = _line_of(table["folding"])
     if folding.endswith(FOLDING_FILE) and (
         PurePosixPath(folding).is_absolute() or ".." in PurePosixPath(folding).parts
     ):
-        raise ValueError(f"the folding {folding!r} does not lie beside the study")
-    change = entry.get("change", {})
-    if not isinstance(change, Mapping) or len(change) > MAX_CHANGES:
-        raise TypeError(f'change is {change!r:.40}, not {{ "layer 2" = {{ PE = 1, SIMD = 1 }} }}')
+        table["folding"].refuse("a file beside the study")
+    changes = table["change"].entries(MAX_CHANGES) if "change" in table else {}
     return Asked(
-        name=_name(entry, "name", ""),
-        network=_text(entry, "network", ""),
+        name=_name(table["name"]),
+        network=_line(table, "network"),
         folding=folding,
-        target_fps=_number(entry, "target_fps", 0.0, RATES) if "target_fps" in entry else None,
-        as_fast_as=_text(entry, "as_fast_as", ""),
-        change={layer: _settings(layer, each) for layer, each in change.items()},
-        question=_text(entry, "question", ""),
+        target_fps=table["target_fps"].number(*RATES) if "target_fps" in table else None,
+        as_fast_as=_line(table, "as_fast_as"),
+        change={layer: _settings(layer, each) for layer, each in changes.items()},
+        question=_line(table, "question"),
     )
 
 
-def _settings(layer: str, entry: Any) -> dict[str, Attribute]:
-    if not isinstance(entry, Mapping):
-        raise TypeError(f"the change of {layer!r} is {entry!r:.40}, not {{ PE = 1, SIMD = 1 }}")
-    _known(entry, KEYS, f"setting of {layer}")
-    for key, value in entry.items():
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise TypeError(f"{key} of {layer!r} is {value!r:.40}, no whole number or text")
-    return dict(entry)
+def _settings(layer: str, entry: Value) -> dict[str, Attribute]:
+    settings = entry.fields((), KEYS, f"setting of {layer}")
+    return {
+        key: value.integer() if type(value.raw) is int else _line_of(value) for key, value in settings.items()
+    }
 
 
-def _known(table: Mapping[str, Any], keys: tuple[str, ...], kind: str) -> None:
-    for key in table:
-        if key not in keys:
-            raise unknown_name(kind, key, keys)
-
-
-def _list(table: Mapping[str, Any], key: str, most: int, default: list[Any] | None = None) -> list[Any]:
-    value = table.get(key, default)
-    if not isinstance(value, list) or not 1 <= len(value) <= most:
-        raise ValueError(f"{key} is {value!r:.60}, not a list of 1 to {most}")
-    return value
-
-
-def _each(
-    table: Mapping[str, Any],
-    key: str,
-    most: int,
-    fine: Callable[[Any], bool],
-    default: list[Any] | None = None,
-) -> list[Any]:
-    values = _list(table, key, most, default)
-    for value in values:
-        if not fine(value):
-            raise ValueError(f"{key} holds {value!r:.60}")
+def _distinct(where: Value, values: list[T]) -> tuple[T, ...]:
     if len(set(values)) < len(values):
-        raise ValueError(f"{key} names something twice: {values}")
-    return values
+        where.refuse("a list that names nothing twice")
+    return tuple(values)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 200
+def _line(table: Mapping[str, Value], key: str, default: str = "") -> str:
+    value = table.get(key)
+    return default if value is None or value.raw == "" else _line_of(value)
 
 
-def _is_clock(value: Any) -> bool:
-    return _is_number(value) and CLOCKS_MHZ[0] <= value <= CLOCKS_MHZ[1]
+def _line_of(value: Value) -> str:
+    text = value.text(MAX_LINE, wanted=_LINE)
+    if not text.isprintable() or not text:
+        value.refuse(_LINE)
+    return text
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _text(table: Mapping[str, Any], key: str, default: str) -> str:
-    value = table.get(key, default)
-    if not isinstance(value, str) or len(value) > 200 or not (value.isprintable() or not value):
-        raise ValueError(f"{key} is {value!r:.60}, no text of a line")
-    return value
-
-
-def _name(table: Mapping[str, Any], key: str, default: str) -> str:
-    value = _text(table, key, default)
-    if not NAME.fullmatch(value):
-        raise ValueError(f"{key} {value!r:.60} must be of letters, digits and . _ + -, 40 at most")
-    return value
-
-
-def _number(
-    table: Mapping[str, Any], key: str, default: float, bounds: tuple[float, float], *, whole: bool = False
-) -> float:
-    value = table.get(key, default)
-    low, high = bounds
-    if not _is_number(value) or not low <= value <= high or (whole and not isinstance(value, int)):
-        raise ValueError(f"{key} is {value!r:.60}, no {'whole ' * whole}number from {low:g} to {high:g}")
-    return float(value)
-
-
-def _board(table: Mapping[str, Any]) -> str:
-    value = _text(table, "board", "")
-    if value and not BOARD.fullmatch(value):
-        raise ValueError(f'board is {value!r:.60}, not a number like "03"')
-    return value
+def _name(value: Value) -> str:
+    return value.text(MAX_LINE, NAME, "a name of letters, digits and . _ + -, 40 at most,")

@@ -7,7 +7,6 @@ answer is never read: results are the files that the jobs' workers write, as any
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sys
@@ -15,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.experiments.strict_records import from_record
-from labd_shared.errors import ArtifactError, LabdError, SetupError, UsageError
-from labd_shared.files import read_bounded
+from labd_host.machine.typed_records import read_record
+from labd_shared.errors import LabdError, SetupError, UsageError
+from labd_shared.records import Origin
+from labd_shared.wire import dump_error
 
 MAX_RECORD_BYTES = 1 << 20
 
@@ -85,14 +85,15 @@ def read_submission(path: Path) -> Submission:
         ArtifactError: it is damaged, or none.
     """
     fix = f"squeue shows whether its jobs still run; then rm -r {path.parent}"
+    origin = Origin(str(path), fix)
     try:
-        submission = from_record(Submission, json.loads(read_bounded(path, MAX_RECORD_BYTES, fix)))
-        if not all(re.fullmatch("[0-9a-f]{64}", key) for key in submission.keys):
-            raise ValueError("a key is no digest")
-        if not re.fullmatch("labd-[0-9a-f]{16}", submission.name):
-            raise ValueError(f"its name is {submission.name!r:.60}")
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not what a submission to Slurm leaves: {error}", fix=fix) from error
+        submission = read_record(Submission, path, MAX_RECORD_BYTES, origin)
+    except UsageError as error:  # of its `Demand`
+        raise origin.fault(error.what) from error
+    if not all(re.fullmatch("[0-9a-f]{64}", key) for key in submission.keys):
+        raise origin.fault("keys are not all digests")
+    if not re.fullmatch("labd-[0-9a-f]{16}", submission.name):
+        raise origin.fault(f"name is {submission.name!r:.60}, labd- and 16 hexadecimal digits are wanted")
     return submission
 
 
@@ -149,7 +150,7 @@ def main() -> int:
     try:
         submit(Path(sys.argv[1]))
     except LabdError as error:
-        sys.stdout.write(json.dumps(error.to_wire()) + "\n")
+        sys.stdout.write(dump_error(error) + "\n")
         return error.exit_code
     return 0
 

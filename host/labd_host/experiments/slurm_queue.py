@@ -8,7 +8,6 @@ what waits or runs, and submits only what has neither a result nor a job. Nothin
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -32,11 +31,11 @@ from labd_host.experiments.slurm_states import (
     read_squeue,
     waiting,
 )
-from labd_host.experiments.strict_records import to_record
 from labd_host.machine.child import Child, ChildEnd, ChildFault
 from labd_host.machine.locks import hold
-from labd_shared.errors import SetupError, ToolNotFound, UsageError, from_wire
-from labd_shared.files import replacing
+from labd_host.machine.typed_records import write_record
+from labd_shared.errors import SetupError, ToolNotFound, UsageError
+from labd_shared.wire import find_error
 
 WORKER = (sys.executable, "-m", "labd_host.experiments.worker")
 COMMAND_TIMEOUT_S = 30.0  # a busy controller answers within seconds
@@ -231,14 +230,14 @@ class SlurmQueue:
         where.mkdir(mode=0o700)
         name = f"labd-{secrets.token_hex(8)}"
         submission = Submission(name, tuple(keys), self._command, str(self.folder), demand, time.time())
-        with replacing(where / _RECORD) as making:
-            making.write_text(json.dumps(to_record(submission), indent=1) + "\n", encoding="utf-8")
+        write_record(where / _RECORD, submission)
         # A process of its own, because submitit waits for sbatch without a deadline; in a group of its own, because
         # Ctrl-C must not end it half-way. Should it be too late, the record stays: the jobs may come after all.
         answer = _run([sys.executable, "-m", slurm.__name__, str(where / _RECORD)], SUBMIT_TIMEOUT_S)
         if answer.code == SetupError.exit_code:
             shutil.rmtree(where)
-            raise from_wire(json.loads(answer.out))
+            if (told := find_error(answer.out)) is not None:
+                raise told
         if answer.code:  # a bug, and perhaps after Slurm took them
             raise RuntimeError(f"submitting {where / _RECORD} ended with {answer.code}: {answer.errors}")
 

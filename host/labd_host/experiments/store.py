@@ -25,11 +25,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labd_host.experiments.strict_records import from_record, to_record
 from labd_host.experiments.study_model import Experiment, Measured, Result
 from labd_host.machine.locks import FileLock, is_locked, take
+from labd_host.machine.typed_records import find_record, to_record, write_record
 from labd_shared.errors import ArtifactError, SetupError
-from labd_shared.files import read_bounded, replacing
 
 T = TypeVar("T")
 MAX_FILE_BYTES = 4 << 20
@@ -116,7 +115,7 @@ class Store:
 
     def measured(self, experiment: Experiment) -> Measured | None:
         """What its board showed; None where it was not asked, or its file cannot be believed."""
-        return _read(self._measured(experiment), Measured) if experiment.board else None
+        return find_record(Measured, self._measured(experiment), MAX_FILE_BYTES) if experiment.board else None
 
     def keep_measured(self, experiment: Experiment, measured: Measured) -> None:
         """The board need not be asked again."""
@@ -214,7 +213,7 @@ class Store:
         return self.folder / kind / (key if kind == CLAIMS else f"{key}.json")
 
     def _read(self, folder: str, key: str, kind: type[T]) -> T | None:
-        return _read(self._path(folder, key), kind)
+        return find_record(kind, self._path(folder, key), MAX_FILE_BYTES)
 
     def _write(self, folder: str, key: str, value: Any) -> None:
         _write(self._path(folder, key), value)
@@ -224,20 +223,9 @@ def _write_claim(lock: FileLock, claim: Claim) -> None:
     lock.write(json.dumps(to_record(claim)))
 
 
-def _read(path: Path, kind: type[T]) -> T | None:
-    if not path.is_file():
-        return None
-    try:
-        return from_record(kind, json.loads(read_bounded(path, MAX_FILE_BYTES, "")))
-    except (ArtifactError, ValueError, RecursionError):
-        return None
-
-
 def _write(path: Path, value: Any) -> None:
-    text = json.dumps(to_record(value), indent=1, allow_nan=False) + "\n"
     try:
-        with replacing(path) as making:
-            making.write_text(text, encoding="utf-8")
+        write_record(path, value)
     except OSError as error:
         raise SetupError(
             f"{path} cannot be written: {error.strerror or error}",

@@ -31,7 +31,7 @@ from labd_host.experiments.study_table import (
 )
 from labd_host.explore import calibration
 from labd_host.explore.bounds import bounds
-from labd_shared.files import replacing
+from labd_shared.files import write_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = """
@@ -96,8 +96,7 @@ def write_page(study: Study, outcomes: Sequence[Outcome], folder: Path, *, sourc
     files = []
     for suffix, text in texts.items():
         path = folder / f"{study.name}.{suffix}"
-        with replacing(path) as making:
-            making.write_text(text, encoding="utf-8")
+        write_text(path, text)
         files.append(path)
     return files
 

@@ -11,7 +11,6 @@ columns of Vivado's report).
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from labd_host.simulate.hardware_config import CONFIG_FILE, FIFO_KIND, HardwareC
 from labd_shared.errors import ArtifactError, WrongPart
 from labd_shared.files import read_bounded
 from labd_shared.hwh import read_hwh
+from labd_shared.records import Origin, parse_json
 
 REPORT, XML_REPORT = "post_synth_resources.json", "synth_report.xml"
 MAX_REPORT_BYTES = 32 << 20
@@ -142,15 +142,23 @@ def _check_handoff(folder: Path, part: Part) -> None:
 
 
 def _from_json(content: bytes, report: Path) -> dict[str, Resources]:
+    record = parse_json(content, MAX_REPORT_BYTES, Origin(str(report), _GIVE))
+    used = {name: entry.entries() for name, entry in record.entries().items() if entry.raw}
+    counts = {
+        name: {key: value.number(0) for key, value in entry.items() if key in _COUNTED}
+        for name, entry in used.items()
+    }
     try:
-        record = json.loads(content)
-        return _named((name, _cells(entry)) for name, entry in record.items() if entry)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{report} is no report of resources: {error}", fix=_GIVE) from error
+        return _named((name, _cells(entry)) for name, entry in counts.items())
+    except ValueError as error:
+        raise ArtifactError(f"{report}: {error}", fix=_GIVE) from error
+
+
+_COUNTED = ("LUT", "FF", "BRAM_36K", "BRAM_18K", "DSP", "URAM")
 
 
 def _cells(entry: Mapping[str, Any]) -> Resources:
-    counts = {key: int(entry.get(key, 0)) for key in ("LUT", "FF", "BRAM_36K", "BRAM_18K", "DSP", "URAM")}
+    counts = {key: int(entry.get(key, 0)) for key in _COUNTED}
     if min(counts.values()) < 0:
         raise ValueError(f"{min(counts, key=lambda key: counts[key])} is negative")
     blocks = 2 * counts["BRAM_36K"] + counts["BRAM_18K"]

@@ -20,7 +20,7 @@ import numpy as np
 from labd_host.dataflow.resources import CostUnit, Resources
 from labd_host.machine import places
 from labd_shared.errors import ArtifactError
-from labd_shared.files import read_bounded
+from labd_shared.records import MAX_NAME, Origin, Value, read_json
 
 SHIPPED = Path(__file__).with_name("calibration.json")
 MAX_FILE_BYTES = 8 << 20
@@ -212,28 +212,26 @@ def read(path: Path) -> Calibration:
     Raises:
         ArtifactError: it is none.
     """
-    reset = "labd calibrate --reset"
-    try:
-        record = json.loads(read_bounded(path, MAX_FILE_BYTES, reset))
-        kinds = {
-            str(kind): Fit(
-                {cell: _numbers(entry[cell]) for cell in CELLS},
-                {cell: _numbers(entry["spread"])[cell] for cell in CELLS},
-                int(entry["foldings"]),
-                str(entry["source"]),
-            )
-            for kind, entry in record["kinds"].items()
-        }
-        return Calibration(kinds, tuple(str(digest) for digest in record["reports"]))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ArtifactError(f"{path} is no calibration: {error}", fix=reset) from error
+    record = read_json(path, MAX_FILE_BYTES, Origin(str(path), "labd calibrate --reset")).fields(
+        ("kinds", "reports"), None
+    )
+    kinds = {kind: _fit(entry) for kind, entry in record["kinds"].entries().items()}
+    return Calibration(kinds, tuple(digest.text(64) for digest in record["reports"].list()))
 
 
-def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
-    found = {str(key): float(value) for key, value in entry.items()}
-    if not all(math.isfinite(value) and value >= 0 for value in found.values()):
-        raise ValueError(f"{found} are not all numbers from 0 on")
-    return found
+def _fit(value: Value) -> Fit:
+    entry = value.fields((*CELLS, "spread", "foldings", "source"), None)
+    spread = entry["spread"].fields(CELLS)
+    return Fit(
+        {cell: _numbers(entry[cell].entries()) for cell in CELLS},
+        _numbers(spread),
+        entry["foldings"].integer(0),
+        entry["source"].text(MAX_NAME),
+    )
+
+
+def _numbers(entries: Mapping[str, Value]) -> dict[str, float]:
+    return {key: value.number(0.0) for key, value in entries.items()}
 
 
 def lut_error(calibration: Calibration, samples: Sequence[Sample]) -> float:

@@ -1,6 +1,5 @@
 """The gallery of a compiled network: a picture of every stage and one page that explains them all."""
 
-import json
 from pathlib import Path
 
 from labd_host.drawing.graph_picture import GraphPicture
@@ -8,8 +7,9 @@ from labd_host.drawing.graph_svg import graph_svg
 from labd_host.flow.compiled_network import FOLDING_FILE, PARTITION_FILE, CompiledNetwork, CompiledStage
 from labd_host.flow.gallery_page import ComparedRow, CycleRow, Gallery, ProofShown, StageShown, gallery_html
 from labd_host.flow.stage_pictures import pictures, read_stage
-from labd_host.flow.stage_records import written
+from labd_host.flow.stage_records import MAX_RECORD_BYTES, written
 from labd_shared.digest import file_sha256
+from labd_shared.records import read_json
 
 GALLERY_FILE = "gallery.html"
 
@@ -71,7 +71,7 @@ def _gallery(compiled: CompiledNetwork, clock_mhz: float, shown: list[StageShown
 
 def _stage(folder: Path, number: int, stage: CompiledStage, picture: GraphPicture | None) -> StageShown:
     record_file = folder / f"{number}-{stage.name}.json"
-    record = json.loads(record_file.read_text(encoding="utf-8"))
+    record = read_json(record_file, MAX_RECORD_BYTES).fields(("steps",), None)
     proof = stage.proof
     return StageShown(
         name=stage.name,
@@ -89,7 +89,7 @@ def _stage(folder: Path, number: int, stage: CompiledStage, picture: GraphPictur
                 for entry in proof.compared
             ),
         ),
-        steps=tuple(step["name"] for step in record["steps"]),
+        steps=tuple(step.fields(("name",), None)["name"].text() for step in record["steps"].list()),
         files=(
             stage.path.name,
             record_file.name,

@@ -1,7 +1,6 @@
 """A stage against the stage before it, on real images."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +10,9 @@ import numpy.typing as npt
 from labd_host.dataflow.layers import Network
 from labd_host.flow.observe import Integers, Observation, Point, Scores
 from labd_host.golden.golden_model import GoldenResult
+from labd_host.machine.typed_records import from_record
 from labd_shared.errors import StageMismatch
+from labd_shared.records import Value
 
 KINDS = ("levels", "sums", "label")
 MANY_IMAGES = 1000  # on which the golden model is compared with the export; the stages take fewer
@@ -82,24 +83,21 @@ class Proof:
         }
 
 
-def proof_of(record: Mapping[str, Any]) -> Proof:
-    """The proof whose `Proof.record` is *record*.
+def proof_of(value: Value) -> Proof:
+    """The proof whose `Proof.record` is *value*.
 
     Raises:
-        KeyError, TypeError, ValueError: it is no such record.
+        ArtifactError: it is not such a record.
     """
-    scores = record["scores"]
+    record = value.fields(
+        ("stage", "against", "images", "tensors", "elements", "mismatches", "compared", "scores")
+    )
     return Proof(
-        stage=str(record["stage"]),
-        against=str(record["against"]),
-        images=int(record["images"]),
-        compared=tuple(
-            Compared(str(each["kind"]), str(each["layer"]), str(each["layer_before"]), int(each["values"]))
-            for each in record["compared"]
-        ),
-        scores=None
-        if scores is None
-        else Scores(str(scores["tensor"]), float(scores["scale"]), float(scores["offset"])),
+        stage=record["stage"].text(),
+        against=record["against"].text(),
+        images=record["images"].integer(0),
+        compared=tuple(from_record(Compared, each) for each in record["compared"].list()),
+        scores=None if record["scores"].raw is None else from_record(Scores, record["scores"]),
     )
 
 

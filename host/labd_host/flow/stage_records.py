@@ -22,9 +22,12 @@ import labd_shared
 from labd_host.flow.observe import Observation, Point
 from labd_host.flow.proof import Proof, proof_of
 from labd_host.flow.stages import STAGES
+from labd_host.machine.typed_records import from_record
 from labd_shared.arrays import load_npz, save_npz
 from labd_shared.digest import bytes_sha256, file_sha256, json_sha256
 from labd_shared.errors import ArtifactError, SetupError, UsageError
+from labd_shared.files import write_text
+from labd_shared.records import Value, read_json
 
 GOLDEN, ANSWERS = "golden", "answers"
 # Packages whose code decides what a stage is: the flow, what it imports, and the model that proves it.
@@ -183,9 +186,7 @@ class Ledger:
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             return
         with written(path):
-            half = path.with_suffix(".part")
-            half.write_text(text, encoding="utf-8")
-            half.replace(path)
+            write_text(path, text)
 
 
 @contextlib.contextmanager
@@ -269,21 +270,35 @@ def _narrow(values: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
 def _read(path: Path, name: str) -> Record | None:
     """The record in *path*; None where there is none of this form: then its stage is not finished."""
     try:
-        if path.stat().st_size > MAX_RECORD_BYTES:
-            return None
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, MAX_RECORD_BYTES).fields(_FIELDS)
         record = Record(
-            stage=name,
-            title=str(data["title"]),
-            file=str(data["file"]),
-            files={str(file): str(sha256) for file, sha256 in data["files"].items()},
-            nodes=int(data["nodes"]),
-            inputs=Inputs(**{key: str(value) for key, value in data["inputs"].items()}),
-            steps=list(data["steps"]),
-            observed=tuple((str(kind), str(layer)) for kind, layer in data["observed"]),
+            stage=data["stage"].choice((name,)),
+            title=data["title"].text(),
+            file=data["file"].text(),
+            files=_texts(data["files"]),
+            nodes=data["nodes"].integer(0),
+            inputs=from_record(Inputs, data["inputs"]),
+            steps=[
+                {key: entry.raw for key, entry in step.entries().items()} for step in data["steps"].list()
+            ],
+            observed=tuple(_point(each) for each in data["observed"].list()),
             proof=proof_of(data["proof"]),
-            tools={str(tool): str(version) for tool, version in data["tools"].items()},
+            tools=_texts(data["tools"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except ArtifactError:
         return None
-    return record if data["stage"] == name and record.file in record.files else None
+    return record if record.file in record.files else None
+
+
+_FIELDS = (
+    "stage", "title", "file", "sha256", "files", "nodes", "inputs", "steps", "observed", "proof", "tools",
+)  # fmt: skip
+
+
+def _texts(value: Value) -> dict[str, str]:
+    return {key: entry.text() for key, entry in value.entries().items()}
+
+
+def _point(value: Value) -> tuple[str, str]:
+    kind, layer = value.list(2, 2)
+    return kind.text(), layer.text()

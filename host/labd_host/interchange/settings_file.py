@@ -5,13 +5,14 @@ Source: finn-plus 1.6.1 transformation/fpgadataflow/make_driver.py; finn-plus-dr
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from labd_shared.errors import ArtifactError
+from labd_shared.records import MAX_NAME, Origin, Value, parse_json
 
 DRIVER_TYPE = "FINNDMAOverlay"
+MAX_SETTINGS_BYTES = 4 << 20
 _COPY = "copy the settings.json that finn-plus generated for this bitfile"
 
 
@@ -39,31 +40,32 @@ def parse_settings(content: bytes, name: str = "settings.json") -> SettingsFile:
     Raises:
         ArtifactError: no JSON, a part is missing, another kind of driver, or weights that a DMA reads.
     """
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{name} is no JSON: {error}", fix=_COPY) from error
-    told = record.get("driver_information") if isinstance(record, dict) else None
-    if not isinstance(told, dict) or not isinstance(told.get("io_shape_dict"), dict):
-        raise ArtifactError(f"{name} has no driver_information with an io_shape_dict", fix=_COPY)
-    kind = told.get("driver_type")
+    record = parse_json(content, MAX_SETTINGS_BYTES, Origin(name, _COPY)).fields(
+        ("driver_information",), None
+    )
+    told = record["driver_information"].fields(("io_shape_dict",), None)
+    io_shapes = told["io_shape_dict"].entries()
+    kind = told["driver_type"].raw if "driver_type" in told else None
     if kind != DRIVER_TYPE:
         raise ArtifactError(
-            f"{name} is for a {kind!r}, labd runs accelerators of the {DRIVER_TYPE} kind",
+            f"{name} is for a {kind!r:.60}, labd runs accelerators of the {DRIVER_TYPE} kind",
             fix=f"build again with driver type {DRIVER_TYPE}",
         )
-    if told.get("external_weights"):
+    if _given(told, "external_weights"):
         raise ArtifactError(
             f"{name} says external_weights: how often a frame reads them is not in it",
             fix="build again with the weights in the bitfile",
         )
     clock = told.get("fclk_mhz")
-    if clock is not None and (isinstance(clock, bool) or not isinstance(clock, int | float)):
-        raise ArtifactError(f"{name} has fclk_mhz {clock!r}, no number", fix=_COPY)
     return SettingsFile(
-        told["io_shape_dict"],
-        None if clock is None else float(clock),
-        str(told.get("platform") or ""),
-        str(told.get("validation_dataset") or ""),
-        bool(told.get("runtime_weights")),
+        {key: value.raw for key, value in io_shapes.items()},
+        None if clock is None or clock.raw is None else clock.number(),
+        told["platform"].text(MAX_NAME) if _given(told, "platform") else "",
+        told["validation_dataset"].text(MAX_NAME) if _given(told, "validation_dataset") else "",
+        _given(told, "runtime_weights"),
     )
+
+
+def _given(record: dict[str, Value], key: str) -> bool:
+    """Whether *record* has a *key* that is not null, false, zero or empty."""
+    return key in record and bool(record[key].raw)

@@ -1,18 +1,23 @@
 """Frozen dataclasses to JSON and back; what is read back is checked field by field.
 
-No file of a study is trusted when it is read again: another labd wrote it, a disk filled up, or somebody
-edited it. A field too many, one that is missing, or one of another type makes the whole file worth nothing.
+No file is trusted when it is read again: another labd wrote it, a disk filled up, or somebody edited it. A
+field too many, one that is missing, or one of another type makes the whole file worthless.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import types
 import typing
 from collections.abc import Hashable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, Union
+
+from labd_shared.errors import LabdError
+from labd_shared.files import ANY_FILE, write_text
+from labd_shared.records import Origin, Value, read_json
 
 T = TypeVar("T")
 MAX_TEXT = 10_000  # characters of a single string
@@ -20,23 +25,46 @@ MAX_ENTRIES = 10_000  # of a list or an object
 
 
 def to_record(value: Any) -> Any:
-    """*value*, a dataclass of numbers, texts, tuples, mappings and dataclasses, as JSON has it."""
+    """*value*, a dataclass of numbers, texts, paths, tuples, mappings and dataclasses, as JSON has it."""
     if is_dataclass(value):
         return {each.name: to_record(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {key: to_record(entry) for key, entry in value.items()}
     if isinstance(value, tuple | list):
         return [to_record(entry) for entry in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
-def from_record(kind: type[T], record: Any) -> T:
-    """The *kind* that `to_record` made *record* of.
+def write_record(path: Path, value: Any, mode: int = ANY_FILE) -> None:
+    """Write *value*, which `to_record` takes, to the file *path* in one step, with the permissions *mode*.
 
     Raises:
-        ValueError: it is no such record; the message names the field.
+        OSError: it cannot be written there.
     """
-    return typing.cast(T, _read(kind, record, kind.__name__))
+    write_text(path, json.dumps(to_record(value), indent=1, allow_nan=False) + "\n", mode)
+
+
+def read_record(kind: type[T], path: Path, max_bytes: int, origin: Origin) -> T:
+    """The *kind* in the JSON file *path*; errors as of `from_record`."""
+    return from_record(kind, read_json(path, max_bytes, origin))
+
+
+def find_record(kind: type[T], path: Path, max_bytes: int) -> T | None:
+    """The *kind* in the JSON file *path*; None where no file holds one, for what can be made again."""
+    try:
+        return read_record(kind, path, max_bytes, Origin(path.name))
+    except LabdError:
+        return None
+
+
+def from_record(kind: type[T], value: Value) -> T:
+    """The *kind* that `to_record` made *value* of.
+
+    Raises:
+        LabdError: of the class of the value's origin, or the dataclass's own: it is not such a record; the
+            message names the field.
+    """
+    return typing.cast(T, _read(kind, value))
 
 
 @cache
@@ -44,55 +72,47 @@ def _hints(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _read(kind: Any, record: Any, where: str) -> Any:
+def _read(kind: Any, value: Value) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
-        return _read_dataclass(kind, record, where)
+        hints = _hints(typing.cast(Hashable, kind))  # mypy sees no hash in type[Any]
+        return kind(**{name: _read(hints[name], entry) for name, entry in _fields(kind, value).items()})
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):
-        return _read_union(typing.get_args(kind), record, where)
+        return _read_union(typing.get_args(kind), value)
     if origin is tuple or origin is list:
         (entry, *_) = typing.get_args(kind)
-        if not isinstance(record, list) or len(record) > MAX_ENTRIES:
-            raise ValueError(f"{where} is no list")
-        return origin(_read(entry, each, f"{where}[{index}]") for index, each in enumerate(record))
+        return origin(_read(entry, each) for each in value.list(most=MAX_ENTRIES))
     if origin is not None and issubclass(origin, Mapping):
         _, entry = typing.get_args(kind)
-        return {key: _read(entry, each, f"{where}.{key}") for key, each in _object(record, where).items()}
-    return _read_plain(kind, record, where)
+        return {key: _read(entry, each) for key, each in value.entries(MAX_ENTRIES).items()}
+    return _READERS[kind](value)
 
 
-def _read_dataclass(kind: type[Any], record: Any, where: str) -> Any:
-    wanted = [each.name for each in fields(kind)]
-    found = _object(record, where)
-    if set(found) != set(wanted):
-        raise ValueError(f"{where} has the fields {', '.join(found)}, not {', '.join(wanted)}")
-    hints = _hints(typing.cast(Hashable, kind))  # mypy sees no hash in type[Any]
-    return kind(**{name: _read(hints[name], found[name], f"{where}.{name}") for name in wanted})
+def _fields(kind: type[Any], value: Value) -> dict[str, Value]:
+    return value.fields(tuple(each.name for each in fields(kind)))
 
 
-def _read_union(kinds: tuple[Any, ...], record: Any, where: str) -> Any:
-    if record is None and type(None) in kinds:
+def _read_union(kinds: tuple[Any, ...], value: Value) -> Any:
+    if value.raw is None and type(None) in kinds:
         return None
     for kind in kinds:
         if kind is not type(None):
             try:
-                return _read(kind, record, where)
-            except ValueError:
+                return _read(kind, value)
+            except LabdError:
                 continue
-    raise ValueError(f"{where} is {record!r:.60}")
+    value.refuse(" or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds))
 
 
-def _read_plain(kind: Any, record: Any, where: str) -> Any:
-    if kind is float and type(record) in (int, float) and math.isfinite(record):
-        return record
-    if kind is str and isinstance(record, str) and len(record) <= MAX_TEXT:
-        return record
-    if kind is int and type(record) is int:
-        return record
-    raise ValueError(f"{where} is {record!r:.60}, no {kind.__name__}")
+def _number(value: Value) -> Any:
+    value.number()
+    return value.raw  # 100 stays 100: what is written again has the same digest
 
 
-def _object(record: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(record, dict) or len(record) > MAX_ENTRIES:
-        raise ValueError(f"{where} is no object")
-    return record
+_READERS: dict[Any, Any] = {
+    float: _number,
+    int: Value.integer,
+    bool: Value.truth,
+    str: lambda value: value.text(MAX_TEXT),
+    Path: lambda value: Path(value.text(MAX_TEXT)),
+}

@@ -1,6 +1,5 @@
 """Data sets on a board: packed here, sent once, verified, put in place in one step."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ from labd_host.machine import places
 from labd_host.machine.listener import Listener
 from labd_host.remote.agent import Session
 from labd_host.remote.releases import RESERVE_BYTES, Content, upload_missing
-from labd_shared.datasets import INDEX_NAME, SPLITS, dataset_spec, packed_sizes, write_packed
+from labd_shared.datasets import INDEX_NAME, MAX_INDEX_BYTES, SPLITS, dataset_spec, packed_sizes, write_packed
 from labd_shared.digest import file_sha256
-from labd_shared.errors import DataMissing, UnknownName, unknown_name
+from labd_shared.errors import ArtifactError, DataMissing, UnknownName, unknown_name
+from labd_shared.records import Origin, parse_json
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,9 @@ def push_dataset(session: Session, packed: Path, name: str, split: str, *, liste
 def is_whole(there: dict[str, Any], name: str) -> bool:
     """Whether the files on the board are those that its index of data set *name* asks for, by their sizes."""
     try:
-        wanted = packed_sizes(dataset_spec(name), int(json.loads(there["index"])["count"]))
-    except (ValueError, KeyError, TypeError):
+        index = parse_json(str(there["index"]), MAX_INDEX_BYTES, Origin(INDEX_NAME)).fields(("count",), None)
+        wanted = packed_sizes(dataset_spec(name), index["count"].integer(0))
+    except (ArtifactError, KeyError):
         return False
     return all(there["sizes"].get(file_name) == size for file_name, size in wanted.items())
 

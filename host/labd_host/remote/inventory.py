@@ -6,20 +6,22 @@ in the working directory, boards.toml in the user's configuration, the one labd 
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from labd_host.machine import places
+from labd_host.machine.toml_files import read_toml
 from labd_shared.errors import BoardUnreachable, UnknownName, UsageError, unknown_name
+from labd_shared.records import MAX_NAME, Origin, Value
 
 VARIABLE = "LABD_BOARDS"
 FILE_NAME = "boards.toml"
 SHIPPED = Path(__file__).with_name(FILE_NAME)
 KINDS = ("virtual", "real")
 MAX_INVENTORY_BYTES = 1 << 20
+_EXAMPLE = "see boards.ntu.example.toml"
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]*")
 _NUMBER = re.compile(r"[0-9]{2}")
@@ -130,11 +132,24 @@ class Inventory:
 
 
 _RULE_ONLY = {"boards", "first_port", "port_step"}
-_TYPES: dict[str, type] = {
-    "kind": str, "host": str, "port": int, "user": str, "sudo": bool, "python": str, "xilinx_xrt": str,
-    "model": str, "part": str, "keys": list, "look_for_keys": bool, "agent": bool, "password_login": bool,
+
+
+def _texts(value: Value) -> list[str]:
+    return [each.text(MAX_NAME) for each in value.list()]
+
+
+def _line(value: Value) -> str:
+    return value.text(MAX_NAME)
+
+
+_READERS: dict[str, Callable[[Value], Any]] = {
+    "kind": _line, "host": _line, "port": Value.integer, "user": _line, "sudo": Value.truth, "python": _line,
+    "xilinx_xrt": _line, "model": _line, "part": _line, "keys": _texts, "look_for_keys": Value.truth,
+    "agent": Value.truth, "password_login": Value.truth,
 }  # fmt: skip
-_RULE_TYPES: dict[str, type] = {"boards": str, "first_port": int, "port_step": int, **_TYPES}
+_RULE_READERS: dict[str, Callable[[Value], Any]] = {
+    "boards": _line, "first_port": Value.integer, "port_step": Value.integer, **_READERS,
+}  # fmt: skip
 
 
 def find(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> tuple[Path, str]:
@@ -168,34 +183,22 @@ def load(environment: Mapping[str, str] | None = None, folder: Path | None = Non
     """Find and read the inventory; arguments as of `find`.
 
     Raises:
-        UsageError: it is no TOML, or says something an inventory cannot say.
+        UsageError: it is not TOML, or says something an inventory cannot say.
     """
     path, origin = find(environment, folder)
-    with path.open("rb") as handle:
-        content = handle.read(MAX_INVENTORY_BYTES + 1)
-    if len(content) > MAX_INVENTORY_BYTES:
-        raise UsageError(
-            f"{path} is larger than {MAX_INVENTORY_BYTES} bytes", fix="an inventory is a short text file"
-        )
-    try:
-        record = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}", fix="correct it at the place named") from error
-    for section in record:
-        if section not in ("rule", "boards"):
-            raise unknown_name(f"section of {path.name}", section, ("rule", "boards"))
-    rule, listed = record.get("rule", {}), record.get("boards", {})
-    if not isinstance(rule, dict) or not isinstance(listed, dict):
-        raise UsageError(f"{path}: [rule] and [boards.NN] are tables", fix="see boards.ntu.example.toml")
-    _check_settings(rule, _RULE_TYPES, f"{path.name} [rule]")
-    for number, settings in listed.items():
+    record = read_toml(path, MAX_INVENTORY_BYTES, Origin(path.name, _EXAMPLE, UsageError))
+    sections = record.fields((), ("rule", "boards"), "section")
+    rule, boards = {}, {}
+    if "rule" in sections:
+        rule = _settings(sections["rule"], _RULE_READERS)
+    if "boards" in sections:
+        boards = sections["boards"].entries()
+    for number in boards:
         if not _NUMBER.fullmatch(number):
             raise UsageError(
                 f"{path}: [boards.{number}] is not two digits", fix="write [boards.03] for board 3"
             )
-        if not isinstance(settings, dict):
-            raise UsageError(f"{path}: boards.{number} is no table", fix=f"write [boards.{number}]")
-        _check_settings(settings, _TYPES, f"{path.name} [boards.{number}]")
+    listed = {number: _settings(settings, _READERS) for number, settings in boards.items()}
     _range(rule, path)
     return Inventory(path, origin, rule, listed)
 
@@ -240,16 +243,9 @@ def _short(numbers: tuple[str, ...]) -> str:
     return ", ".join(numbers) if len(numbers) <= 8 else f"{numbers[0]} to {numbers[-1]}"
 
 
-def _check_settings(settings: Mapping[str, Any], types: Mapping[str, type], where: str) -> None:
-    for name, value in settings.items():
-        if name not in types:
-            raise unknown_name(f"setting in {where}", name, types)
-        # bool is an int in Python, and "port = true" is none.
-        if not isinstance(value, types[name]) or (types[name] is int and isinstance(value, bool)):
-            raise UsageError(
-                f"{where}: {name} is {value!r}, not of type {types[name].__name__}",
-                fix="see boards.ntu.example.toml",
-            )
+def _settings(value: Value, readers: Mapping[str, Callable[[Value], Any]]) -> dict[str, Any]:
+    found = value.fields((), readers, f"setting of [{value.path}]")
+    return {name: readers[name](setting) for name, setting in found.items()}
 
 
 def _checked(board: Board, path: Path) -> Board:

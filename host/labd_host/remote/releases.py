@@ -8,7 +8,6 @@ board is done by its agent under the board's lock; what is not confirmed when th
 taken back by the agent itself.
 """
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from labd_shared.errors import (
     WrongTarget,
 )
 from labd_shared.manifest import MANIFEST_NAME, Manifest
+from labd_shared.wire import load_line
 
 RESERVE_BYTES = 32 << 20  # left free on the board: logs, Python's caches, the user's own files
 SELFTEST_S = 300.0
@@ -236,11 +236,8 @@ def parse_report(board: Board, command: str, text: str) -> dict[str, Any]:
     Raises:
         BoardError: it printed something else.
     """
-    try:
-        report = json.loads(text)
-    except ValueError:
-        report = None
-    if not isinstance(report, dict):
+    report = load_line(text.strip())
+    if report is None:
         raise BoardError(
             f"labd_board.{command} on board {board.number} printed {text.strip()[:80]!r} instead of JSON",
             fix=f"see what runs there: fab info --board {board.number}",

@@ -5,19 +5,17 @@ A build's folder holds final_hw_config.json and rtlsim_performance.json, both as
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from labd_host.dataflow.design import Design
 from labd_host.dataflow.programs import HLS, Pipelines
 from labd_host.simulate.hardware_config import CONFIG_FILE, HardwareConfig, read_hardware_config
 from labd_host.simulate.simulator import simulate
 from labd_shared.errors import ArtifactError
-from labd_shared.files import read_bounded
+from labd_shared.records import Origin, Value, read_json
 
 REPORTS = "rtlsim_performance*.json"
 MAX_REPORT_BYTES = 1 << 20
@@ -78,30 +76,18 @@ def read_measured(folder: Path, design: Design) -> Measured:
     )
 
 
-def _report(path: Path) -> dict[str, Any]:
-    again = "give the file as FINN wrote it"
-    try:
-        record = json.loads(read_bounded(path, MAX_REPORT_BYTES, again))
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not JSON: {error}", fix=again) from error
-    if not isinstance(record, dict):
-        raise ArtifactError(f"{path} is no report of an RTL simulation", fix=again)
-    return record
+def _report(path: Path) -> Value:
+    return read_json(path, MAX_REPORT_BYTES, Origin(str(path), "give the file as FINN wrote it"))
 
 
-def _latency(report: dict[str, Any]) -> int:
+def _latency(report: Value) -> int:
     """The first cycle is 0. FINNs before intervals were reported wrote the number of cycles instead."""
     latency = _cycles(report, "latency_cycles")
-    return latency if "interval_cycles" in report else latency - 1
+    return latency if "interval_cycles" in report.entries() else latency - 1
 
 
-def _cycles(report: dict[str, Any], key: str) -> int:
-    value = report.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ArtifactError(
-            f"a report of an RTL simulation says {key} {value!r}", fix="give the file as FINN wrote it"
-        )
-    return value
+def _cycles(report: Value, key: str) -> int:
+    return report.fields((key,), None)[key].integer(1)
 
 
 def fit(builds: Sequence[Measured]) -> Pipelines:

@@ -5,14 +5,14 @@ A board runs while its daemon holds the lock of its folder. Standard library onl
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labd_host.machine import locks, places
+from labd_host.machine.typed_records import find_record, write_record
 from labd_shared.errors import UnknownName
+from labd_shared.files import PRIVATE_FILE
 
 HOST = "127.0.0.1"
 LOCK_NAME, STATE_NAME = "lock", "state.json"
@@ -88,33 +88,12 @@ def load(board: str) -> State | None:
     where = folder(board)
     if not locks.is_locked(where / LOCK_NAME):
         return None
-    try:
-        with (where / STATE_NAME).open("rb") as handle:
-            record = json.loads(handle.read(MAX_STATE_BYTES))
-        return _parse(record)
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
-        return None  # it is just starting or just ending
-
-
-def _parse(record: dict[str, Any]) -> State:
-    return State(
-        board=str(record["board"]),
-        host=str(record["host"]),
-        port=int(record["port"]),
-        pid=int(record["pid"]),
-        user=str(record["user"]),
-        root=Path(str(record["root"])),
-        client_key=Path(str(record["client_key"])),
-        started=str(record["started"]),
-    )
+    return find_record(State, where / STATE_NAME, MAX_STATE_BYTES)  # none: it is just starting or just ending
 
 
 def save(state: State) -> None:
     """Write the board's state in one step: it answers from now on."""
-    path = folder(state.board) / STATE_NAME
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(asdict(state), default=str, indent=2) + "\n")
-    beside.replace(path)
+    write_record(folder(state.board) / STATE_NAME, state, PRIVATE_FILE)
 
 
 def forget(board: str) -> None:

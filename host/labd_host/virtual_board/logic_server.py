@@ -27,6 +27,7 @@ from labd_host.virtual_board.contiguous_memory import ContiguousMemory
 from labd_host.virtual_board.logic import ProgrammableLogic
 from labd_host.virtual_board.logic_faults import FAULTS
 from labd_shared.errors import LabdError, UsageError
+from labd_shared.wire import load_line
 
 MAX_REQUEST_BYTES = 64 << 10
 MAX_PEEK_WORDS = 1 << 16  # as JSON just below the longest reply a program takes
@@ -54,8 +55,8 @@ class _Session(socketserver.StreamRequestHandler):
         number = None
         arrived_s = time.monotonic()
         try:
-            request = json.loads(line)
-            if not isinstance(request, dict) or not line.endswith(b"\n"):
+            request = load_line(line.decode("utf-8"))
+            if request is None or not line.endswith(b"\n"):
                 raise UsageError("a request is one JSON object on one line")
             number = request.get("id")
             with self.server.logic.no_time_passes(self._lost_s(request, arrived_s)):

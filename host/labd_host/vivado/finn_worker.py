@@ -20,6 +20,7 @@ from typing import Any
 from labd_host.flow.finn_door import Model, import_finn
 from labd_host.vivado.job import Job, Products, Unit
 from labd_host.vivado.worker_process import FINN_FOLDER, Units, serve
+from labd_shared.files import replacing
 
 _CONTAINER = "StreamingDataflowPartition"
 
@@ -233,10 +234,8 @@ def _load(path: Path) -> Model:
 
 
 def _save(model: Model, path: Path) -> None:
-    """All or nothing: a build may be killed at any time."""
-    part = path.with_name(path.name + ".part")
-    model.save(str(part))
-    part.replace(path)
+    with replacing(path) as making:  # a build may be killed at any time
+        model.save(str(making))
 
 
 if __name__ == "__main__":

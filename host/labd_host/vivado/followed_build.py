@@ -6,7 +6,7 @@ messages and logs alike, has a deadline; so has the whole.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import signal
 import sys
@@ -26,6 +26,7 @@ from labd_host.machine.child import (
     ChildOverdue,
     ChildSilent,
 )
+from labd_host.machine.typed_records import write_record
 from labd_host.vivado.job import (
     LOG_NAME,
     MODULE,
@@ -38,10 +39,12 @@ from labd_host.vivado.job import (
     unit_in,
 )
 from labd_host.vivado.logs import first_cause, last_line, newest_change_ns
-from labd_shared.errors import BuildStalled, LabdError, SetupError, ToolFailed
+from labd_shared.errors import ArtifactError, BuildStalled, LabdError, SetupError, ToolFailed
+from labd_shared.records import read_json
 
 JOB_NAME = "job.json"
 TIMES_NAME = "hardware-times.json"
+MAX_TIMES_BYTES = 1 << 20
 END_TIMEOUT_S = 30.0
 # Silence is no message and no line in any log: routing can think for a long time.
 DEADLINES = ChildDeadlines(silence_s=3600.0, whole_s=24 * 3600.0)
@@ -252,11 +255,9 @@ class _Times:
     def __init__(self) -> None:
         self._path = places.cache() / TIMES_NAME
         self._taken: dict[str, float] = {}
-        try:
-            record = json.loads(self._path.read_text(encoding="utf-8"))
-            self._taken = {str(name): float(seconds) for name, seconds in record.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            pass  # none yet, or damaged: nothing is known
+        with contextlib.suppress(ArtifactError):  # none yet, or damaged: nothing is known
+            record = read_json(self._path, MAX_TIMES_BYTES).entries()
+            self._taken = {name: seconds.number(0.0) for name, seconds in record.items()}
 
     def expected_s(self, unit: Unit) -> float | None:
         """What such a unit took the last time."""
@@ -269,9 +270,7 @@ class _Times:
         self._taken[_kind(unit)] = seconds
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            part = self._path.with_name(f"{TIMES_NAME}.{os.getpid()}")
-            part.write_text(json.dumps(self._taken, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            part.replace(self._path)
+            write_record(self._path, self._taken)
         except OSError:
             pass  # a convenience, nothing else
 

@@ -5,16 +5,20 @@ file and writes one JSON line a message to its standard output: `Unit` begun, th
 `Products` or a `Failure`. Nothing here imports FINN.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from labd_host.machine.typed_records import read_record, write_record
+from labd_shared.records import Origin
+
 MODULE = "labd_host.vivado.finn_worker"
 LOG_NAME = "worker.log"  # in the job's folder: what FINN itself prints
 STATE_NAME = "finished.json"  # in the job's folder: which units need not be built again
+
+MAX_JOB_BYTES = 1 << 20
 
 STEPS = {
     "partition": "DMAs and width converters inserted, the graph cut into kernels",
@@ -57,13 +61,12 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Write the job for the worker to read."""
-        path.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_record(path, self)
 
     @classmethod
     def read(cls, path: Path) -> "Job":
         """The job in *path*, which `write` wrote."""
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**record, "fifo_depths": tuple(record["fifo_depths"])})
+        return read_record(cls, path, MAX_JOB_BYTES, Origin(str(path), "start the build again"))
 
 
 @dataclass(frozen=True)

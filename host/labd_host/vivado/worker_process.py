@@ -5,7 +5,6 @@ follows it be killed, no Vivado is left behind. Nothing here imports FINN.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 from labd_host.machine.locks import take
 from labd_host.machine.parent import MessageWriter, end_with_parent, take_stdout
+from labd_host.machine.typed_records import write_record
 from labd_host.vivado.job import (
     LOG_NAME,
     STATE_NAME,
@@ -29,8 +29,10 @@ from labd_host.vivado.job import (
     failed,
     produced,
 )
-from labd_shared.errors import LabdError, UsageError
+from labd_shared.errors import ArtifactError, LabdError, UsageError
+from labd_shared.records import read_json
 
+MAX_STATE_BYTES = 1 << 20
 FINN_FOLDER = "finn"  # in the job's folder: one folder a unit
 _KEY = "key"
 
@@ -98,10 +100,10 @@ class Units:
 
     def _read(self) -> list[str]:
         try:
-            record = json.loads((self.folder / STATE_NAME).read_text(encoding="utf-8"))
-            if record[_KEY] == self._key:
-                return [str(mark) for mark in record["finished"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            record = read_json(self.folder / STATE_NAME, MAX_STATE_BYTES).fields((_KEY, "finished"))
+            if record[_KEY].text() == self._key:
+                return [mark.text() for mark in record["finished"].list()]
+        except ArtifactError:
             pass  # none yet, or damaged: nothing counts as finished
         shutil.rmtree(self.folder / FINN_FOLDER, ignore_errors=True)
         for left in self.folder.glob("*.onnx"):
@@ -110,10 +112,7 @@ class Units:
 
     def _write(self) -> None:
         """All or nothing: a build may be killed at any time."""
-        part = self.folder / (STATE_NAME + ".part")
-        record = {_KEY: self._key, "finished": self._finished}
-        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        part.replace(self.folder / STATE_NAME)
+        write_record(self.folder / STATE_NAME, {_KEY: self._key, "finished": self._finished})
 
 
 def _mark(unit: Unit) -> str:

@@ -84,12 +84,16 @@ def test_a_node_of_another_network_is_refused_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not JSON"),
-        ("[]", "is no folding"),
-        ('{"MVAU_hls_0": 3}', "is no folding"),
-        ('{"MVAU_hls_0": {"PE": 1.5}}', "PE of MVAU_hls_0 is 1.5"),
-        ('{"MVAU_hls_0": {"PE": true}}', "PE of MVAU_hls_0 is True"),
-        ('{"Defaults": {"PE": 2}}', r"Defaults.PE is 2, not \[value, \[kinds\]\]"),
+        ("{", "not JSON"),
+        ("[" * 100000, "nested more than 32 deep"),
+        ('{"MVAU_hls_0": {"PE": 1' + "0" * 400 + "}}", "more than 64 bits"),
+        ('{"MVAU_hls_0": {"PE": NaN}}', "MVAU_hls_0.PE is nan"),
+        ('{"MVAU_hls_0": {"PE": 1, "PE": 2}}', "the key 'PE' stands twice"),
+        ("[]", "is a list of 0 entries, an object is wanted"),
+        ('{"MVAU_hls_0": 3}', "MVAU_hls_0 is 3, an object is wanted"),
+        ('{"MVAU_hls_0": {"PE": 1.5}}', "MVAU_hls_0.PE is 1.5, a whole number, text or a list"),
+        ('{"MVAU_hls_0": {"PE": true}}', "MVAU_hls_0.PE is true"),
+        ('{"Defaults": {"PE": 2}}', r"Defaults.PE is 2, \[value, \[kinds\]\] is wanted"),
     ],
 )
 def test_a_file_that_is_no_folding_is_refused(tmp_path, text, message):
@@ -173,15 +177,15 @@ def test_the_folding_that_layers_have_can_be_read_off():
     [
         (
             '{"MVAU_hls_0": {"PEE": 16}}',
-            r"no setting of MVAU_hls_0 \(f\.json\) named 'PEE'",
+            r"no setting of MVAU_hls_0 in .*f\.json named 'PEE'",
             "did you mean 'PE'",
         ),
         (
             '{"MVAU_hls_0": {"MW": 16}}',
-            r"no setting of MVAU_hls_0 \(f\.json\) named 'MW'; known: .*PE, SIMD",
+            r"no setting of MVAU_hls_0 in .*f\.json named 'MW'; known: .*PE, SIMD",
             "form",
         ),
-        ('{"Defaults": {"MW": [16, ["all"]]}}', r"no setting in Defaults \(f\.json\) named 'MW'", "form"),
+        ('{"Defaults": {"MW": [16, ["all"]]}}', r"no setting in Defaults in .*f\.json named 'MW'", "form"),
     ],
 )
 def test_a_folding_sets_what_foldings_set_and_nothing_of_the_network(tmp_path, text, message, fix):

@@ -71,7 +71,7 @@ def test_a_build_for_another_part_is_refused(tmp_path, study):
 def test_a_damaged_build_is_refused(tmp_path, study):
     folder = build_of(study.experiments[0], tmp_path / "one")
     (folder / "post_synth_resources.json").write_text("[1]")
-    with pytest.raises(ArtifactError, match="is no report of resources"):
+    with pytest.raises(ArtifactError, match="a list of 1 entries, an object is wanted"):
         read_builds([folder], PART)
 
 

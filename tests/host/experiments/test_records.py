@@ -6,9 +6,11 @@ import pytest
 
 from labd_host.experiments.assess import assess
 from labd_host.experiments.request import PART3, read_request
-from labd_host.experiments.strict_records import from_record, to_record
 from labd_host.experiments.study_model import Accuracy, Result
 from labd_host.experiments.study_plan import plan
+from labd_host.machine.typed_records import find_record, from_record, to_record
+from labd_shared.errors import ArtifactError
+from labd_shared.records import Origin, bounded
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +18,12 @@ def record():
     return json.loads(json.dumps(to_record(assess(plan(read_request(PART3)).experiments[0]))))
 
 
+def read(kind, record):
+    return from_record(kind, bounded(record, Origin("results/KEY.json")))
+
+
 def test_a_result_is_read_back_as_it_was(record):
-    found = from_record(Result, record)
+    found = read(Result, record)
     assert to_record(found) == record
     assert found.layers[0].name == "idma0"
     assert found.measured is None
@@ -47,20 +53,33 @@ def test_a_result_with_any_value_of_another_kind_is_not_believed(record):
             if allowed_none or allowed_text or (strange == ["x"] and last == "slowest"):
                 continue
             inner[last] = strange
-            with pytest.raises(ValueError, match="Result"):
-                from_record(Result, inner[""] if where == () else broken)
+            with pytest.raises(ArtifactError, match="results/KEY.json: "):
+                read(Result, inner[""] if where == () else broken)
             tried += 1
     assert tried > 1000
 
 
 @pytest.mark.parametrize(
-    "record", [{"correct": 1}, {"correct": 1, "images": 2, "dataset": "", "source": "", "x": 1}]
+    "record, words",
+    [
+        ({"correct": 1}, "images is missing"),
+        ({"correct": 1, "images": 2, "dataset": "", "source": "", "x": 1}, "x is unknown; known: correct, "),
+        ({"correct": 1, "images": 2, "dataset": "", "source": "x" * 100_000}, "source is 'xxx"),
+    ],
 )
-def test_fields_too_many_or_too_few_are_refused(record):
-    with pytest.raises(ValueError, match="Accuracy has the fields"):
-        from_record(Accuracy, record)
+def test_fields_too_many_or_too_few_or_too_long_are_refused(record, words):
+    with pytest.raises(ArtifactError, match=words):
+        read(Accuracy, record)
 
 
-def test_texts_without_end_are_refused():
-    with pytest.raises(ValueError, match=r"Accuracy\.source"):
-        from_record(Accuracy, {"correct": 1, "images": 2, "dataset": "", "source": "x" * 100_000})
+@pytest.mark.parametrize(
+    "text",
+    ["", "[" * 100_000, '{"correct": NaN}', '{"correct": 1, "correct": 1}', '{"correct": 1e400}', "x" * 999],
+)
+def test_a_file_that_holds_no_record_is_as_good_as_none(tmp_path, text):
+    path = tmp_path / "KEY.json"
+    assert find_record(Accuracy, path, 500) is None
+    path.write_text(text)
+    assert find_record(Accuracy, path, 500) is None
+    path.write_text('{"correct": 1, "images": 2, "dataset": "", "source": ""}')
+    assert find_record(Accuracy, path, 500) == Accuracy(1, 2, "", "")

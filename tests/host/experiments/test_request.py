@@ -46,26 +46,45 @@ def test_the_least_a_study_says(tmp_path):
         ("networks =", "network =", UnknownName, "did you mean 'networks'"),
         ('"tfc-w1a1"', '"tfc-w1a11"', UnknownName, "did you mean 'tfc-w1a1'"),
         ("folding =", "foldin =", UnknownName, "did you mean 'folding'"),
-        ('folding = "lab"', "", ArtifactError, "says no folding"),
-        ('folding = "lab"', 'folding = "../lab.json"', ArtifactError, "does not lie beside the study"),
+        ('folding = "lab"', "", ArtifactError, "experiments[0].folding is missing"),
+        (
+            'folding = "lab"',
+            'folding = "../lab.json"',
+            ArtifactError,
+            "'../lab.json', a file beside the study is wanted",
+        ),
         ('folding = "lab"', 'folding = "cheapest"', UsageError, "gives 0 rates"),
         ('"lab"', '"lab"\ntarget_fps = 10', UsageError, "takes no rate"),
         ('"lab"', '"cheapest"\nas_fast_as = "Exp2"', UnknownName, "no experiment before Exp1"),
-        ('"lab"', '"cheapest"\ntarget_fps = 1e12', ArtifactError, "from 0.001 to 1e+09"),
+        ('"lab"', '"cheapest"\ntarget_fps = 1e12', ArtifactError, "from 0.001 to 1000000000.0"),
         ('"lab"', '"lab"\nchange = { "layer 2" = { PEs = 1 } }', UnknownName, "did you mean 'PE'"),
-        ('"lab"', '"lab"\nchange = { "layer 2" = { PE = true } }', ArtifactError, "no whole number"),
-        ('"lab"', '"lab"\nchange = [1]', ArtifactError, "change is [1]"),
-        ('name = "Exp1"', 'name = "../Exp1"', ArtifactError, "must be of letters"),
-        ('name = "mine"', 'name = "mine"\nclocks_mhz = [1000]', ArtifactError, "clocks_mhz holds 1000"),
-        ('name = "mine"', 'name = "mine"\nclocks_mhz = [100, 100.0]', ArtifactError, "names something twice"),
+        ('"lab"', '"lab"\nchange = { "layer 2" = { PE = true } }', ArtifactError, "layer 2.PE is true"),
+        ('"lab"', '"lab"\nchange = [1]', ArtifactError, "change is a list of 1 entries"),
+        (
+            'name = "Exp1"',
+            'name = "../Exp1"',
+            ArtifactError,
+            "experiments[0].name is '../Exp1', a name of letters",
+        ),
+        (
+            'name = "mine"',
+            'name = "mine"\nclocks_mhz = [1000]',
+            ArtifactError,
+            "clocks_mhz[0] is 1000, a number from 1.0 to 250.0",
+        ),
+        ('name = "mine"', 'name = "mine"\nclocks_mhz = [100, 100.0]', ArtifactError, "names nothing twice"),
         ('name = "mine"', 'name = "mine"\nframes = 1', ArtifactError, "from 2 to 1000"),
-        ('name = "mine"', 'name = "mine"\nboard = "3"', ArtifactError, 'not a number like "03"'),
+        ('name = "mine"', 'name = "mine"\nboard = "3"', ArtifactError, 'a number like "03" is wanted'),
         ('name = "mine"', 'name = "mine"\npart = "xc7z02"', UnknownName, "did you mean 'xc7z020'"),
         ('name = "mine"', 'name = "mine"\nbaseline = "Exp"', UnknownName, "did you mean 'Exp1'"),
         ("[[experiments]]", "[[experiments]]\n[experiments.x]", UnknownName, "key of an experiment"),
         ("[[experiments]]", "[[experiment]]", UnknownName, "did you mean 'experiments'"),
-        ("networks = [", "networks = 5 #", ArtifactError, "not a list of 1 to 20"),
-        ("name =", "name", ArtifactError, "is no TOML"),
+        ("networks = [", "networks = 5 #", ArtifactError, "a list of 1 to 20 entries is wanted"),
+        ("name =", "name", ArtifactError, "not TOML"),
+        ("name =", "x = " + "[" * 100000 + "\nname =", ArtifactError, "nested too deep"),
+        ('"lab"', '"cheapest"\ntarget_fps = 1' + "0" * 400, ArtifactError, "target_fps is a number of"),
+        ('"lab"', '"cheapest"\ntarget_fps = nan', ArtifactError, "target_fps is nan"),
+        ('name = "mine"', 'name = "mine"\nname = "yours"', ArtifactError, "not TOML"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(tmp_path, before, after, error, says):
@@ -91,7 +110,7 @@ def test_files_that_are_none_or_too_large_are_refused(tmp_path):
     with pytest.raises(ArtifactError, match="more than"):
         read_request(study(tmp_path, "#" * (1 << 19)))
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ArtifactError, match="is no TOML"):
+    with pytest.raises(ArtifactError, match="not TOML"):
         read_request(tmp_path / "bytes.toml")
 
 

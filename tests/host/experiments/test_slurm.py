@@ -19,7 +19,7 @@ from labd_host.experiments.slurm_pool import SlurmPool, summary
 from labd_host.experiments.slurm_queue import SlurmQueue, how_to_return
 from labd_host.experiments.slurm_states import GONE, Job, ending, read_sacct, read_squeue, waiting
 from labd_host.experiments.store import Store
-from labd_host.experiments.strict_records import to_record
+from labd_host.machine.typed_records import to_record
 from labd_shared.errors import ArtifactError, SetupError, ToolNotFound, UsageError
 from support.facts import lacking
 from support.slurm_stand_in import Slurm
@@ -412,13 +412,15 @@ def test_a_machine_without_slurm_says_so(study, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "damage, reason",
     [
-        ({"keys": ["--wrap=reboot"]}, "a key is no digest"),
-        ({"name": "labd-1,other"}, "its name is 'labd-1,other'"),
-        ({"demand": {"cpus": 1}}, "demand has the fields"),
-        ({"more": 1}, "Submission has the fields"),
+        ({"keys": ["--wrap=reboot"]}, "keys are not all digests"),
+        ({"name": "labd-1,other"}, "name is 'labd-1,other'"),
+        ({"demand": {"cpus": 1}}, "demand.memory_gb is missing"),
+        ({"more": 1}, "more is unknown"),
+        ({"submitted_unix_s": float("nan")}, "submitted_unix_s is nan"),
+        ({"demand": {**to_record(Demand()), "account": "a b"}}, "'a b' is no licence"),
     ],
 )
 def test_a_record_that_is_damaged_is_refused(stand_in, study, damage, reason):
     submitted(study, **damage)
-    with pytest.raises(ArtifactError, match=f"is not what a submission to Slurm leaves: .*{reason}"):
+    with pytest.raises(ArtifactError, match=f"submission.json: {reason}"):
         SlurmQueue(study).standings(KEYS)

@@ -205,10 +205,12 @@ def test_reports_of_another_part_or_network_are_refused(tmp_path, mine):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "is no report of resources"),
-        ('{"a": {"LUT": "many"}}', "is no report of resources"),
-        ('{"a": {"LUT": -1}}', "LUT is negative"),
-        ("[1]", "is no report of resources"),
+        ("{", "not JSON"),
+        ("[" * 100000, "nested more than 32 deep"),
+        ('{"a": {"LUT": 1' + "0" * 400 + "}}", "more than 64 bits"),
+        ('{"a": {"LUT": "many"}}', "a.LUT is 'many', a number from 0 on is wanted"),
+        ('{"a": {"LUT": -1}}', "a.LUT is -1, a number from 0 on"),
+        ("[1]", "a list of 1 entries, an object is wanted"),
     ],
 )
 def test_damaged_reports_are_refused(tmp_path, content, says):
@@ -228,7 +230,7 @@ def test_a_folder_without_a_report_says_what_is_missing(tmp_path):
 def test_a_damaged_calibration_says_how_to_be_rid_of_it(mine):
     mine.parent.mkdir()
     mine.write_text('{"kinds": {"xnor": {}}}')
-    with pytest.raises(ArtifactError, match="is no calibration") as caught:
+    with pytest.raises(ArtifactError, match="calibration.json: reports is missing") as caught:
         calibration.load()
     assert caught.value.fix == "labd calibrate --reset"
 

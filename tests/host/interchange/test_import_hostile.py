@@ -131,13 +131,14 @@ def test_a_frame_of_absurd_size_is_refused(tmp_path, refused):
 @pytest.mark.parametrize(
     "text, pattern",
     [
-        ("", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ("[]", "has no driver_information"),
-        ('{"driver_information": {}}', "has no driver_information with an io_shape_dict"),
+        ("", "settings.json: not JSON"),
+        ("[" * 100_000, "nested more than 32 deep"),
+        ('{"driver_information": NaN}', "driver_information is nan"),
+        ("[]", "a list of 0 entries, an object is wanted"),
+        ('{"driver_information": {}}', "driver_information.io_shape_dict is missing"),
         (settings(driver_type="FINNInstrumentationOverlay"), "is for a 'FINNInstrumentationOverlay'"),
         (settings(external_weights=True), "says external_weights"),
-        (settings(fclk_mhz="fast"), "fclk_mhz 'fast', no number"),
+        (settings(fclk_mhz="fast"), "driver_information.fclk_mhz is 'fast', a number is wanted"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(text, pattern):
