@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from labd_shared.arrays import save_npz
 from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, UsageError, WrongTarget
+from labd_shared.files import replacing, replacing_folder
 from labd_shared.manifest import MANIFEST_NAME, Expected, FileEntry, Manifest
 from labd_shared.tensors import Tensor
 from labd_shared.weight_files import COPY_AGAIN, parse_layer_file, read_words
@@ -42,8 +42,7 @@ def write_bundle(folder: Path, fill: Fill) -> Bundle:
     folder = folder.absolute()
     check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
-    try:
+    with replacing_folder(folder) as making:
         manifest = fill(making)
         files = {
             path.relative_to(making).as_posix(): FileEntry(file_sha256(path), path.stat().st_size)
@@ -52,12 +51,6 @@ def write_bundle(folder: Path, fill: Fill) -> Bundle:
         }
         (making / MANIFEST_NAME).write_text(manifest._replace(files=files).to_json())
         open_bundle(making)  # reads back what a board will read
-        making.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        making.rename(folder)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     return open_bundle(folder)
 
 
@@ -75,7 +68,7 @@ def check_replaceable(folder: Path) -> None:
 
 def zip_bundle(bundle: Bundle, archive: Path) -> Path:
     """The bundle as one .zip: names in order, fixed dates, so that equal bundles give equal bytes."""
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+    with replacing(archive) as making, zipfile.ZipFile(making, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in (MANIFEST_NAME, *sorted(bundle.manifest.files)):
             add_member(packed, name, bundle.path(name).read_bytes())
     return archive

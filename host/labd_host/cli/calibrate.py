@@ -28,6 +28,7 @@ def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: 
     from labd_host.dataflow.parts import part_of
     from labd_host.explore import calibration
     from labd_host.explore.build_reports import read_build
+    from labd_shared.files import write_text
 
     mine = calibration.users_file()
     if reset:
@@ -55,9 +56,7 @@ def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: 
         calibration.fitted(samples, before, source), (build.digest for build in fresh)
     )
     mine.parent.mkdir(parents=True, exist_ok=True)
-    beside = mine.with_suffix(".new")
-    beside.write_text(calibration.to_json(after, {"by": "labd calibrate", "part": device.name}))
-    beside.replace(mine)
+    write_text(mine, calibration.to_json(after, {"by": "labd calibrate", "part": device.name}))
     _print(samples, before, after)
     click.echo(f"{mine}: learnt from {len(fresh)} builds, labd explore uses it")
 

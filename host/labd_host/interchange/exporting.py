@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from labd_host.interchange.findings import Findings
 from labd_host.interchange.settings_file import DRIVER_TYPE
 from labd_shared.bundle import Bundle
 from labd_shared.errors import UsageError, unknown_name
+from labd_shared.files import replacing_folder
 from labd_shared.manifest import MANIFEST_NAME, Manifest
 from labd_shared.tensors import Shape, Tensor
 from labd_shared.weight_files import FOLDER, parse_layer_file
@@ -88,8 +88,7 @@ def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
     _look_at(manifest, form, findings)
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
-    try:
+    with replacing_folder(folder) as making:
         (making / "bitfile").mkdir()
         (making / "driver").mkdir()
         for ending in (".bit", ".hwh"):
@@ -105,12 +104,6 @@ def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
             (making / "driver" / "driver.py").write_text(driver_text(manifest))
         else:
             (making / "driver" / "settings.json").write_text(settings_text(manifest))
-        making.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        making.rename(folder)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return Exported(folder, tuple(files), findings)
 

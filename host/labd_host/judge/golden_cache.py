@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from labd_host.machine import places
 from labd_host.machine.listener import Listener
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import UsageError
+from labd_shared.files import replacing
 
 FOLDING = CheapestFolding()  # no answer depends on it
 
@@ -44,27 +44,21 @@ def golden_file(name: str, listener: Listener) -> Path:
         return target / NETWORK_FILE
     images, _ = datasets.load(entry.dataset, "test")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
+        target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"{target.parent} cannot be written: {error.strerror}", fix="set LABD_CACHE to another folder"
         ) from error
-    try:
-        listener.say(f"{entry.name} is compiled once for its golden model")
+    listener.say(f"{entry.name} is compiled once for its golden model")
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as stages:
         compiled = compile_network(
             onnx,
             folding=FOLDING,
-            out=making / "stages",
+            out=Path(stages),
             images=images[: proof_images(entry.kind)],
             many_images=images[:MANY_IMAGES],
             listener=listener,
         )
-        kept = making / "kept"
-        kept.mkdir()
-        compiled.network_file.rename(kept / NETWORK_FILE)
-        with contextlib.suppress(OSError):  # somebody else was faster, with the same file
-            kept.rename(target)
-        return target / NETWORK_FILE
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        with replacing(target / NETWORK_FILE) as making:
+            shutil.copyfile(compiled.network_file, making)
+    return target / NETWORK_FILE

@@ -7,14 +7,13 @@ own. Standard library only; a virtual board pins its own key through `pin` when 
 import base64
 import binascii
 import hashlib
-import os
 import re
-import tempfile
 from pathlib import Path
 
 from labd_host.machine import places
 from labd_host.machine.locks import hold
 from labd_shared.errors import HostKeyChanged, HostKeyUnknown, UsageError
+from labd_shared.files import PRIVATE_FILE, write_text
 
 LOCK_TIMEOUT_S = 30.0  # a change takes milliseconds
 _KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}")
@@ -110,10 +109,4 @@ def _entries() -> list[tuple[str, str]]:
 
 def _write(entries: list[tuple[str, str]]) -> None:
     """Replace the file in one step: whoever reads it meanwhile sees the old one or the new one."""
-    handle, name = tempfile.mkstemp(prefix="known_hosts.", dir=path().parent)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.writelines(f"{host} {key}\n" for host, key in sorted(entries))
-        Path(name).replace(path())
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_text(path(), "".join(f"{host} {key}\n" for host, key in sorted(entries)), PRIVATE_FILE)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from labd_host.machine import places
 from labd_shared.errors import ArtifactError, SetupError
+from labd_shared.files import replacing
 
 CARRIED = Path(__file__).with_name("wheel")
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -97,8 +98,8 @@ def _built(tree: Path) -> Path:
             shutil.copyfile(path, target)
         _build(copy / "tree" / "board", copy)
         made = next(copy.glob("labd_board-*.whl"))
-        shutil.copyfile(made, folder / (made.name + ".new"))
-        (folder / (made.name + ".new")).replace(folder / made.name)
+        with replacing(folder / made.name) as making:
+            shutil.copyfile(made, making)
         return folder / made.name
 
 
