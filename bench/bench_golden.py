@@ -28,6 +28,7 @@ from labd_host.dataflow.layers import Mvau, Network
 from labd_host.golden import kernels
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.errors import DataMissing
+from labd_shared.manifest import NETWORK_NAME
 
 IMAGE = (32, 32, 3)
 ACCELERATOR_FPS = 3052  # CNV-w1a1 with the lab's folding at 100 MHz, by the cycle model
@@ -217,7 +218,7 @@ def fresh(code: str, *arguments: str, cache: str) -> tuple[float, float]:
 def from_the_start(network: Network) -> list[bool]:
     """The first run ever, the first of a later process, and `labd validate` of CIFAR-10, start-up included."""
     with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder, "network.npz"))
+        file = str(Path(folder, NETWORK_NAME))
         GoldenModel(network).save(file)
         cache = str(Path(folder, "cache"))
         reached = [

@@ -28,10 +28,11 @@ from labd_host.explore.optimiser import Explorer
 from labd_host.explore.rivals import cheapest_beside, finn_total
 from labd_host.explore.set_folding import set_folding
 from labd_host.networks import NETWORKS
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import IllegalFolding
 
 COSTS = finn_costs(calibration.read(calibration.SHIPPED))
-PART = part_of("xc7z020").recommended
+PART = part_of(PYNQ_Z2_DEVICE).recommended
 BUDGETS = {"lut": int(PART.lut), "bram18": int(PART.bram18), "dsp": int(PART.dsp)}
 TARGETS = (98, 500, 2_000, 5_000, 10_000, 20_000, 28_000, 32_768, 50_000, 66_236, 100_000, 300_000)
 
@@ -115,7 +116,7 @@ def estimate_error(measured: Path) -> list[bool]:
     finn: dict[tuple[int, ...], float] = {}
     network = design_of(NETWORKS["tfc-w1a1"])
     for folder in sorted((measured / "builds").iterdir()):
-        report = read_build(folder, part_of("xc7z020"))
+        report = read_build(folder, part_of(PYNQ_Z2_DEVICE))
         for layer in report.design(network).layers:
             if layer.op == "MVAU":
                 unit, key = layer.cost_unit({}), (layer.mw, layer.mh, layer.pe, layer.simd)

@@ -58,9 +58,9 @@ def doors():
 
 DOORS = doors()
 STANDARD_ON_THE_BOARD = {
-    "abc", "argparse", "contextlib", "csv", "difflib", "enum", "fcntl", "gzip", "hashlib", "importlib", "io", "json",
-    "math", "os", "pathlib", "platform", "re", "shlex", "shutil", "struct", "sys", "tarfile", "tempfile", "time",
-    "typing", "warnings", "weakref", "xml", "zipfile", "zlib",
+    "abc", "argparse", "contextlib", "csv", "difflib", "enum", "errno", "fcntl", "gzip", "hashlib", "importlib", "io",
+    "json", "math", "os", "pathlib", "platform", "re", "shlex", "shutil", "struct", "sys", "tarfile", "tempfile",
+    "time", "typing", "warnings", "weakref", "xml", "zipfile", "zlib",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from labd_board.opened_device import OpenedDevice, allocated, program, programme
 from labd_board.weights import external_weights, runtime_weights
 from labd_shared.bundle import Bundle
 from labd_shared.errors import ShapeError, UsageError, WrongTarget
+from labd_shared.manifest import BIT_NAME
 from labd_shared.tensors import Tensor, count
 
 __all__ = ["DEFAULT_BATCH", "Accelerator", "Times"]
@@ -99,7 +100,7 @@ class Accelerator(object):
         if opened is not None:
             try:
                 if not self._runner.finish():
-                    self.device.program(str(self.bundle.path("accel.bit")))
+                    self.device.program(str(self.bundle.path(BIT_NAME)))
             finally:
                 self._runner.release()
                 opened.free()

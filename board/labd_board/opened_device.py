@@ -8,6 +8,7 @@ from labd_board.lanes import Lane, allocate_fitting_lane
 from labd_board.weights import ExternalWeights, RuntimeWeights, load_external_weights, write_runtime_weights
 from labd_shared.bundle import Bundle
 from labd_shared.errors import ClockRefused
+from labd_shared.manifest import BIT_NAME
 from labd_shared.tensors import Tensor
 
 CLOCK_TOLERANCE = 0.01  # over the built clock: dividers round, timing was met for the built clock only
@@ -44,7 +45,7 @@ def program(device: Device, bundle: Bundle, weights: Sequence[RuntimeWeights]) -
         WeightsNotWritten: weights are read back as something else.
     """
     built_mhz = bundle.manifest.clock_mhz
-    device.program(str(bundle.path("accel.bit")))
+    device.program(str(bundle.path(BIT_NAME)))
     clock_mhz = device.set_clock_mhz(built_mhz)
     if clock_mhz > built_mhz * (1 + CLOCK_TOLERANCE):
         raise ClockRefused(

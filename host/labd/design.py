@@ -15,6 +15,7 @@ from labd.score import Score
 from labd.shown import Shown, terminal
 from labd.simulated_run import FRAMES, SimulatedRun
 from labd_host.machine.listener import SILENT
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Design(Shown):
     @property
     def files(self) -> tuple[str, ...]:
         """Names of the files of the stages, each once, then of the folding and the estimate."""
-        from labd_host.flow.compiled_network import FOLDING_FILE
+        from labd_host.dataflow.folding import FOLDING_FILE
         from labd_host.flow.cost import ESTIMATE_FILE
 
         stages = dict.fromkeys(stage.path.name for stage in self.compiled.stages)
@@ -150,7 +151,7 @@ class Design(Shown):
         """What this folding costs, how far from the best it is, and what to change; arguments of `FoldingSearch`."""
         from labd_host.dataflow.folding import Folding
 
-        chosen = {"clock_mhz": self.clock_mhz, "part": "xc7z020", **search}
+        chosen = {"clock_mhz": self.clock_mhz, "part": PYNQ_Z2_DEVICE, **search}
         return FoldingSearch(self.chain(), **chosen).judge(Folding("this folding", self.folding, {}))
 
     def validate(self, *, limit: int | None = None) -> Score:

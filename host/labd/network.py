@@ -16,6 +16,7 @@ from labd.progress import shown
 from labd.score import Score
 from labd.shown import Shown
 from labd_host.machine.listener import Listener
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import ArtifactError, DataMissing, UsageError
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Network(Shown):
         self,
         *,
         clock_mhz: float = DEFAULT_CLOCK_MHZ,
-        part: str = "xc7z020",
+        part: str = PYNQ_Z2_DEVICE,
         costs: str = "finn",
         budgets: Mapping[str, int | None] | None = None,
         dma: bool = True,

@@ -34,7 +34,7 @@ IDCODES = {
 }
 """Device -> IDCODE."""
 
-PYNQ_Z2_PART = "xc7z020clg400-1"
+PYNQ_Z2_PART, PYNQ_Z2_DEVICE = "xc7z020clg400-1", "xc7z020"
 NETWORK_MARK = b"labd emulated accelerator, network sha256 "
 """In a bitfile for virtual boards this stands before the sha256 (64 hex digits) of its network.npz."""
 
@@ -138,6 +138,15 @@ def _idcode(data: bytes, name: str) -> int:
     return int(idcode)
 
 
+def device_of(part: str) -> str:
+    """The device of a *part*, without package and speed grade.
+
+    >>> device_of("xc7z020clg400-1")
+    'xc7z020'
+    """
+    return part.lower()[: len(PYNQ_Z2_DEVICE)]
+
+
 def check_part(bit: Bit, part: str = PYNQ_Z2_PART) -> None:
     """Check that *bit* configures *part* ("xc7z020clg400-1"), as the device itself would.
 
@@ -146,7 +155,7 @@ def check_part(bit: Bit, part: str = PYNQ_Z2_PART) -> None:
     """
     wanted = part.lower().split("-")[0]
     named = "xc" + bit.part.lower().split("-")[0]
-    device = wanted[: len("xc7z020")]
+    device = device_of(part)
     fix = "build for {}, or take a board that has a {}".format(part, named)
     if named != wanted:
         raise WrongPart("the bitfile is for {}, the board has a {}".format(named, part), fix=fix, part=named)

@@ -13,7 +13,7 @@ from labd_shared.arrays import load_npz
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch
 from labd_shared.files import read_bounded
-from labd_shared.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from labd_shared.manifest import GOLDEN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 
 MAX_FILE_BYTES = 512 << 20
 
@@ -168,7 +168,7 @@ def load_golden(bundle: Bundle) -> Golden:
     Raises:
         ArtifactError: an array is missing or of another shape or type.
     """
-    arrays = load_npz(bundle.path("golden.npz"))
+    arrays = load_npz(bundle.path(GOLDEN_NAME))
     source, sink = bundle.manifest.inputs[0], bundle.manifest.outputs[0]
     frames = len(arrays["images"]) if "images" in arrays and arrays["images"].ndim else 0
     digests = len(arrays["digests"]) if "digests" in arrays and arrays["digests"].ndim else 0
@@ -183,7 +183,7 @@ def load_golden(bundle: Bundle) -> Golden:
         if array is None or array.shape != shape or array.dtype.kind not in kinds:
             found = "missing" if array is None else "{} {}".format(array.dtype, array.shape)
             raise ArtifactError(
-                "golden.npz: {} is {}, wanted integers of shape {}".format(name, found, shape),
+                "{}: {} is {}, wanted integers of shape {}".format(GOLDEN_NAME, name, found, shape),
                 fix="build the bundle again: labd build NETWORK --target TARGET -o DIR",
             )
     return Golden(**{name: arrays[name] for name in wanted})

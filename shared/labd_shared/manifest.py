@@ -15,11 +15,13 @@ from labd_shared.tensors import Tensor, make_tensor
 FORMAT = "labd-bundle"
 VERSION = 1
 MANIFEST_NAME = "manifest.json"
+BIT_NAME, HWH_NAME, GOLDEN_NAME = "accel.bit", "accel.hwh", "golden.npz"
+NETWORK_NAME = "network.npz"  # also of the file that a compiled network leaves
 MAX_MANIFEST_BYTES = 1 << 20
 TARGETS = ("hw", "emu")
 INPUT_KINDS = ("raw-uint8", "scaled")
 UNKNOWN = "unknown"
-REQUIRED_FILES = ("accel.bit", "accel.hwh", "golden.npz")
+REQUIRED_FILES = (BIT_NAME, HWH_NAME, GOLDEN_NAME)
 
 T = TypeVar("T")
 

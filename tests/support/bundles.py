@@ -4,8 +4,19 @@ import numpy as np
 
 from labd_board.fake import FakeDevice
 from labd_shared.arrays import save_npz
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.digest import file_sha256, image_digest
-from labd_shared.manifest import Accuracy, Expected, FileEntry, InputContract, Manifest
+from labd_shared.manifest import (
+    BIT_NAME,
+    GOLDEN_NAME,
+    HWH_NAME,
+    MANIFEST_NAME,
+    Accuracy,
+    Expected,
+    FileEntry,
+    InputContract,
+    Manifest,
+)
 from labd_shared.tensors import make_tensor
 
 FRAME = (28, 28, 1)
@@ -32,7 +43,7 @@ def make_manifest(
         dataset="mnist",
         class_names=tuple(str(digit) for digit in range(10)),
         target=target,
-        part="xc7z020clg400-1",
+        part=PYNQ_Z2_PART,
         board="Pynq-Z2",
         clock_mhz=100.0,
         slack_ns=None,
@@ -56,10 +67,10 @@ def write_bundle(folder, target="emu", model=darkness, predicted=None, extra=Non
         predicted = images
     digests = np.array([image_digest(image.tobytes()) for image in predicted], np.uint64)
     order = np.argsort(digests)
-    (folder / "accel.bit").write_bytes(b"only a fake board loads this")
-    (folder / "accel.hwh").write_text("<EDKSYSTEM/>")
+    (folder / BIT_NAME).write_bytes(b"only a fake board loads this")
+    (folder / HWH_NAME).write_text("<EDKSYSTEM/>")
     save_npz(
-        folder / "golden.npz",
+        folder / GOLDEN_NAME,
         {
             "images": images,
             "outputs": model(images).astype(np.uint8),
@@ -67,20 +78,20 @@ def write_bundle(folder, target="emu", model=darkness, predicted=None, extra=Non
             "predictions": model(predicted).reshape(-1)[order].astype(np.uint16),
         },
     )
-    names = ["accel.bit", "accel.hwh", "golden.npz"] + sorted(extra or {})
+    names = [BIT_NAME, HWH_NAME, GOLDEN_NAME] + sorted(extra or {})
     for name, content in (extra or {}).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     files = {name: FileEntry(file_sha256(folder / name), (folder / name).stat().st_size) for name in names}
     manifest = make_manifest(files, target, **changes)
-    (folder / "manifest.json").write_text(manifest.to_json())
+    (folder / MANIFEST_NAME).write_text(manifest.to_json())
     return folder
 
 
 def without_golden(folder):
     """The bundle of `write_bundle` as an import has it whose network is unknown."""
     save_npz(
-        folder / "golden.npz",
+        folder / GOLDEN_NAME,
         {
             "images": np.zeros((0, 784), np.uint8),
             "outputs": np.zeros((0, 1), np.uint8),
@@ -88,9 +99,9 @@ def without_golden(folder):
             "predictions": np.zeros(0, np.uint16),
         },
     )
-    names = ("accel.bit", "accel.hwh", "golden.npz")
+    names = (BIT_NAME, HWH_NAME, GOLDEN_NAME)
     files = {name: FileEntry(file_sha256(folder / name), (folder / name).stat().st_size) for name in names}
-    (folder / "manifest.json").write_text(make_manifest(files).to_json())
+    (folder / MANIFEST_NAME).write_text(make_manifest(files).to_json())
     return folder
 
 

@@ -7,8 +7,19 @@ from labd_host.bundles.hwh_writer import write_hwh
 from labd_host.dataflow.layers import LabelSelect, Network
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.arrays import save_npz
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.digest import file_sha256, image_digest
-from labd_shared.manifest import Expected, FileEntry, InputContract, Manifest
+from labd_shared.manifest import (
+    BIT_NAME,
+    GOLDEN_NAME,
+    HWH_NAME,
+    MANIFEST_NAME,
+    NETWORK_NAME,
+    Expected,
+    FileEntry,
+    InputContract,
+    Manifest,
+)
 from labd_shared.tensors import make_tensor
 
 PIXELS = 200
@@ -39,31 +50,31 @@ def golden_arrays(images, predicted):
 
 
 def write_emulated_bundle(
-    folder, target="emu", network=True, part="xc7z020clg400-1", clock_mhz=100.0, golden=None, layers=()
+    folder, target="emu", network=True, part=PYNQ_Z2_PART, clock_mhz=100.0, golden=None, layers=()
 ):
     """Write the bundle and return its folder; without *network* it is as one for hardware.
 
     *layers*: What else than the brightest pixel's index is computed of PIXELS pixels.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "golden.npz").write_bytes(b"no test here reads it")
+    (folder / GOLDEN_NAME).write_bytes(b"no test here reads it")
     if golden is not None:
-        save_npz(folder / "golden.npz", golden)
-    names = ["accel.bit", "accel.hwh", "golden.npz"]
+        save_npz(folder / GOLDEN_NAME, golden)
+    names = [BIT_NAME, HWH_NAME, GOLDEN_NAME]
     digest = None
     if network:
         layers = layers or (LabelSelect("LabelSelect_0", PIXELS, 1, "UINT8", "UINT8"),)
-        GoldenModel(Network("brightest", layers, (INPUT,), (OUTPUT,), {})).save(folder / "network.npz")
-        names.append("network.npz")
-        digest = file_sha256(folder / "network.npz") if target == "emu" else None
-    write_bit(folder / "accel.bit", network_sha256=digest, part=part)
-    write_hwh(folder / "accel.hwh", clock_mhz=clock_mhz, inputs=(INPUT,), outputs=(OUTPUT,))
+        GoldenModel(Network("brightest", layers, (INPUT,), (OUTPUT,), {})).save(folder / NETWORK_NAME)
+        names.append(NETWORK_NAME)
+        digest = file_sha256(folder / NETWORK_NAME) if target == "emu" else None
+    write_bit(folder / BIT_NAME, network_sha256=digest, part=part)
+    write_hwh(folder / HWH_NAME, clock_mhz=clock_mhz, inputs=(INPUT,), outputs=(OUTPUT,))
     manifest = Manifest(
         network="brightest",
         dataset="mnist",
         class_names=tuple(str(index) for index in range(PIXELS)),
         target=target,
-        part="xc7z020clg400-1",
+        part=PYNQ_Z2_PART,
         board="Pynq-Z2",
         clock_mhz=clock_mhz,
         slack_ns=None,
@@ -76,5 +87,5 @@ def write_emulated_bundle(
         tools={},
         files={name: FileEntry(file_sha256(folder / name), (folder / name).stat().st_size) for name in names},
     )
-    (folder / "manifest.json").write_text(manifest.to_json())
+    (folder / MANIFEST_NAME).write_text(manifest.to_json())
     return folder

@@ -11,8 +11,9 @@ from labd_host.experiments.study_model import Experiment, Outcome
 from labd_host.experiments.study_plan import settings_in_full
 from labd_host.networks import NETWORKS
 from labd_host.simulate.simulator import Deadlock
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 
-PART = "xc7z020"
+PART = PYNQ_Z2_DEVICE
 
 
 def lab_with(network, changes):

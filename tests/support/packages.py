@@ -6,6 +6,7 @@ from labd_host.bundles.bitfile_writer import write_bit
 from labd_host.bundles.hwh_writer import write_hwh
 from labd_host.dataflow.layers import LabelSelect, Network
 from labd_host.golden.golden_model import GoldenModel
+from labd_shared.bitfile import PYNQ_Z2_PART
 from support.emulated import INPUT, OUTPUT, PIXELS
 
 SCALARS_2021 = """
@@ -86,7 +87,7 @@ def settings(**changes):
     return json.dumps({"driver_information": {**told, **changes}, "experiment_information": {}})
 
 
-def write_design(folder, stem="finn-accel", part="xc7z020clg400-1", clock_mhz=100.0, network_sha256=None):
+def write_design(folder, stem="finn-accel", part=PYNQ_Z2_PART, clock_mhz=100.0, network_sha256=None):
     """A bitfile and its .hwh in *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     write_bit(folder / f"{stem}.bit", network_sha256=network_sha256, part=part)

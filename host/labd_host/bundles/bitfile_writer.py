@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from labd_shared.bitfile import IDCODES, NETWORK_MARK, PYNQ_Z2_PART, SYNC, WRITE_IDCODE
+from labd_shared.bitfile import IDCODES, NETWORK_MARK, PYNQ_Z2_PART, SYNC, WRITE_IDCODE, device_of
 from labd_shared.errors import UsageError, unknown_name
 
 DESIGN = "labd_emulated;UserID=0XFFFFFFFF;Version=2022.2"
@@ -36,7 +36,7 @@ def write_bit(path: Path, *, network_sha256: str | None, part: str = PYNQ_Z2_PAR
         UnknownName: no IDCODE is known for *part*.
         UsageError: *network_sha256* is no sha256.
     """
-    device = part.lower()[: len("xc7z020")]
+    device = device_of(part)
     if device not in IDCODES:
         raise unknown_name("device", device, IDCODES)
     payload = b"" if network_sha256 is None else NETWORK_MARK + _checked(network_sha256)

@@ -16,14 +16,12 @@ from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, UsageError, WrongTarget
 from labd_shared.files import replacing, replacing_folder
-from labd_shared.manifest import MANIFEST_NAME, Expected, FileEntry, Manifest
+from labd_shared.manifest import GOLDEN_NAME, MANIFEST_NAME, NETWORK_NAME, Expected, FileEntry, Manifest
 from labd_shared.tensors import Tensor
 from labd_shared.weight_files import COPY_AGAIN, parse_layer_file, read_words
 
 if TYPE_CHECKING:
     from labd_host.golden.golden_model import GoldenModel
-
-NETWORK_NAME = "network.npz"
 
 Fill = Callable[[Path], Manifest]
 
@@ -108,7 +106,7 @@ def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
             shutil.copyfile(bundle.path(name), making / name)
         shutil.copyfile(network, making / NETWORK_NAME)
         if not len(golden.images):
-            save_npz(making / "golden.npz", draw_golden(model, manifest.dataset, manifest.input_contract))
+            save_npz(making / GOLDEN_NAME, draw_golden(model, manifest.dataset, manifest.input_contract))
         if not manifest.expected.known:
             return manifest._replace(files={}, expected=expected_of(model, manifest.clock_mhz))
         return manifest._replace(files={})

@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 
 from labd_host.bundles.bitfile_writer import write_bit
-from labd_host.bundles.bundle_writer import NETWORK_NAME, write_bundle
+from labd_host.bundles.bundle_writer import write_bundle
 from labd_host.bundles.hwh_writer import write_hwh
 from labd_host.bundles.preparation import Prepared
 from labd_host.bundles.writable_layers import writable_layers
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import Bundle
 from labd_shared.digest import file_sha256
-from labd_shared.manifest import Manifest
+from labd_shared.manifest import BIT_NAME, GOLDEN_NAME, HWH_NAME, NETWORK_NAME, Manifest
 
 
 def write_emulation(prepared: Prepared, folder: Path, clock_mhz: float) -> Bundle:
@@ -29,9 +29,9 @@ def write_emulation(prepared: Prepared, folder: Path, clock_mhz: float) -> Bundl
 
     def fill(making: Path) -> Manifest:
         shutil.copyfile(compiled.network_file, making / NETWORK_NAME)
-        write_bit(making / "accel.bit", network_sha256=file_sha256(making / NETWORK_NAME))
+        write_bit(making / BIT_NAME, network_sha256=file_sha256(making / NETWORK_NAME))
         achieved_mhz = write_hwh(
-            making / "accel.hwh",
+            making / HWH_NAME,
             clock_mhz=clock_mhz,
             inputs=compiled.inputs,
             outputs=compiled.outputs,
@@ -41,7 +41,7 @@ def write_emulation(prepared: Prepared, folder: Path, clock_mhz: float) -> Bundl
             path = making / each.file.name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(each.content(network.weights(each.layer)))
-        save_npz(making / "golden.npz", prepared.golden)
+        save_npz(making / GOLDEN_NAME, prepared.golden)
         return prepared.manifest(
             "emu",
             clock_mhz=achieved_mhz,

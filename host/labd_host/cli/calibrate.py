@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labd.loading import WHAT, unfolded_chain
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 @click.command(name="calibrate")
 @click.argument("reports", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="REPORTS...")
 @click.option("--network", metavar=WHAT, help="What was built.")
-@click.option("--part", default="xc7z020", show_default=True, metavar="PART", help="What it was built for.")
+@click.option(
+    "--part", default=PYNQ_Z2_DEVICE, show_default=True, metavar="PART", help="What it was built for."
+)
 @click.option("--reset", is_flag=True, help="Forget what was learnt; first, where REPORTS are given, too.")
 def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: bool) -> None:
     """Fit the estimate of LUTs and flip-flops again, to REPORTS of finished builds.

@@ -9,6 +9,7 @@ import click
 
 from labd.loading import WHAT
 from labd_host.cli.clock_option import clock_option
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import UsageError
 
 
@@ -26,7 +27,7 @@ from labd_shared.errors import UsageError
 @click.option("--costs", "model", type=click.Choice(["finn", "calibrated"]), default="finn", show_default=True,
               help="What is minimised and kept in budget: FINN's estimate of the layers, or what synthesis is "
               "expected to report, with shell, DMAs, FIFOs and width converters.")  # fmt: skip
-@click.option("--part", default="xc7z020", show_default=True, metavar="PART", help="The FPGA.")
+@click.option("--part", default=PYNQ_Z2_DEVICE, show_default=True, metavar="PART", help="The FPGA.")
 @clock_option("Clock of the accelerator.")
 @click.option("--lut-budget", type=click.IntRange(min=0), metavar="N")
 @click.option("--ff-budget", type=click.IntRange(min=0), metavar="N")

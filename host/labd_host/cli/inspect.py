@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labd_host.interchange.driver_file import DRIVER
+from labd_host.interchange.settings_file import SETTINGS
 from labd_shared.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def facts_of(path: Path) -> dict[str, Any]:
         return _network(path)
     if path.suffix == ".onnx":
         return _onnx(path)
-    if path.name in ("settings.json", "driver.py"):
+    if path.name in (SETTINGS, DRIVER):
         return _package(path)
     if path.is_dir() or path.suffix == ".zip":
         return _bundle(path) if _has_manifest(path) else _package_or_bundle(path)

@@ -21,9 +21,9 @@ from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, Sliding
 from labd_host.dataflow.network_file import read_network
 from labd_host.networks.table import KERNEL, POOL, Network
 from labd_shared.errors import UsageError
+from labd_shared.manifest import NETWORK_NAME
 from labd_shared.tensors import Tensor, make_tensor
 
-NETWORK_FILE = "network.npz"
 BINARY, BIPOLAR, PIXEL, CLASS = "BINARY", "BIPOLAR", "UINT8", "UINT8"
 
 
@@ -76,7 +76,7 @@ def read_design(path: Path) -> Design:
         UsageError: there is none.
         ArtifactError: it is damaged.
     """
-    file = path / NETWORK_FILE if path.is_dir() else path
+    file = path / NETWORK_NAME if path.is_dir() else path
     if not file.is_file():
         raise UsageError(
             f"there is no {file}",

@@ -24,6 +24,7 @@ from labd_shared.tensors import Tensor
 
 MAX_FILE_BYTES = 4 << 20
 DEFAULTS = "Defaults"
+FOLDING_FILE = "folding.json"  # beside what was made with it
 # Nodes that FINN inserts after folding; a configuration of a finished build names them, too.
 LATER_NODES = ("StreamingFIFO", WidthConverter.op, "IODMA", "TLastMarker")
 STREAMING_POOL = "StreamingMaxPool"

@@ -46,9 +46,6 @@ PARTS = {
 }
 
 
-DEFAULT_PART = "xc7z020"  # of the PYNQ-Z2
-
-
 def part_of(name: str) -> Part:
     """The part called *name*, with or without its package ("xc7z020clg400-1").
 

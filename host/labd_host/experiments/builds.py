@@ -16,7 +16,7 @@ from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.parts import Part
 from labd_host.dataflow.resources import Resources
 from labd_host.experiments.study_model import Experiment
-from labd_host.explore.build_reports import TOP, BuildReport, read_build
+from labd_host.explore.build_reports import REPORT, TOP, XML_REPORT, BuildReport, read_build
 from labd_shared.bundle import Bundle, open_bundle
 from labd_shared.errors import IllegalFolding, UnknownName, UsageError
 from labd_shared.manifest import MANIFEST_NAME
@@ -107,8 +107,7 @@ def _found(folder: Path) -> Iterator[Path]:
 
 
 def _is_build(folder: Path) -> bool:
-    names = ("post_synth_resources.json", "synth_report.xml")
-    reports = (place / name for place in (folder, folder / "report") for name in names)
+    reports = (place / name for place in (folder, folder / "report") for name in (REPORT, XML_REPORT))
     return (folder / MANIFEST_NAME).is_file() or any(report.is_file() for report in reports)
 
 

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.folding import KEYS
-from labd_host.dataflow.parts import DEFAULT_PART, part_of
+from labd_host.dataflow.parts import part_of
 from labd_host.machine.toml_files import parse_toml
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import UsageError, unknown_name
 from labd_shared.files import read_bounded
 from labd_shared.records import Origin, Value
@@ -36,7 +37,7 @@ MAX_NETWORKS, MAX_CLOCKS, MAX_EXPERIMENTS, MAX_CHANGES = 20, 20, 200, 100
 CLOCKS_MHZ, FRAMES, RATES = (1.0, 250.0), (2, 1000), (0.001, 1e9)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,39}")  # it becomes the name of files
 BOARD = re.compile(r"([0-9]{2})?")
-FOLDING_FILE = ".json"
+FOLDING_ENDING = ".json"
 _LINE = "a single line of text"
 _EXAMPLE = "copy labd's own study and change it: labd experiments --example"
 
@@ -163,7 +164,7 @@ def _parse(record: Value, path: Path, text: str) -> Request:
         clocks_mhz=_distinct(table["clocks_mhz"], [each.number(*CLOCKS_MHZ) for each in clocks])
         if clocks
         else (100.0,),
-        part=_line(table, "part", DEFAULT_PART),
+        part=_line(table, "part", PYNQ_Z2_DEVICE),
         frames=table["frames"].integer(*FRAMES) if "frames" in table else DEFAULT_FRAMES,
         board=table["board"].text(2, BOARD, 'a number like "03"') if "board" in table else "",
         baseline=_line(table, "baseline"),
@@ -176,7 +177,7 @@ def _parse(record: Value, path: Path, text: str) -> Request:
 def _asked(entry: Value) -> Asked:
     table = entry.fields(("name", "folding"), EXPERIMENT_KEYS, "key of an experiment")
     folding = _line_of(table["folding"])
-    if folding.endswith(FOLDING_FILE) and (
+    if folding.endswith(FOLDING_ENDING) and (
         PurePosixPath(folding).is_absolute() or ".." in PurePosixPath(folding).parts
     ):
         table["folding"].refuse("a file beside the study")

@@ -16,7 +16,7 @@ from labd_host.experiments.basis import basis_sha256, network_sha256
 from labd_host.experiments.request import (
     CHEAPEST,
     FASTEST,
-    FOLDING_FILE,
+    FOLDING_ENDING,
     FOUND,
     SET_FOLDING,
     Asked,
@@ -147,7 +147,7 @@ class _Network:
 
     def _given(self, wanted: str) -> Folding:
         beside = self.request.folder / wanted
-        return load_folding(str(beside) if wanted.endswith(FOLDING_FILE) else wanted, self.design.name)
+        return load_folding(str(beside) if wanted.endswith(FOLDING_ENDING) else wanted, self.design.name)
 
     def _cycles(self, asked: Asked, clock_mhz: float) -> int:
         """The most cycles a frame that *asked*, which asks for a rate, may take."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labd_host.dataflow.folding import to_json
+from labd_host.dataflow.folding import FOLDING_FILE, to_json
 from labd_host.experiments.study_model import Experiment
 from labd_host.machine import places
 from labd_host.machine.child import Child, ChildEnd, end_all
@@ -26,7 +26,7 @@ BUILD_GB = 8.0  # of memory that Vivado takes for a part of this size
 POLL_S = 0.1
 END_S = 60.0  # a build that was interrupted ends its tools first
 LONGEST_S = 25 * 3600.0  # labd build itself gives up after a day
-HARDWARE, BUNDLE, FOLDING, LOG = "hardware", "bundle", "folding.json", "build.log"
+HARDWARE, BUNDLE, LOG = "hardware", "bundle", "build.log"
 
 
 def bundle_of(folder: Path, experiment: Experiment) -> Path:
@@ -124,7 +124,7 @@ def build_all(
 def _start(experiment: Experiment, folder: Path, licence: FileLock, command: Sequence[str]) -> _Build:
     bundle = bundle_of(folder, experiment)
     bundle.parent.mkdir(parents=True, exist_ok=True)
-    wanted = bundle.parent / FOLDING
+    wanted = bundle.parent / FOLDING_FILE
     wanted.write_text(to_json(experiment.settings), encoding="utf-8")
     options = ["--target", "hw", "--folding", str(wanted), "--clock-mhz", f"{experiment.clock_mhz:g}"]
     log = bundle.parent / LOG

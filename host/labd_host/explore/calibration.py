@@ -193,7 +193,7 @@ def to_json(calibration: Calibration, made: Mapping[str, Any]) -> str:
 
 def users_file() -> Path:
     """Where `labd calibrate` keeps what it fitted."""
-    return places.home() / "calibration.json"
+    return places.home() / SHIPPED.name
 
 
 def load() -> Calibration:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import NETWORK_FILE
 from labd_host.dataflow.folding import folding_of
 from labd_host.flow.compiled_network import CompiledNetwork, CompiledStage
 from labd_host.flow.cost import read_cost
 from labd_host.flow.stage_records import ANSWERS, STAGE_NAMES, finished_stages
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.errors import UsageError
+from labd_shared.manifest import NETWORK_NAME
 
 
 def load_compiled(folder: Path) -> CompiledNetwork:
@@ -34,7 +34,7 @@ def load_compiled(folder: Path) -> CompiledNetwork:
         )
         for name, record in records.items()
     )
-    golden = GoldenModel.load(folder / NETWORK_FILE)
+    golden = GoldenModel.load(folder / NETWORK_NAME)
     network = golden.network
     folds = folding_of(network.layers)
     cost = read_cost(folder, estimate(network.layers, network.inputs, network.outputs), folds)

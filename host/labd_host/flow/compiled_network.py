@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labd_host.dataflow.cycles import Estimate
-from labd_host.dataflow.design import NETWORK_FILE
-from labd_host.dataflow.folding import Settings, read_folding
+from labd_host.dataflow.folding import FOLDING_FILE, Settings, read_folding
 from labd_host.flow.cost import Cost
 from labd_host.flow.proof import Proof
 from labd_host.golden.golden_model import GoldenModel
+from labd_shared.manifest import NETWORK_NAME
 from labd_shared.tensors import Tensor
 
-FOLDING_FILE = "folding.json"
 PARTITION_FILE = "6-partition-dataflow.onnx"
 
 
@@ -82,4 +81,4 @@ class CompiledNetwork:
     @property
     def network_file(self) -> Path:
         """The golden model's file."""
-        return self.folder / NETWORK_FILE
+        return self.folder / NETWORK_NAME

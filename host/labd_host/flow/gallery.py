@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from labd_host.dataflow.folding import FOLDING_FILE
 from labd_host.drawing.graph_picture import GraphPicture
 from labd_host.drawing.graph_svg import graph_svg
-from labd_host.flow.compiled_network import FOLDING_FILE, PARTITION_FILE, CompiledNetwork, CompiledStage
+from labd_host.flow.compiled_network import PARTITION_FILE, CompiledNetwork, CompiledStage
 from labd_host.flow.gallery_page import ComparedRow, CycleRow, Gallery, ProofShown, StageShown, gallery_html
 from labd_host.flow.stage_pictures import pictures, read_stage
 from labd_host.flow.stage_records import MAX_RECORD_BYTES, written

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 import labd_host
 import labd_shared
+from labd_host.explore.calibration import SHIPPED
 from labd_host.flow.observe import Observation, Point
 from labd_host.flow.proof import Proof, proof_of
 from labd_host.flow.stages import STAGES
@@ -254,7 +255,7 @@ def code_sha256() -> str:
     host, shared = Path(labd_host.__file__).parent, Path(labd_shared.__file__).parent
     files = [
         *(path for package in DECIDING for path in sorted((host / package).rglob("*.py"))),
-        host / "explore" / "calibration.json",
+        SHIPPED,
         host / "networks" / "exported.py",
         *shared.glob("*.py"),
     ]

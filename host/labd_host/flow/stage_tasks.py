@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.dataflow.design import NETWORK_FILE
-from labd_host.dataflow.folding import FoldingSource, check_folding, to_json
+from labd_host.dataflow.folding import FOLDING_FILE, FoldingSource, check_folding, to_json
 from labd_host.dataflow.layers import Network
 from labd_host.flow.admission import check_export, check_network
-from labd_host.flow.compiled_network import FOLDING_FILE, PARTITION_FILE
+from labd_host.flow.compiled_network import PARTITION_FILE
 from labd_host.flow.describe import describe
 from labd_host.flow.finn_door import Finn, Model
 from labd_host.flow.observe import Observation, Point, Scores, observe, observe_golden
@@ -27,6 +26,7 @@ from labd_host.golden.golden_model import GoldenModel
 from labd_host.networks.exported import Exported
 from labd_shared.digest import bytes_sha256, json_sha256
 from labd_shared.errors import StageFailed, StageMismatch
+from labd_shared.manifest import NETWORK_NAME
 
 ANSWERED_AT_ONCE = 200  # images in onnxruntime: bounds the memory of its feature maps
 
@@ -313,7 +313,7 @@ class GoldenTask(StageTask):
     @property
     def path(self) -> Path:
         """The golden model's file."""
-        return self.folder / NETWORK_FILE
+        return self.folder / NETWORK_NAME
 
     @property
     def values(self) -> None:
@@ -373,7 +373,7 @@ class AnswersTask(StageTask):
     @property
     def path(self) -> Path:
         """The golden model's file, which is judged."""
-        return self.folder / NETWORK_FILE
+        return self.folder / NETWORK_NAME
 
     @property
     def values(self) -> None:

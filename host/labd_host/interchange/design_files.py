@@ -6,14 +6,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labd_host.bundles.bundle_writer import NETWORK_NAME
 from labd_host.interchange.driver_file import parse_driver
 from labd_host.interchange.findings import Findings
 from labd_host.interchange.import_options import ImportOptions
 from labd_host.interchange.io_shapes import IoShapes, checked_tensor, read_io_shapes
-from labd_host.interchange.package import MAX_DESCRIPTION_BYTES, SETTINGS, Package, find_package
+from labd_host.interchange.package import MAX_DESCRIPTION_BYTES, Package, find_package
 from labd_host.interchange.package_clock import Clock, accelerator_clock, wizard_mhz
-from labd_host.interchange.settings_file import parse_settings
+from labd_host.interchange.settings_file import SETTINGS, parse_settings
 from labd_host.interchange.tensor_option import FORM
 from labd_shared.arrays import MAX_NPZ_BYTES
 from labd_shared.bitfile import MAX_BIT_BYTES, PYNQ_Z2_PART, Bit, check_part, parse_bit
@@ -21,6 +20,7 @@ from labd_shared.digest import bytes_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, UsageError, WrongPart
 from labd_shared.files import read_bounded
 from labd_shared.hwh import MAX_HWH_BYTES, Hwh, parse_hwh
+from labd_shared.manifest import NETWORK_NAME
 from labd_shared.weight_files import FOLDER, parse_layer_file
 from labd_shared.weight_files import MAX_BYTES as MAX_WEIGHTS_BYTES
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from labd_shared.errors import ArtifactError
 
+DRIVER = "driver.py"
 DICTIONARY = "io_shape_dict"
 MAX_DEPTH = 8
 CHANGING = {"update", "pop", "popitem", "clear", "setdefault", "__setitem__"}
@@ -34,7 +35,7 @@ class DriverFile:
     platform: str
 
 
-def parse_driver(content: bytes, name: str = "driver.py") -> DriverFile:
+def parse_driver(content: bytes, name: str = DRIVER) -> DriverFile:
     """Read a driver.py.
 
     Raises:

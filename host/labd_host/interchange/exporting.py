@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.bundles.bundle_writer import NETWORK_NAME
+from labd_host.interchange.driver_file import DRIVER
 from labd_host.interchange.findings import Findings
-from labd_host.interchange.settings_file import DRIVER_TYPE
+from labd_host.interchange.settings_file import DRIVER_TYPE, SETTINGS
 from labd_shared.bundle import Bundle
 from labd_shared.errors import UsageError, unknown_name
 from labd_shared.files import replacing_folder
-from labd_shared.manifest import MANIFEST_NAME, Manifest
+from labd_shared.manifest import BIT_NAME, HWH_NAME, MANIFEST_NAME, NETWORK_NAME, Manifest
 from labd_shared.tensors import Shape, Tensor
 from labd_shared.weight_files import FOLDER, parse_layer_file
 
@@ -91,8 +91,8 @@ def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
     with replacing_folder(folder) as making:
         (making / "bitfile").mkdir()
         (making / "driver").mkdir()
-        for ending in (".bit", ".hwh"):
-            shutil.copyfile(bundle.path("accel" + ending), making / "bitfile" / ("finn-accel" + ending))
+        for name, ending in ((BIT_NAME, ".bit"), (HWH_NAME, ".hwh")):
+            shutil.copyfile(bundle.path(name), making / "bitfile" / ("finn-accel" + ending))
         if NETWORK_NAME in manifest.files:
             for name in (NETWORK_NAME, MANIFEST_NAME):
                 shutil.copyfile(bundle.path(name), making / "bitfile" / name)
@@ -101,9 +101,9 @@ def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
             path.parent.mkdir(exist_ok=True)
             shutil.copyfile(bundle.path(name), path)
         if form == "finn":
-            (making / "driver" / "driver.py").write_text(driver_text(manifest))
+            (making / "driver" / DRIVER).write_text(driver_text(manifest))
         else:
-            (making / "driver" / "settings.json").write_text(settings_text(manifest))
+            (making / "driver" / SETTINGS).write_text(settings_text(manifest))
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return Exported(folder, tuple(files), findings)
 

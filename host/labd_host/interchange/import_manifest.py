@@ -9,8 +9,8 @@ from labd_host.dataflow.cycles import dma_cycles
 from labd_host.interchange.design_files import DesignFiles
 from labd_host.interchange.findings import Findings
 from labd_host.interchange.import_options import ImportOptions
-from labd_host.interchange.package import SETTINGS
 from labd_host.interchange.package_clock import Clock
+from labd_host.interchange.settings_file import SETTINGS
 from labd_shared.datasets import DATASETS
 from labd_shared.errors import UsageError
 from labd_shared.manifest import UNKNOWN, Expected, InputContract, Manifest

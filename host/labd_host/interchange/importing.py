@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host.bundles.bundle_writer import (
-    NETWORK_NAME,
     check_same_tensors,
     expected_of,
     golden_model,
@@ -20,10 +19,10 @@ from labd_host.interchange.import_manifest import PATIENCE_S, manifest_of
 from labd_host.interchange.import_options import ImportOptions
 from labd_shared.arrays import save_npz
 from labd_shared.bundle import Bundle
-from labd_shared.manifest import Manifest
+from labd_shared.manifest import BIT_NAME, GOLDEN_NAME, HWH_NAME, NETWORK_NAME, Manifest
 from labd_shared.weight_files import read_words
 
-GOLDEN_NAME, REPORT_NAME = "golden.npz", "import.json"
+REPORT_NAME = "import.json"
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ def import_design(path: Path, folder: Path, options: ImportOptions) -> ImportedB
     manifest = manifest_of(design, options, path)
 
     def fill(making: Path) -> Manifest:
-        (making / "accel.bit").write_bytes(design.bit_bytes)
-        (making / "accel.hwh").write_bytes(design.hwh_bytes)
+        (making / BIT_NAME).write_bytes(design.bit_bytes)
+        (making / HWH_NAME).write_bytes(design.hwh_bytes)
         for name, content in design.weights.items():
             (making / name).parent.mkdir(exist_ok=True)
             (making / name).write_bytes(content)

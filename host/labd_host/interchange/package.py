@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from labd_host.interchange.driver_file import DRIVER
 from labd_host.interchange.package_files import Files, Folder, Zip
+from labd_host.interchange.settings_file import SETTINGS
 from labd_shared.errors import ArtifactError, UsageError
 
 MAX_DESCRIPTION_BYTES = 1 << 20
-SETTINGS, DRIVER = "settings.json", "driver.py"
 PREFIXES = ("", "deploy/")
 # bitfile without its ending -> the folder of its description
 LAYOUTS = {"bitfile/finn-accel": "driver/", "resizer": "", "finn-accel": ""}

@@ -11,6 +11,7 @@ from typing import Any
 from labd_shared.errors import ArtifactError
 from labd_shared.records import MAX_NAME, Origin, Value, parse_json
 
+SETTINGS = "settings.json"
 DRIVER_TYPE = "FINNDMAOverlay"
 MAX_SETTINGS_BYTES = 4 << 20
 _COPY = "copy the settings.json that finn-plus generated for this bitfile"
@@ -34,7 +35,7 @@ class SettingsFile:
     runtime_weights: bool
 
 
-def parse_settings(content: bytes, name: str = "settings.json") -> SettingsFile:
+def parse_settings(content: bytes, name: str = SETTINGS) -> SettingsFile:
     """Read a settings.json.
 
     Raises:

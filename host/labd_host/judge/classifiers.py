@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from labd_host.machine.listener import Listener
 from labd_shared.errors import UsageError
+from labd_shared.manifest import MANIFEST_NAME, NETWORK_NAME
 
 Images = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.integer[Any]]
 
-NETWORK_NAME, MANIFEST_NAME = "network.npz", "manifest.json"
 BEST = 5
 
 

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 from labd_host import datasets, networks
-from labd_host.dataflow.design import NETWORK_FILE
 from labd_host.dataflow.network_file import VERSION
 from labd_host.explore.for_a_rate import CheapestFolding
 from labd_host.flow.compiler import compile_network
@@ -18,6 +17,7 @@ from labd_host.machine.listener import Listener
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import UsageError
 from labd_shared.files import replacing
+from labd_shared.manifest import NETWORK_NAME
 
 FOLDING = CheapestFolding()  # no answer depends on it
 
@@ -40,8 +40,8 @@ def golden_file(name: str, listener: Listener) -> Path:
         "version": VERSION,
     }
     target = places.cache() / "golden" / f"{entry.name}-{json_sha256(made_from)[:16]}"
-    if (target / NETWORK_FILE).is_file():
-        return target / NETWORK_FILE
+    if (target / NETWORK_NAME).is_file():
+        return target / NETWORK_NAME
     images, _ = datasets.load(entry.dataset, "test")
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,6 @@ def golden_file(name: str, listener: Listener) -> Path:
             many_images=images[:MANY_IMAGES],
             listener=listener,
         )
-        with replacing(target / NETWORK_FILE) as making:
+        with replacing(target / NETWORK_NAME) as making:
             shutil.copyfile(compiled.network_file, making)
-    return target / NETWORK_FILE
+    return target / NETWORK_NAME

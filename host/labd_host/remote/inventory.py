@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from labd_host.machine import places
 from labd_host.machine.toml_files import read_toml
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import BoardUnreachable, UnknownName, UsageError, unknown_name
 from labd_shared.records import MAX_NAME, Origin, Value
 
@@ -54,7 +55,7 @@ class Board:
     python: str = "python3"
     xilinx_xrt: str = ""
     model: str = "Pynq-Z2"
-    part: str = "xc7z020clg400-1"
+    part: str = PYNQ_Z2_PART
     keys: tuple[Path, ...] = ()
     look_for_keys: bool = False
     agent: bool = False

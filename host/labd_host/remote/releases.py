@@ -31,7 +31,7 @@ from labd_shared.errors import (
     WrongPart,
     WrongTarget,
 )
-from labd_shared.manifest import MANIFEST_NAME, Manifest
+from labd_shared.manifest import MANIFEST_NAME, NETWORK_NAME, Manifest
 from labd_shared.wire import load_line
 
 RESERVE_BYTES = 32 << 20  # left free on the board: logs, Python's caches, the user's own files
@@ -123,7 +123,7 @@ def check_identity(wanted: Plan, board: Board, hello: Mapping[str, Any]) -> None
             fix=f"build it for hardware: labd build {manifest.network} --target hw -o DIR",
             board=board.number,
         )
-    if board.kind == "virtual" and "network.npz" not in manifest.files:
+    if board.kind == "virtual" and NETWORK_NAME not in manifest.files:
         raise WrongTarget(
             f"the bundle of {manifest.network} has no network.npz, virtual board {board.number} "
             "cannot compute it",

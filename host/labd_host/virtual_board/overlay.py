@@ -22,12 +22,18 @@ from labd_shared.bitfile import PYNQ_Z2_PART, check_part, read_bit
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, WrongPart, WrongTarget
 from labd_shared.hwh import Block, Hwh, read_hwh
-from labd_shared.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Expected, Manifest, parse_manifest
+from labd_shared.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    NETWORK_NAME,
+    Expected,
+    Manifest,
+    parse_manifest,
+)
 from labd_shared.packing import pack_tensor, unpack_tensor
 from labd_shared.tensors import Tensor
 from labd_shared.weight_files import FOLDER, parse_layer_file
 
-NETWORK_NAME = "network.npz"
 CHUNK_FRAMES = 4096  # computed at once: bounds the memory of the unpacked values
 
 Array = npt.NDArray[Any]

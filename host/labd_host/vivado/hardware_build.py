@@ -13,10 +13,9 @@ from typing import Any
 from labd_host.bundles.bundle_writer import check_replaceable, write_bundle
 from labd_host.bundles.preparation import BOARD, Prepared, prepare
 from labd_host.dataflow.design import Design
-from labd_host.dataflow.folding import FoldingSource
+from labd_host.dataflow.folding import FOLDING_FILE, FoldingSource
 from labd_host.dataflow.layers import Network
 from labd_host.flow import CompiledNetwork
-from labd_host.flow.compiled_network import FOLDING_FILE
 from labd_host.machine.child import ChildDeadlines
 from labd_host.machine.listener import Listener
 from labd_host.simulate.fifos import depths_of_finn
@@ -33,7 +32,7 @@ from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.bundle import Bundle
 from labd_shared.digest import file_sha256
 from labd_shared.errors import SetupError, StageFailed, TimingNotMet
-from labd_shared.manifest import Manifest
+from labd_shared.manifest import BIT_NAME, GOLDEN_NAME, HWH_NAME, Manifest
 
 REPORT_NAME = "hardware.json"
 FITS = "fits"
@@ -216,9 +215,9 @@ def _bundle(
     }
 
     def fill(making: Path) -> Manifest:
-        shutil.copyfile(design.bit, making / "accel.bit")
-        shutil.copyfile(design.hwh, making / "accel.hwh")
-        save_npz(making / "golden.npz", prepared.golden)
+        shutil.copyfile(design.bit, making / BIT_NAME)
+        shutil.copyfile(design.hwh, making / HWH_NAME)
+        save_npz(making / GOLDEN_NAME, prepared.golden)
         report = _report(design, estimate, accepted)
         (making / REPORT_NAME).write_text(
             json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labd_host.explore.build_reports import XML_REPORT
 from labd_host.interchange.package_clock import SAME, WIZARD, Clock, wizard_mhz
 from labd_host.vivado.reports import TOP, Timing, read_resources, read_timing
 from labd_shared.bitfile import check_part, read_bit
@@ -20,7 +21,6 @@ from labd_shared.tensors import Tensor
 
 BIT = "resizer.bit"
 HWH = "resizer.hwh"
-RESOURCES = "synth_report.xml"
 TIMING = "finn_zynq_link.runs/impl_1/top_wrapper_timing_summary_routed.rpt"
 _AGAIN = "remove {} and give the same command again: only the last step is repeated"
 
@@ -84,7 +84,7 @@ def _read(project: Path, part: str, clock_mhz: float, tensors: Sequence[Tensor])
             f"the .hwh says {clock.accelerator_mhz:g} MHz ({source}, FCLK0 {hwh.fclk0_mhz:g} MHz), "
             f"asked for were {clock_mhz:g} MHz: this is another build's .hwh, or the clock did not reach the project",
         )
-    nodes = read_resources(project / RESOURCES)
+    nodes = read_resources(project / XML_REPORT)
     return RoutedDesign(
         bit=project / BIT,
         hwh=project / HWH,

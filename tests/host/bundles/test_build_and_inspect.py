@@ -12,6 +12,7 @@ from labd_host.bundles.golden_samples import draw_strokes, golden_samples
 from labd_host.cli.main import COMMANDS, labd, run
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.networks import trained_onnx
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import DigestMismatch, UsageError, WrongTarget
 from support.paths import SHIPPED_BUNDLE
@@ -116,7 +117,7 @@ def test_inspect_shows_each_kind_of_file(shipped, tmp_path, capsys):
     for name, wanted in (
         ("", {"network": "tfc-w1a1", "target": "emu", "predictions": 10000}),
         ("accel.bit", {"part": "7z020clg400", "idcode": "0x03727093"}),
-        ("accel.hwh", {"part": "xc7z020clg400-1"}),
+        ("accel.hwh", {"part": PYNQ_Z2_PART}),
         ("network.npz", {"bottleneck": "idma0", "cycles_per_frame": 98}),
     ):
         assert run(["inspect", "--json", str(SHIPPED_BUNDLE / name)]) == 0

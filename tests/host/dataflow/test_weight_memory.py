@@ -14,6 +14,7 @@ from labd_host.dataflow.weight_memory import line_words, weights_of, words_of
 from labd_host.flow.finn_door import Finn
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.virtual_board.weight_memory_block import FETCHED_LINES, Rewriting, WeightMemory
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import BusFault, UsageError
 from labd_shared.hwh import read_hwh
@@ -93,7 +94,7 @@ def test_the_parts_of_the_design_are_numbered_as_finn_numbers_them(compiled, tmp
         model = finn.load(next(stage.path for stage in compiled.stages if stage.name == "folded"))
         finn.set_attributes(model, settings)
         for step in (
-            InsertIODMA(64), InsertDWC(), SpecializeLayers("xc7z020clg400-1"), GiveUniqueNodeNames(), Floorplan(),
+            InsertIODMA(64), InsertDWC(), SpecializeLayers(PYNQ_Z2_PART), GiveUniqueNodeNames(), Floorplan(),
             CreateDataflowPartition(partition_model_dir=str(tmp_path)), GiveUniqueNodeNames(),
         ):  # fmt: skip
             model = model.transform(step)

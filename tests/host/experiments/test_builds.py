@@ -14,10 +14,11 @@ from labd_host.experiments.request import PART3, Asked, read_request
 from labd_host.experiments.store import Store
 from labd_host.experiments.study_plan import plan
 from labd_host.experiments.worker import run_one
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import ArtifactError, SetupError, UsageError, WrongPart
 from support.paths import ROOT
 
-PART = part_of("xc7z020")
+PART = part_of(PYNQ_Z2_DEVICE)
 BUNDLE = ROOT / "bitfiles" / "tfc-w1a1-emu"
 CELLS = {"LUT": 9000, "FF": 12000, "BRAM_36K": 3, "BRAM_18K": 2, "DSP": 0}
 

@@ -21,12 +21,13 @@ from labd_host.explore import calibration
 from labd_host.explore.bounds import bounds
 from labd_host.explore.rivals import calibrated_total
 from labd_host.networks import NETWORKS
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from support.browser import find_browser, opened
 from support.experiments import experiment, lab_with, outcome
 
 TFC = "tfc-w1a1"
 DESIGN = design_of(NETWORKS[TFC])
-PART = part_of("xc7z020")
+PART = part_of(PYNQ_Z2_DEVICE)
 SOURCE = 'name = "part3"  # ``` <script>\n[[experiments]]\n\tname = "Exp1"\n'
 HOSTILE = "<script>alert(1)</script>|$x$\N{RIGHT-TO-LEFT OVERRIDE}"
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -18,6 +18,7 @@ from labd_host.experiments.builds import read_builds
 from labd_host.experiments.request import PART3, read_request
 from labd_host.experiments.study_plan import plan
 from labd_host.experiments.synthesis import build_all, bundle_of, is_built, licences
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import UsageError
 from support.bundles import make_manifest
 
@@ -121,7 +122,7 @@ def test_the_cells_of_labd_s_own_build_are_read_from_its_bundle(tmp_path, foldin
         )  # fmt: skip
 
     write_bundle(tmp_path / "bundle", fill)
-    builds = read_builds([tmp_path / "bundle"], part_of("xc7z020"))
+    builds = read_builds([tmp_path / "bundle"], part_of(PYNQ_Z2_DEVICE))
     assert builds.cells(experiment) == Resources(8220, 11000, 10, 0)
     assert builds.bundle(experiment, "hw").folder == tmp_path / "bundle"
     assert builds.cells(foldings[1]) is None

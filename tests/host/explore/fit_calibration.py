@@ -15,6 +15,7 @@ from labd_host.dataflow.resources import Resources
 from labd_host.explore.build_reports import read_build
 from labd_host.explore.calibration import CELLS, Calibration, Fit, Sample, fitted, to_json
 from labd_host.networks import NETWORKS
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 
 BUILDS = "five builds of the lab's TFC for the xc7z020, post-synthesis"
 SYNTHESISED = "finn-plus 1.6.1's RTL in yosys 0.70, scaled by three figures of Vivado"
@@ -56,7 +57,7 @@ def networks_of(measured):
     network = replace(network, layers=(first, *hidden, *edge))
     binary = replace(network, layers=(replace(first, input="BINARY"), *hidden, *edge))
     for folder in sorted((measured / "builds").iterdir()):
-        yield read_build(folder, part_of("xc7z020")), binary if folder.name == BINARY_INPUT else network
+        yield read_build(folder, part_of(PYNQ_Z2_DEVICE)), binary if folder.name == BINARY_INPUT else network
 
 
 def published():
@@ -94,5 +95,5 @@ def fit(measured):
 
 
 if __name__ == "__main__":
-    made = {"by": "tests/host/explore/fit_calibration.py", "part": "xc7z020", "vivado": "2022.1"}
+    made = {"by": "tests/host/explore/fit_calibration.py", "part": PYNQ_Z2_DEVICE, "vivado": "2022.1"}
     sys.stdout.write(to_json(fit(Path(sys.argv[1])), made))

@@ -21,11 +21,12 @@ from labd_host.explore.calibration import Sample, fitted
 from labd_host.explore.cost_units import fifo, units_of
 from labd_host.explore.rivals import calibrated_total
 from labd_host.networks import NETWORKS
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import ArtifactError, IllegalFolding, WrongPart
 from support.vivado_stand_in import UTILISATION
 
 SHIPPED = calibration.read(calibration.SHIPPED)
-PART = part_of("xc7z020")
+PART = part_of(PYNQ_Z2_DEVICE)
 TFC = design_of(NETWORKS["tfc-w1a1"])
 FITTING = Path(__file__).with_name("fit_calibration.py")
 

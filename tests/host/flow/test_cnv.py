@@ -15,6 +15,7 @@ from labd_host.explore.optimiser import Explorer
 from labd_host.flow import compile_network
 from labd_host.networks import network, trained_onnx, trained_record
 from labd_host.networks.exported import Exported
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.datasets import read_official
 from support.record_finn import assert_recorded, images_of, recording_of
 from support.whole_split import DeployedNetwork
@@ -65,7 +66,7 @@ def test_on_real_images_it_is_proven_through_every_stage_and_answers_like_its_ex
     ids=["fastest", "fastest, calibrated", "lowest latency"],
 )
 def test_an_optimised_folding_compiles_and_is_proven_on_real_images(costs, answer, cnv, cifar10, tmp_path):
-    recommended = part_of("xc7z020").recommended
+    recommended = part_of(PYNQ_Z2_DEVICE).recommended
     budgets = {cell: int(getattr(recommended, cell)) for cell in ("lut", "ff", "bram18", "dsp")}
     shipped = calibration.read(calibration.SHIPPED)
     found = answer(Explorer(design_of(network(NAME)), costs(shipped), budgets))

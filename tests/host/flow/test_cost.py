@@ -9,6 +9,7 @@ from labd_host.dataflow.cycles import Estimate, NodeCycles
 from labd_host.dataflow.parts import part_of
 from labd_host.flow.cost import RESOURCES, amounts, cost_of
 from labd_host.flow.finn_door import Finn
+from labd_shared.bitfile import PYNQ_Z2_DEVICE, PYNQ_Z2_PART
 from labd_shared.errors import SetupError
 from support.facts import lacking
 
@@ -16,7 +17,7 @@ PART = {"LUT": 53_200, "BRAM18": 280, "URAM": 0, "DSP": 220}  # AMD DS190, table
 
 
 def test_the_fpga_has_what_its_data_sheet_says_and_finn_recommends_to_leave_room():
-    part = part_of("xc7z020clg400-1")
+    part = part_of(PYNQ_Z2_PART)
     assert amounts(part.holds) == PART
     assert amounts(part.recommended) == {"LUT": 37_240, "BRAM18": 224, "URAM": 0, "DSP": 176}, "70 and 80 %"
 
@@ -27,7 +28,7 @@ def test_finn_knows_the_same_fpga():
 
         platform = platforms["Pynq-Z2"]()
     has = [sum(cells) for cells in zip(*platform.compute_resources, strict=True)]
-    part = part_of("xc7z020")
+    part = part_of(PYNQ_Z2_DEVICE)
     kinds = ("lut", "ff", "bram18", "uram", "dsp")
     assert [getattr(part.holds, kind) for kind in kinds] == has
     allowed = [int(share * cells) for share, cells in zip(platform.res_limits, has, strict=True)]
@@ -39,7 +40,7 @@ def test_every_node_is_estimated_as_finn_estimates_it(compiled):
 
     folded = next(stage.path for stage in compiled.stages if stage.name == "folded")
     with Finn() as finn:
-        theirs = res_estimation(finn.load(folded), "xc7z020clg400-1")
+        theirs = res_estimation(finn.load(folded), PYNQ_Z2_PART)
     found = {node.name: node.uses for node in compiled.cost.nodes if node.uses}
     assert set(found) == set(theirs) and len(found) == 6
     for name, uses in found.items():
@@ -79,7 +80,7 @@ def large(**uses):
     nodes = (NodeCycles("idma0", "IODMA", 98), NodeCycles("MVAU_hls_0", "MVAU", 64))
     used = {"MVAU_hls_0": {**dict.fromkeys(RESOURCES, 0), **uses}}
     cycles = Estimate(nodes, 98, 162, "idma0")
-    return cost_of(cycles, {}, used, clock_mhz=50.0, part="xc7z020clg400-1")
+    return cost_of(cycles, {}, used, clock_mhz=50.0, part=PYNQ_Z2_PART)
 
 
 def test_what_does_not_fit_is_said_with_how_much_is_too_many():

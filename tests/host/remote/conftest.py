@@ -27,6 +27,7 @@ from labd_host import environments
 from labd_host.machine import hostkeys
 from labd_host.remote import inventory
 from labd_host.remote.transport import Connection, Deadlines
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ToolNotFound
 from labd_shared.manifest import Expected, FileEntry, InputContract, Manifest
 from labd_shared.tensors import make_tensor
@@ -399,7 +400,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
             dataset="mnist",
             class_names=tuple("0123456789"),
             target=target,
-            part=changes.get("part", "xc7z020clg400-1"),
+            part=changes.get("part", PYNQ_Z2_PART),
             board="Pynq-Z2",
             clock_mhz=100.0,
             slack_ns=None,

@@ -17,6 +17,7 @@ from labd_host.vivado.followed_build import DEADLINES, TIMES_NAME, Tell, run
 from labd_host.vivado.job import LOG_NAME, STATE_NAME, Job
 from labd_host.vivado.products import check_timing, read_routed
 from labd_host.vivado.tools import environment, find_toolchain
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import (
     ArtifactError,
     BuildStalled,
@@ -43,7 +44,7 @@ class Bench:
         self.begun = []
 
     def build(self, fault="", clock_mhz=100, key="key", **deadlines):
-        job = Job("none.onnx", str(self.work), key, "xc7z020clg400-1", "Pynq-Z2", clock_mhz, 1)
+        job = Job("none.onnx", str(self.work), key, PYNQ_Z2_PART, "Pynq-Z2", clock_mhz, 1)
         variables = {**environment(find_toolchain()), "LABD_STAND_IN": fault}
         self.begun = []
         tell = Tell(begun=lambda unit, expected_s: self.begun.append((unit.step, expected_s)))
@@ -51,7 +52,7 @@ class Bench:
 
     def design(self, fault="", clock_mhz=100):
         project = Path(self.build(fault, clock_mhz).project)
-        return read_routed(project, part="xc7z020clg400-1", clock_mhz=clock_mhz, tensors=TENSORS)
+        return read_routed(project, part=PYNQ_Z2_PART, clock_mhz=clock_mhz, tensors=TENSORS)
 
     def finished(self):
         return json.loads((self.work / STATE_NAME).read_text())["finished"]
@@ -152,7 +153,7 @@ def test_a_dma_that_the_design_lacks_is_refused(bench):
     project = Path(bench.build().project)
     other = TENSORS[0]._replace(dma="idma7")
     with pytest.raises(ArtifactError, match="has no idma7; its blocks are idma0, odma0"):
-        read_routed(project, part="xc7z020clg400-1", clock_mhz=100, tensors=(other,))
+        read_routed(project, part=PYNQ_Z2_PART, clock_mhz=100, tensors=(other,))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.vivado import build_estimate
 from labd_host.vivado import hardware_build as module
+from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.datasets import dataset_spec
 from labd_shared.manifest import Accuracy
@@ -141,7 +142,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(typed, monkeypatch, tmp_path)
 
 
 def test_what_is_expected_not_to_fit_is_refused_unless_accepted(typed, monkeypatch):
-    small = replace(part_of("xc7z020"), holds=Resources(lut=5000, ff=106_400, bram18=280, dsp=220))
+    small = replace(part_of(PYNQ_Z2_DEVICE), holds=Resources(lut=5000, ff=106_400, bram18=280, dsp=220))
     monkeypatch.setattr(build_estimate, "part_of", lambda name: small)
     code, _, err = typed()
     assert code == 4 and "the design is expected to take" in err and "LUT of 5,000" in err

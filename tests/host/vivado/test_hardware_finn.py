@@ -5,14 +5,16 @@ import os
 import onnx
 import pytest
 
+from labd_host.explore.build_reports import XML_REPORT
 from labd_host.flow.finn_door import Finn
 from labd_host.vivado.finn_worker import _exact_period_ns
 from labd_host.vivado.followed_build import Tell, run
 from labd_host.vivado.hardware_build import fifo_depths
 from labd_host.vivado.job import Job
-from labd_host.vivado.products import BIT, HWH, RESOURCES
+from labd_host.vivado.products import BIT, HWH
 from labd_host.vivado.reports import TOP, read_resources, read_timing
 from labd_host.vivado.tools import environment, find_toolchain
+from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import SetupError
 from support.hardware import equip
 from support.vivado_stand_in import timing_report, utilisation_report
@@ -23,7 +25,7 @@ def job(compiled, tmp_path):
     """A build of tfc-w1a1 with the lab's folding."""
     folded = next(stage.path for stage in compiled.stages if stage.name == "folded")
     depths = fifo_depths(compiled.golden.network)
-    return Job(str(folded), str(tmp_path / "work"), "key", "xc7z020clg400-1", "Pynq-Z2", 125, 2, depths)
+    return Job(str(folded), str(tmp_path / "work"), "key", PYNQ_Z2_PART, "Pynq-Z2", 125, 2, depths)
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def test_finn_goes_through_every_step_and_a_build_that_failed_goes_on_where_it_w
     steps = [unit.step for unit in again]
     assert "code" not in steps and "partition" not in steps, "finished units are not repeated"
     assert steps.count("hls") < 7 and steps.count("stitch") == 3 and steps[-1] == "synthesis"
-    for name in (BIT, HWH, RESOURCES):
+    for name in (BIT, HWH, XML_REPORT):
         assert (tmp_path / "work" / project / name).is_file()
     tcl = (tmp_path / "work" / project / "ip_config.tcl").read_text()
     assert "set FREQ_MHZ 125\n" in tcl and "set BOARD Pynq-Z2\n" in tcl, (
