@@ -21,6 +21,11 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_make_parametrize_id(val):
+    """A short name for a hostile file of 100,000 characters."""
+    return ascii(val[:20]) + "..." if isinstance(val, (str, bytes)) and len(val) > 200 else None
+
+
 @pytest.fixture(scope="session")
 def mnist_folder():
     """The folder with MNIST's official files, or a skip that says what is missing."""

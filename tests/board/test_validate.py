@@ -11,6 +11,7 @@ import pytest
 from labd_board import session, validate
 from labd_board.accelerator import Times
 from labd_board.tally import Keeper, Tally
+from labd_shared.arrays import load_npz, save_npz
 from labd_shared.datasets import write_packed
 from labd_shared.digest import image_digest
 from labd_shared.errors import ArtifactError
@@ -250,6 +251,24 @@ def test_a_tally_is_saved_every_few_seconds_and_seldom_when_saving_is_slow(tmp_p
         keeper.keep(Slow(1, 10, 1, 10))
         now[0] += 0.5
     assert saved == [5.0, 47.0, 89.0], "every 2 s of saving buy 40 s of running"
+
+
+@pytest.mark.parametrize(
+    "about, words",
+    [
+        ("[" * 50000, "nested more than 32 deep"),
+        ('{"key": "key", "done": 1' + "0" * 400 + ', "seconds": {}}', "more than 64 bits"),
+        ('{"key": "key", "done": 4, "seconds": {"wait_s": NaN}}', "seconds.wait_s is nan"),
+        ('{"key": "key", "done": 4, "seconds": {"wait_s": 1}}', "seconds.pack_s is missing"),
+        ('{"key": "key", "done": "4", "seconds": {}}', "done is '4', a whole number is wanted"),
+    ],
+)
+def test_a_damaged_tally_is_refused(tmp_path, about, words):
+    Tally(1, 10, 1, 10).save(tmp_path / "t.npz", "key")
+    arrays = load_npz(tmp_path / "t.npz")
+    save_npz(tmp_path / "t.npz", dict(arrays, about=np.frombuffer(about.encode(), np.uint8)))
+    with pytest.raises(ArtifactError, match="t.npz: .*" + words):
+        Tally(1, 10, 1, 10).restore(tmp_path / "t.npz", "key")
 
 
 def test_a_saved_tally_of_other_numbers_is_refused(tmp_path):

@@ -73,6 +73,21 @@ def test_contradictions_are_neither_written_nor_read(tmp_path, changes, message)
         load_predictions(tmp_path / "p.npz")
 
 
+@pytest.mark.parametrize(
+    "about, words",
+    [
+        (b"[" * 50000, "nested more than 32 deep"),
+        (b'{"format": "labd-predictions", "version": NaN}', "version is nan"),
+        (b'{"format": "labd-predictions", "version": 1, "version": 1}', "'version' stands twice"),
+        (b'{"format": "labd-predictions", "version": 1}', "network is missing"),
+    ],
+)
+def test_what_is_said_of_predictions_is_read_strictly(tmp_path, about, words):
+    save_npz(tmp_path / "p.npz", {"about": np.frombuffer(about, np.uint8)})
+    with pytest.raises(ArtifactError, match="p.npz: .*" + words):
+        load_predictions(tmp_path / "p.npz")
+
+
 def test_files_that_are_none_are_refused(tmp_path):
     save_npz(tmp_path / "other.npz", {"images": np.zeros(3)})
     with pytest.raises(ArtifactError, match="other.npz holds no predictions"):
