@@ -152,7 +152,7 @@ class Value(object):
         if "format" not in found or found["format"].raw != name:
             told = found["format"].raw if "format" in found else None
             raise self.origin.fault("the format is {}, not {!r}".format(_shown(told), name))
-        if "version" not in found or found["version"].raw != version:
+        if "version" not in found or type(found["version"].raw) is not int or found["version"].raw != version:
             told = found["version"].raw if "version" in found else None
             raise self.origin._replace(fix=fix or self.origin.fix).fault(
                 "the version of {} is {}, this labd reads {}".format(name, _shown(told), version)
@@ -164,13 +164,12 @@ class Value(object):
             raise unknown_name(
                 "{} in {}".format(kind, self.origin.name), name[:SHOWN], known, self.origin.fix
             )
-        raise self.origin.fault(
-            "{} is unknown; known: {}".format(self.below(name[:SHOWN]), ", ".join(sorted(known)))
-        )
+        raise self.origin.fault("{} is unknown; known: {}".format(self.below(name), ", ".join(sorted(known))))
 
     def below(self, name: str) -> str:
-        """The path of the object's field *name*."""
-        return "{}.{}".format(self.path, name) if self.path else name
+        """The path of the object's field *name*, fit to be printed."""
+        shown = name if name.isprintable() and len(name) <= SHOWN else ascii(name[:SHOWN])
+        return "{}.{}".format(self.path, shown) if self.path else shown
 
 
 def read_json(path: Union[str, Path], max_bytes: int, origin: Optional[Origin] = None) -> Value:

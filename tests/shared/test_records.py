@@ -89,6 +89,16 @@ def test_the_bounds_hold_for_what_another_parser_read():
             r"a\[0\].b is unknown",
         ),
         ('{"a": {}}', lambda value: value.entries()["a"].fields(("c",)), "a.c is missing"),
+        (
+            '{"\\u001b[2J": 1}',
+            lambda value: value.fields(("c",)),
+            r"file.json: '\\x1b\[2J' is unknown; known: c",
+        ),
+        (
+            '{"format": "labd-x", "version": true}',
+            lambda value: value.of_format("labd-x", 1),
+            "the version of labd-x is true, this labd reads 1",
+        ),
         ("[]", lambda value: value.of_format("labd-x", 1), "is a list of 0 entries, an object is wanted"),
         ("{}", lambda value: value.of_format("labd-x", 1), "the format is null, not 'labd-x'"),
         (

@@ -39,7 +39,7 @@ def parse_settings(content: bytes, name: str = SETTINGS) -> SettingsFile:
     """Read a settings.json.
 
     Raises:
-        ArtifactError: no JSON, a part is missing, another kind of driver, or weights that a DMA reads.
+        ArtifactError: not JSON, a part is missing, another kind of driver, or weights that a DMA reads.
     """
     record = parse_json(content, MAX_SETTINGS_BYTES, Origin(name, _COPY)).fields(
         ("driver_information",), None
