@@ -17,9 +17,8 @@ from labd_host.dataflow.cycles import Estimate, NodeCycles
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.flow.stage_records import written
-from labd_shared.errors import ArtifactError
-from labd_shared.files import read_bounded
 from labd_shared.rates import frames_per_s
+from labd_shared.records import MAX_NAME, Origin, read_json
 
 ESTIMATE_FILE = "estimate.json"
 MAX_ESTIMATE_BYTES = 4 << 20
@@ -142,19 +141,15 @@ def read_cost(folder: Path, cycles: Estimate, folding: Mapping[str, Mapping[str,
         ArtifactError: there is no such file, or it is damaged.
     """
     path = folder / ESTIMATE_FILE
-    again = "compile the network again; finished stages are used"
-    try:
-        record = json.loads(read_bounded(path, MAX_ESTIMATE_BYTES, again))
-        uses = {
-            str(node["name"]): {kind: int(node[kind]) for kind in RESOURCES}
-            for node in record["nodes"]
-            if all(kind in node for kind in RESOURCES)
-        }
-        return cost_of(
-            cycles, folding, uses, clock_mhz=float(record["clock_mhz"]), part=str(record["part"]["name"])
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}", fix=again) from error
+    origin = Origin(str(path), "compile the network again; finished stages are used")
+    record = read_json(path, MAX_ESTIMATE_BYTES, origin).fields(("nodes", "clock_mhz", "part"), None)
+    uses = {}
+    for entry in record["nodes"].list():
+        node = entry.fields(("name",), None)
+        if all(kind in node for kind in RESOURCES):
+            uses[node["name"].text(MAX_NAME)] = {kind: node[kind].integer(0) for kind in RESOURCES}
+    part = record["part"].fields(("name",), None)["name"].text(MAX_NAME)
+    return cost_of(cycles, folding, uses, clock_mhz=record["clock_mhz"].number(0.0), part=part)
 
 
 def amounts(cells: Resources) -> dict[str, int]:
