@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 from threadpoolctl import threadpool_limits
 
 from labd_host import datasets
-from labd_host.dataflow.layers import Mvau, Network
+from labd_host.dataflow.layers import DataflowGraph, Mvau
 from labd_host.golden import kernels
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.errors import DataMissing
@@ -89,7 +89,7 @@ def best_s(work: Callable[[], object], repeats: int = 30) -> float:
     return least
 
 
-def in_float(network: Network) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+def in_float(network: DataflowGraph) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
     """onnxruntime on one core, from pixels as it wants them."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -107,7 +107,7 @@ def in_batches(
 
 
 def on_one_core(
-    network: Network, sizes: Sequence[int], *, goal: str, numpy_goal: str, pairs: int
+    network: DataflowGraph, sizes: Sequence[int], *, goal: str, numpy_goal: str, pairs: int
 ) -> list[bool]:
     """Both forms in multiples of onnxruntime at that of its batch *sizes* where it is best, their scores compared."""
     theirs = in_float(network)
@@ -132,7 +132,7 @@ def on_one_core(
     return reached
 
 
-def share_of_roofline(network: Network, bound: float) -> list[bool]:
+def share_of_roofline(network: DataflowGraph, bound: float) -> list[bool]:
     """How much of the roofline is used, and how far the accelerator is."""
     model = GoldenModel(network, form="compiled")
     images = RNG.integers(0, 256, (256, *IMAGE)).astype(np.uint8)
@@ -146,7 +146,7 @@ def share_of_roofline(network: Network, bound: float) -> list[bool]:
     ]
 
 
-def size_for_time(small: Network) -> bool:
+def size_for_time(small: DataflowGraph) -> bool:
     """What a product takes in a network nine times as large."""
     large = binary_network(
         "CNV, 3 times as wide", IMAGE, [(3 * each, pool) for each, pool in CNV], (1536, 1536), 10
@@ -163,7 +163,7 @@ def size_for_time(small: Network) -> bool:
     )
 
 
-def two_cores(network: Network) -> list[bool]:
+def two_cores(network: DataflowGraph) -> list[bool]:
     """Wall time of one thread over that of two, the best of each: nothing else should run."""
     if len(os.sched_getaffinity(0)) < 2:
         sys.stderr.write("skipped two cores: there is one\n")
@@ -215,7 +215,7 @@ def fresh(code: str, *arguments: str, cache: str) -> tuple[float, float]:
     return took_s, int(ended.stdout.splitlines()[-1]) / 1024
 
 
-def from_the_start(network: Network) -> list[bool]:
+def from_the_start(network: DataflowGraph) -> list[bool]:
     """The first run ever, the first of a later process, and `labd validate` of CIFAR-10, start-up included."""
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder, NETWORK_NAME))

@@ -15,7 +15,7 @@ from pathlib import Path
 from measure import figure
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.design import FoldedChain, design_of
 from labd_host.dataflow.folding import load_folding
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import CostUnit
@@ -37,7 +37,7 @@ BUDGETS = {"lut": int(PART.lut), "bram18": int(PART.bram18), "dsp": int(PART.dsp
 TARGETS = (98, 500, 2_000, 5_000, 10_000, 20_000, 28_000, 32_768, 50_000, 66_236, 100_000, 300_000)
 
 
-def cycles_of(design: Design) -> int:
+def cycles_of(design: FoldedChain) -> int:
     return max(node.cycles for node in estimate(design.layers, (), ()).nodes)
 
 

@@ -19,7 +19,7 @@ from labd_host.dataflow.folding import load_folding
 from labd_host.networks import NETWORKS
 from labd_host.simulate.fifos import size_fifos
 from labd_host.simulate.pipeline import Machine, assemble
-from labd_host.simulate.rtl_reports import Measured, fit, read_measured
+from labd_host.simulate.rtl_reports import RtlRun, fit, read_measured
 from labd_host.simulate.simulator import simulate
 
 REPEATS = 5
@@ -71,7 +71,7 @@ def accuracy(folder: Path) -> list[bool]:
     ]
 
 
-def shown(builds: list[Measured]) -> None:
+def shown(builds: list[RtlRun]) -> None:
     """One choice of three, build by build."""
     pipelines = fit([build for build in builds if build.name in SHOWN])
     for build in builds:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, Network, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import DataflowGraph, LabelSelect, MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_shared.tensors import make_tensor
 
 CNV = ((64, False), (64, True), (128, False), (128, True), (256, False), (256, False))  # channels, pool
@@ -23,7 +23,7 @@ def binary_network(
     convs: Sequence[tuple[int, bool]],
     hidden: Sequence[int],
     classes: int,
-) -> Network:
+) -> DataflowGraph:
     """3 x 3 convolutions, 2 x 2 pools and matrices of signs; bytes go in, a label comes out."""
     height, width, channels = image
     layers: list = []
@@ -71,10 +71,10 @@ def binary_network(
         make_tensor("out", "UINT8", (1, 1), (1, 1, 1), "NC", "odma0"),
     )
     assert values == np.prod(image)
-    return Network(name, tuple(layers), tensors[:1], tensors[1:], arrays)
+    return DataflowGraph(name, tuple(layers), tensors[:1], tensors[1:], arrays)
 
 
-def float_model(network: Network) -> bytes:
+def float_model(network: DataflowGraph) -> bytes:
     """The same network for onnxruntime in float32: "x" is (n, channels, height, width) of pixels, its
     output the dot products of the last layer, of which the golden model counts the agreeing signs.
 
@@ -139,7 +139,7 @@ def float_model(network: Network) -> bytes:
     return model.SerializeToString()
 
 
-def bit_products(network: Network) -> int:
+def bit_products(network: DataflowGraph) -> int:
     """Products of two bits that a frame takes."""
     return sum(
         layer.vectors * layer.mw * layer.mh

@@ -9,7 +9,7 @@ from labd_board.batches import BatchRunner, Times, expected_s
 from labd_board.device import Device
 from labd_board.opened_device import OpenedDevice, allocated, program, programmed_again
 from labd_board.weights import external_weights, runtime_weights
-from labd_shared.bundle import Bundle
+from labd_shared.bundle import BundleFiles
 from labd_shared.errors import ShapeError, UsageError, WrongTarget
 from labd_shared.manifest import BIT_NAME
 from labd_shared.tensors import Tensor, count
@@ -36,7 +36,7 @@ class Accelerator(object):
 
     def __init__(
         self,
-        bundle: Bundle,
+        bundle: BundleFiles,
         device: Device,
         batch_size: int = DEFAULT_BATCH,
         monotonic_s: Callable[[], float] = time.perf_counter,

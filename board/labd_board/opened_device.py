@@ -6,7 +6,7 @@ from labd_board.device import Buffer, Device
 from labd_board.dma import DmaEngine
 from labd_board.lanes import Lane, allocate_fitting_lane
 from labd_board.weights import ExternalWeights, RuntimeWeights, load_external_weights, write_runtime_weights
-from labd_shared.bundle import Bundle
+from labd_shared.bundle import BundleFiles
 from labd_shared.errors import ClockRefused
 from labd_shared.manifest import BIT_NAME
 from labd_shared.tensors import Tensor
@@ -34,7 +34,7 @@ class OpenedDevice(NamedTuple):
             buffer.free()
 
 
-def program(device: Device, bundle: Bundle, weights: Sequence[RuntimeWeights]) -> float:
+def program(device: Device, bundle: BundleFiles, weights: Sequence[RuntimeWeights]) -> float:
     """Program the bitfile, set the built clock, and write the weights that go over AXI-lite.
 
     Returns:
@@ -64,7 +64,7 @@ def program(device: Device, bundle: Bundle, weights: Sequence[RuntimeWeights]) -
 
 def allocated(
     device: Device,
-    bundle: Bundle,
+    bundle: BundleFiles,
     clock_mhz: float,
     weights: Sequence[ExternalWeights],
     frames: int,
@@ -88,7 +88,7 @@ def allocated(
     return OpenedDevice(device, clock_mhz, batch_size, sources, sinks, held, [lane])
 
 
-def programmed_again(opened: OpenedDevice, bundle: Bundle, clock_mhz: float) -> OpenedDevice:
+def programmed_again(opened: OpenedDevice, bundle: BundleFiles, clock_mhz: float) -> OpenedDevice:
     """*opened* after its bitfile was programmed again, which stopped its DMAs; the buffers stay."""
     device = opened.device
     return opened._replace(

@@ -27,7 +27,7 @@ from labd_shared.errors import (
 from labd_shared.packing import pack_tensor, unpack_tensor
 
 
-class Seen(NamedTuple):
+class SampleBatch(NamedTuple):
     """One batch of golden samples and what came of it."""
 
     number: int  # of the pass
@@ -62,13 +62,13 @@ def selftest(accelerator: Accelerator, golden: Golden, passes: int = 3) -> Dict[
         ("one by one", [np.array([index]) for index in range(frames)]),
         ("backwards in threes", [backwards[start : start + 3] for start in range(0, frames, 3)]),
     )
-    seen: List[Seen] = []
+    seen: List[SampleBatch] = []
     buffer = np.full((frames,) + golden.outputs.shape[1:], np.nan)
     for number in range(1, passes + 1):
         for how, groups in orders:
             for group in groups:
                 answers = accelerator.run(golden.images[group])
-                seen.append(Seen(number, how, group, answers, buffer[: len(group)].copy()))
+                seen.append(SampleBatch(number, how, group, answers, buffer[: len(group)].copy()))
                 buffer[: len(group)] = answers
     if any(_wrong(each, golden).any() for each in seen):
         raise verdict(seen, golden)
@@ -139,7 +139,7 @@ def probed(accelerator: Accelerator, image: np.ndarray, error: InputStuck) -> Dm
     )
 
 
-def _wrong(each: Seen, golden: Golden) -> np.ndarray:
+def _wrong(each: SampleBatch, golden: Golden) -> np.ndarray:
     """Which samples of the batch got another answer than the golden model's."""
     differs: np.ndarray = (
         (each.answers != golden.outputs[each.group]).reshape(len(each.group), -1).any(axis=1)
@@ -147,7 +147,7 @@ def _wrong(each: Seen, golden: Golden) -> np.ndarray:
     return differs
 
 
-def verdict(seen: Sequence[Seen], golden: Golden) -> ResultError:
+def verdict(seen: Sequence[SampleBatch], golden: Golden) -> ResultError:
     """The error for answers of which at least one is wrong: what they have in common names the culprit."""
     first = next(each for each in seen if _wrong(each, golden).any())
     place = int(np.flatnonzero(_wrong(first, golden))[0])
@@ -200,7 +200,7 @@ def verdict(seen: Sequence[Seen], golden: Golden) -> ResultError:
     )
 
 
-def _all_stale(seen: Sequence[Seen], golden: Golden) -> bool:
+def _all_stale(seen: Sequence[SampleBatch], golden: Golden) -> bool:
     """Whether every wrong answer stood at its place in the output buffer before the batch was run.
 
     An accelerator that always says the same does that, too: so there must be different ones.

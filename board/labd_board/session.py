@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import labd_board
-from labd_shared.bundle import Bundle, open_bundle
+from labd_shared.bundle import BundleFiles, open_bundle
 from labd_shared.datasets import (
     INDEX_NAME,
     PackedDataset,
@@ -45,7 +45,7 @@ def current_release() -> Optional[Release]:
     return None
 
 
-def find_bundle(path: Optional[str]) -> Bundle:
+def find_bundle(path: Optional[str]) -> BundleFiles:
     """The bundle at *path*, or the current release's.
 
     Raises:

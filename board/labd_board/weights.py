@@ -16,7 +16,7 @@ from typing import Dict, List, NamedTuple
 import numpy as np
 
 from labd_board.device import Buffer, Device
-from labd_shared.bundle import Bundle
+from labd_shared.bundle import BundleFiles
 from labd_shared.errors import ArtifactError, WeightsNotWritten
 from labd_shared.files import read_bounded
 from labd_shared.weight_files import COPY_AGAIN, FOLDER, MAX_BYTES, parse_layer_file, read_words
@@ -52,7 +52,7 @@ class ExternalWeights(NamedTuple):
     data: np.ndarray
 
 
-def runtime_weights(bundle: Bundle) -> List[RuntimeWeights]:
+def runtime_weights(bundle: BundleFiles) -> List[RuntimeWeights]:
     """The weights to write before the first run; none where all are in the bitfile.
 
     Raises:
@@ -77,7 +77,7 @@ def runtime_weights(bundle: Bundle) -> List[RuntimeWeights]:
     return [found[block] for block in sorted(found)]
 
 
-def external_weights(bundle: Bundle) -> List[ExternalWeights]:
+def external_weights(bundle: BundleFiles) -> List[ExternalWeights]:
     """The weights that DMAs of their own read.
 
     Raises:
@@ -151,7 +151,7 @@ def load_external_weights(device: Device, weights: ExternalWeights) -> Buffer:
     return buffer
 
 
-def _files(bundle: Bundle, suffix: str) -> List[str]:
+def _files(bundle: BundleFiles, suffix: str) -> List[str]:
     return [
         name[len(FOLDER) :]
         for name in bundle.manifest.files

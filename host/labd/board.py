@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labd_host.remote.fleet import Report
-    from labd_host.remote.inventory import Board as BoardEntry
+    from labd_host.remote.inventory import BoardEntry
 
 ON_DATA = ("validate", "throughput", "selftest", "classify", "info")  # commands whose report is data
 SHOWN_KEYS = {

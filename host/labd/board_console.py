@@ -15,8 +15,8 @@ from labd.progress import shown
 from labd_host.machine.listener import Listener
 from labd_host.remote.data import Pushed
 from labd_host.remote.enrolment import Enrolled
-from labd_host.remote.fleet import Outcome, Report
-from labd_host.remote.look import Seen
+from labd_host.remote.fleet import BoardOutcome, Report
+from labd_host.remote.look import BoardRow
 from labd_host.remote.releases import Deployed
 from labd_host.remote.tasks import DeployedWithData, Ran, SetUp
 from labd_shared.errors import INTERRUPTED, LabdError
@@ -114,7 +114,7 @@ def _show_results(report: Report) -> None:
             _line(f"board {outcome.board}: {_told(outcome)}")
 
 
-def _told(outcome: Outcome) -> str:
+def _told(outcome: BoardOutcome) -> str:
     match outcome.result:
         case DeployedWithData(deploy=done):
             return f"{_deployed(done)}; {_data(outcome.result)}"
@@ -164,7 +164,7 @@ def _table(report: Report) -> None:
     for column in ("board", "kind", "address", "state", "release", "network", "in use by", "free"):
         table.add_column(column, overflow="fold")
     for outcome in report.outcomes:
-        row: Seen = outcome.result
+        row: BoardRow = outcome.result
         free = "" if row.free_mb is None else f"{row.free_mb} MB"
         table.add_row(row.number, row.kind, row.address, row.state, row.release, row.network, row.owner, free)
     console = Console(highlight=False, markup=False)

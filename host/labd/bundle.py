@@ -9,8 +9,7 @@ from labd.cycle_table import CycleTable
 from labd.score import Score
 from labd.shown import Shown
 from labd_host.machine.listener import SILENT
-from labd_shared.bundle import Bundle as BundleFiles
-from labd_shared.bundle import open_bundle
+from labd_shared.bundle import BundleFiles, open_bundle
 
 if TYPE_CHECKING:
     from labd_shared.manifest import Manifest

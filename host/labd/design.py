@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labd.network import Network
-    from labd_host.dataflow.design import Design as FoldedChain
+    from labd_host.dataflow.design import FoldedChain
     from labd_host.flow import CompiledNetwork
 
 TARGETS = ("emu", "hw")

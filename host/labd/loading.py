@@ -12,7 +12,7 @@ from labd_shared.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from labd.design import Design
-    from labd_host.dataflow.design import Design as FoldedChain
+    from labd_host.dataflow.design import FoldedChain
 
 WHAT = "NETWORK|MY.toml|MODEL.onnx|DIR|BUNDLE"
 
@@ -145,7 +145,7 @@ def unfolded_chain(what: str) -> FoldedChain:
 
 def _dataflow_graph(path: Path) -> FoldedChain:
     """The dataflow graph of a compile's last stage, through FINN; or the layers of a known network's export."""
-    from labd_host.dataflow.design import Design as FoldedChain
+    from labd_host.dataflow.design import FoldedChain
     from labd_host.flow.describe import describe
     from labd_host.flow.finn_door import Finn
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from labd.design import Design
-    from labd_host.dataflow.design import Design as FoldedChain
+    from labd_host.dataflow.design import FoldedChain
     from labd_host.flow import CompiledNetwork
-    from labd_host.networks import Network as NetworkSpec
+    from labd_host.networks import NetworkSpec
 
 BUILD_FOLDER = Path("build")
 

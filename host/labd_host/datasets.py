@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labd_host.machine import places
-from labd_host.machine.downloads import LIMITS, Limits, download
+from labd_host.machine.downloads import LIMITS, DownloadLimits, download
 from labd_shared.datasets import SPLITS, dataset_spec, missing_files, read_official
 from labd_shared.errors import DataDamaged, DataMissing
 
@@ -79,7 +79,7 @@ SOURCES = {
 
 
 def load(
-    name: str, split: str, *, sources: Mapping[str, Source] = SOURCES, limits: Limits = LIMITS
+    name: str, split: str, *, sources: Mapping[str, Source] = SOURCES, limits: DownloadLimits = LIMITS
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Images uint8 (n, height, width, channels) and labels uint8 (n,) of a split.
 
@@ -114,7 +114,11 @@ def _read(folder: Path, name: str, split: str) -> tuple[npt.NDArray[np.uint8], n
 
 
 def find(
-    name: str, split: str | None = None, *, sources: Mapping[str, Source] = SOURCES, limits: Limits = LIMITS
+    name: str,
+    split: str | None = None,
+    *,
+    sources: Mapping[str, Source] = SOURCES,
+    limits: DownloadLimits = LIMITS,
 ) -> Path:
     """The folder that holds the official files of *name*, downloaded first where it is nowhere.
 
@@ -141,7 +145,11 @@ def find(
 
 
 def _download_missing(
-    name: str, splits: tuple[str, ...], looked: list[str], sources: Mapping[str, Source], limits: Limits
+    name: str,
+    splits: tuple[str, ...],
+    looked: list[str],
+    sources: Mapping[str, Source],
+    limits: DownloadLimits,
 ) -> None:
     """Download into the cache what it lacks of *splits*; *looked* is what was found wanting elsewhere."""
     cached = cache_folder(name)
@@ -188,7 +196,7 @@ def _missing(folder: Path, name: str, splits: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(each for split in splits for each in missing_files(folder, name, split)))
 
 
-def _fetch(file_name: str, folder: Path, sources: Mapping[str, Source], limits: Limits) -> list[str]:
+def _fetch(file_name: str, folder: Path, sources: Mapping[str, Source], limits: DownloadLimits) -> list[str]:
     """Download one file into *folder*; why each mirror failed, empty when one did not."""
     if file_name not in sources:
         return [f"no address of {file_name} is known"]

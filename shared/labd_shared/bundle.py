@@ -18,7 +18,7 @@ from labd_shared.manifest import GOLDEN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES,
 MAX_FILE_BYTES = 512 << 20
 
 
-class Bundle(object):
+class BundleFiles(object):
     """A bundle that was checked: every file the manifest names is there, whole and unchanged.
 
     Attributes:
@@ -66,7 +66,7 @@ class Golden(NamedTuple):
     predictions: np.ndarray
 
 
-def open_bundle(path: Union[str, Path]) -> Bundle:
+def open_bundle(path: Union[str, Path]) -> BundleFiles:
     """Open a bundle, folder or .zip, and verify every file.
 
     Raises:
@@ -76,14 +76,14 @@ def open_bundle(path: Union[str, Path]) -> Bundle:
     """
     where = Path(path)
     if not where.is_file():
-        return Bundle(where, _verified(where))
+        return BundleFiles(where, _verified(where))
     import shutil
     import tempfile
 
     unpacked = Path(tempfile.mkdtemp(prefix="labd-bundle-"))
     try:
         _unzip(where, unpacked)
-        return Bundle(unpacked, _verified(unpacked), temporary=True)
+        return BundleFiles(unpacked, _verified(unpacked), temporary=True)
     except BaseException:
         shutil.rmtree(str(unpacked), ignore_errors=True)
         raise
@@ -162,7 +162,7 @@ def _unzip(archive_path: Path, folder: Path) -> None:
         raise ArtifactError("{} is no bundle: {}".format(archive_path, error), fix=again) from error
 
 
-def load_golden(bundle: Bundle) -> Golden:
+def load_golden(bundle: BundleFiles) -> Golden:
     """The golden samples, checked against the manifest's tensors; none where the network is unknown.
 
     Raises:

@@ -11,7 +11,7 @@ import tarfile
 
 import numpy as np
 
-from labd_host.dataflow.layers import MaxPool, Mvau, Network, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import DataflowGraph, MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_shared.tensors import make_tensor
 
 POOLED = (1, 3)
@@ -31,7 +31,7 @@ def cnv_w1a1(folder):
     arrays = {"pixels.thresholds": pixel_thresholds()}
     for index in range(len(shapes)):
         add_layer(layers, arrays, files, index, shapes[str(index)], last=index == len(shapes) - 1)
-    return Network(
+    return DataflowGraph(
         "cnvW1A1",
         tuple(layers),
         (make_tensor("in", "UINT8", (1, 32, 32, 3), (1, 32, 32, 1, 3), "NHWC", "idma0"),),

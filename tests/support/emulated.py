@@ -4,7 +4,7 @@ import numpy as np
 
 from labd_host.bundles.bitfile_writer import write_bit
 from labd_host.bundles.hwh_writer import write_hwh
-from labd_host.dataflow.layers import LabelSelect, Network
+from labd_host.dataflow.layers import DataflowGraph, LabelSelect
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.arrays import save_npz
 from labd_shared.bitfile import PYNQ_Z2_PART
@@ -64,7 +64,7 @@ def write_emulated_bundle(
     digest = None
     if network:
         layers = layers or (LabelSelect("LabelSelect_0", PIXELS, 1, "UINT8", "UINT8"),)
-        GoldenModel(Network("brightest", layers, (INPUT,), (OUTPUT,), {})).save(folder / NETWORK_NAME)
+        GoldenModel(DataflowGraph("brightest", layers, (INPUT,), (OUTPUT,), {})).save(folder / NETWORK_NAME)
         names.append(NETWORK_NAME)
         digest = file_sha256(folder / NETWORK_NAME) if target == "emu" else None
     write_bit(folder / BIT_NAME, network_sha256=digest, part=part)

@@ -7,7 +7,7 @@ from labd_host.dataflow.design import design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.experiments import assess
 from labd_host.experiments.basis import network_sha256
-from labd_host.experiments.study_model import Experiment, Outcome
+from labd_host.experiments.study_model import Experiment, ExperimentOutcome
 from labd_host.experiments.study_plan import settings_in_full
 from labd_host.networks import NETWORKS
 from labd_host.simulate.simulator import Deadlock
@@ -36,11 +36,11 @@ def outcome(asked, *, simulated=True, **known):
     CNV with one lane in a layer is simulated for seconds: without *simulated* it is predicted only.
     """
     if simulated:
-        return Outcome(asked, replace(assess.assess(asked), **known))
+        return ExperimentOutcome(asked, replace(assess.assess(asked), **known))
     unsimulated = Deadlock("not simulated", fix="")
     with (
         patch.object(assess, "depths_of_finn", lambda design: {}),
         patch.object(assess, "simulate", side_effect=unsimulated),
     ):
         predicted = assess.assess(asked)
-    return Outcome(asked, replace(predicted, simulated=None, **known))
+    return ExperimentOutcome(asked, replace(predicted, simulated=None, **known))

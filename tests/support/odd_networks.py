@@ -3,11 +3,11 @@
 import numpy as np
 
 from labd_host.dataflow.layers import (
+    DataflowGraph,
     GlobalPool,
     LabelSelect,
     MaxPool,
     Mvau,
-    Network,
     Padding,
     SlidingWindow,
     Thresholding,
@@ -158,7 +158,7 @@ def network(name):
     images[0], images[1] = given.low, given.high
     ends = [("in", first.input, first.in_values, "idma0"), ("out", last.output, last.out_values, "odma0")]
     tensors = [make_tensor(end, kind, (1, size), (1, size, 1), "NC", dma) for end, kind, size, dma in ends]
-    return Network(name, tuple(layers), (tensors[0],), (tensors[1],), arrays), images
+    return DataflowGraph(name, tuple(layers), (tensors[0],), (tensors[1],), arrays), images
 
 
 def thresholds(rng, layer, arrays):

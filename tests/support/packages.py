@@ -4,7 +4,7 @@ import json
 
 from labd_host.bundles.bitfile_writer import write_bit
 from labd_host.bundles.hwh_writer import write_hwh
-from labd_host.dataflow.layers import LabelSelect, Network
+from labd_host.dataflow.layers import DataflowGraph, LabelSelect
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.bitfile import PYNQ_Z2_PART
 from support.emulated import INPUT, OUTPUT, PIXELS
@@ -114,5 +114,5 @@ def write_settings_deploy(folder, text=None, **design):
 def write_network(path):
     """The golden model of the tiny network."""
     layer = LabelSelect("LabelSelect_0", PIXELS, 1, "UINT8", "UINT8")
-    GoldenModel(Network("brightest", (layer,), (INPUT,), (OUTPUT,), {})).save(path)
+    GoldenModel(DataflowGraph("brightest", (layer,), (INPUT,), (OUTPUT,), {})).save(path)
     return path

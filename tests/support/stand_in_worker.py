@@ -9,23 +9,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-from labd_host.vivado.job import Job, Products, Unit
+from labd_host.vivado.job import BuildJob, BuildUnit, Products
 from labd_host.vivado.worker_process import Units, serve
 
 NODES = ("StreamingDataflowPartition_1_MVAU_hls_0", "StreamingDataflowPartition_1_MVAU_hls_1")
 
 
-def build(job: Job, units: Units) -> Products:
+def build(job: BuildJob, units: Units) -> Products:
     sys.stdout.write('{"products":{"project":"what FINN prints is no message"}}\n')
-    with units.working(Unit("partition", "", 1, 1, "")):
+    with units.working(BuildUnit("partition", "", 1, 1, "")):
         pass
     for index, node in enumerate(NODES):
-        with units.working(Unit("hls", node, index + 1, len(NODES), "")) as folder:
+        with units.working(BuildUnit("hls", node, index + 1, len(NODES), "")) as folder:
             if folder is not None:
                 (folder / f"hls_syn_{node}.tcl").write_text(f"set config_proj_name project_{node}\n")
                 script = f"set -e\ncd {folder}\nvitis_hls {folder}/hls_syn_{node}.tcl\ncd {Path.cwd()}\n"
                 _bash(folder, script)
-    unit = Unit("synthesis", "", 1, 1, "")
+    unit = BuildUnit("synthesis", "", 1, 1, "")
     project = units.folder / "finn" / "synthesis" / "vivado_zynq_proj_stand_in"
     if not project.is_dir():
         units.forget(unit)
@@ -35,7 +35,7 @@ def build(job: Job, units: Units) -> Products:
     return Products(str(project))
 
 
-def _synthesise(job: Job, project: Path) -> None:
+def _synthesise(job: BuildJob, project: Path) -> None:
     project.mkdir()
     boards = Path(os.environ["FINN_DEPS"]) / "board_files"
     config = f'set FREQ_MHZ {job.clock_mhz}\nset FPGA_PART {job.part}\nlappend paths_prop "{boards}"\n'

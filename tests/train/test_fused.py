@@ -178,7 +178,7 @@ def images_of(wanted, count, seed=1):
 @pytest.fixture
 def training_of(tmp_path):
     """Makes a training of a network in a folder of its own, or goes on with the one that is there."""
-    from labd_host.networks.checkpoint import Folder
+    from labd_host.networks.checkpoint import CheckpointFolder
     from labd_host.networks.training import Training
 
     folders = {}
@@ -186,7 +186,7 @@ def training_of(tmp_path):
     def make(wanted, name, **options):
         if name in folders:
             folders[name].close()
-        folders[name] = Folder(tmp_path / name)
+        folders[name] = CheckpointFolder(tmp_path / name)
         return Training(wanted, *images_of(wanted, 120), folders[name], seed=1, **options)
 
     yield make

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from labd_host.networks import network, read_record
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_host.networks.pretrained import checksum
 from labd_shared.errors import ArtifactError, UsageError
 
@@ -62,7 +62,7 @@ def test_published_weights_are_exported_as_they_are(tmp_path, theirs, images, zi
     record = take(TFC, start_of(tmp_path / "w.pth"), lambda: images, tmp_path / "out", note=ignore)
     planes = torch.from_numpy(images[0].transpose(0, 3, 1, 2).copy())
     wanted = logits_of(theirs, planes).numpy()
-    found = Exported(tmp_path / "out" / "tfc-w1a1.onnx").run(images[0])
+    found = ExportedModel(tmp_path / "out" / "tfc-w1a1.onnx").run(images[0])
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
     assert record == read_record(tmp_path / "out" / "tfc-w1a1.json")
     assert (record.samples, record.correct) == (200, int((wanted.argmax(axis=1) == images[1]).sum()))
@@ -73,14 +73,14 @@ def test_published_weights_are_exported_as_they_are(tmp_path, theirs, images, zi
 def test_training_goes_on_from_published_weights(tmp_path, theirs, images):
     import torch
 
-    from labd_host.networks.checkpoint import Folder
+    from labd_host.networks.checkpoint import CheckpointFolder
     from labd_host.networks.train_process import train
     from labd_host.networks.training import Training
 
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
     start = start_of(tmp_path / "w.pth")
     small = replace(TFC, recipe=replace(TFC.recipe, epochs=1, batch=20, validation=20))
-    first = Folder(tmp_path / "first")
+    first = CheckpointFolder(tmp_path / "first")
     begun = Training(small, *images, first, seed=1, start=start).model.state_dict()
     first.close()
     assert all(torch.equal(begun[key], value) for key, value in theirs.state_dict().items())

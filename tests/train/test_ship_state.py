@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from labd_host.networks import Conv, Recipe, network, trained_onnx, trained_record
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_shared.errors import ArtifactError
 
 SMALL = replace(
@@ -47,7 +47,7 @@ def test_it_ships_packed_and_computes_what_the_model_computes(tmp_path, monkeypa
     )
     assert trained_record("small", tmp_path) == record
     images, labels = test_set
-    found = Exported(trained_onnx("small", tmp_path)).run(images)
+    found = ExportedModel(trained_onnx("small", tmp_path)).run(images)
     model.eval()
     pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
     with torch.no_grad():

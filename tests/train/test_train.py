@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from labd_host.networks import NETWORKS, Conv, Recipe, network, read_record
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_host.networks.training_log import best_epoch, read_log
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, UsageError
@@ -148,7 +148,7 @@ def test_the_export_computes_what_torch_computes(finished):
     model.load_state_dict(torch.load(out / "best.pt", weights_only=True)["model"])
     images = TEST_SET[0]
     wanted = logits_of(model, torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
-    found = Exported(out / "small.onnx").run(images)
+    found = ExportedModel(out / "small.onnx").run(images)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(found.argmax(axis=1), wanted.argmax(axis=1))
 
@@ -196,9 +196,9 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
 
 
 def test_two_trainings_in_one_folder_are_refused(tmp_path):
-    from labd_host.networks.checkpoint import Folder
+    from labd_host.networks.checkpoint import CheckpointFolder
 
-    first = Folder(tmp_path)
+    first = CheckpointFolder(tmp_path)
     with pytest.raises(UsageError, match="another training is running in"):
         run(tmp_path)
     first.close()
@@ -268,7 +268,7 @@ def test_a_network_whose_feature_maps_are_wider_than_a_pixel_is_trained_and_expo
         seed=1, tell=ignore, note=ignore, stopping=never,
     )  # fmt: skip
     assert small.flat_shape == (3, 2, 6)
-    assert Exported(tmp_path / "wide.onnx").run(images).shape == (120, 10)
+    assert ExportedModel(tmp_path / "wide.onnx").run(images).shape == (120, 10)
     assert record.samples == 120
 
 
@@ -287,7 +287,9 @@ def test_networks_of_few_bits_are_exported_too(tmp_path, name):
     with torch.no_grad():
         model(images.float() / 255)
     export(model, network(name), tmp_path / "few.onnx")
-    found = Exported(tmp_path / "few.onnx").run(np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1)))
+    found = ExportedModel(tmp_path / "few.onnx").run(
+        np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1))
+    )
     np.testing.assert_allclose(found, logits_of(model, images).numpy(), rtol=0, atol=1e-3)
 
 
@@ -306,7 +308,9 @@ def test_a_convolutional_network_is_exported_too(tmp_path):
     model(images.float() / 255)  # batch normalisation gets statistics that are not zero and one
     wanted = logits_of(model, images).numpy()
     export(model, cnv, tmp_path / "cnv.onnx")
-    found = Exported(tmp_path / "cnv.onnx").run(np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1)))
+    found = ExportedModel(tmp_path / "cnv.onnx").run(
+        np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1))
+    )
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from labd_shared.archive import add_member
 from labd_shared.arrays import save_npz
-from labd_shared.bundle import Bundle, open_bundle
+from labd_shared.bundle import BundleFiles, open_bundle
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, UsageError, WrongTarget
 from labd_shared.files import replacing, replacing_folder
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Fill = Callable[[Path], Manifest]
 
 
-def write_bundle(folder: Path, fill: Fill) -> Bundle:
+def write_bundle(folder: Path, fill: Fill) -> BundleFiles:
     """Make a bundle in *folder*.
 
     Args:
@@ -64,7 +64,7 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def zip_bundle(bundle: Bundle, archive: Path) -> Path:
+def zip_bundle(bundle: BundleFiles, archive: Path) -> Path:
     """The bundle as one .zip: names in order, fixed dates, so that equal bundles give equal bytes."""
     with replacing(archive) as making, zipfile.ZipFile(making, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in (MANIFEST_NAME, *sorted(bundle.manifest.files)):
@@ -72,7 +72,7 @@ def zip_bundle(bundle: Bundle, archive: Path) -> Path:
     return archive
 
 
-def attach_network(bundle: Bundle, network: Path, folder: Path) -> Bundle:
+def attach_network(bundle: BundleFiles, network: Path, folder: Path) -> BundleFiles:
     """The bundle with the golden model's file, so that a virtual board can run it.
 
     An imported bundle without golden samples is given this network's; its cycles, where they were

@@ -11,12 +11,12 @@ from labd_host.bundles.hwh_writer import write_hwh
 from labd_host.bundles.preparation import Prepared
 from labd_host.bundles.writable_layers import writable_layers
 from labd_shared.arrays import save_npz
-from labd_shared.bundle import Bundle
+from labd_shared.bundle import BundleFiles
 from labd_shared.digest import file_sha256
 from labd_shared.manifest import BIT_NAME, GOLDEN_NAME, HWH_NAME, NETWORK_NAME, Manifest
 
 
-def write_emulation(prepared: Prepared, folder: Path, clock_mhz: float) -> Bundle:
+def write_emulation(prepared: Prepared, folder: Path, clock_mhz: float) -> BundleFiles:
     """Write the bundle for virtual boards of a network that is prepared.
 
     Raises:

@@ -124,7 +124,7 @@ def prepare(
 
 
 def measure(
-    entry: networks.Network,
+    entry: networks.NetworkSpec,
     compiled: CompiledNetwork,
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.uint8],

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from labd_host.virtual_board import board_state
-from labd_host.virtual_board.board_state import State
+from labd_host.virtual_board.board_state import VirtualBoardState
 from labd_host.virtual_board.logic_faults import FAULTS
 from labd_shared.errors import UsageError
 
@@ -20,7 +20,7 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _up(number: str, **options: Any) -> State:
+def _up(number: str, **options: Any) -> VirtualBoardState:
     """Start a board, and say what takes long."""
     from labd.progress import shown
     from labd_host.virtual_board import virtual_board

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from labd_host.experiments.builds import Builds
-    from labd_host.experiments.pool import Limits
+    from labd_host.experiments.pool import PoolLimits
     from labd_host.experiments.request import Request
     from labd_host.experiments.slurm import Demand
     from labd_host.experiments.store import Store
-    from labd_host.experiments.study_model import Accuracy, Outcome, Study
+    from labd_host.experiments.study_model import ExperimentOutcome, NetworkAccuracy, Study
     from labd_host.experiments.synthesis import Licences
 
 OUT = Path("build/experiments")
@@ -149,7 +149,7 @@ def _changed(
     )
 
 
-def _accuracies(request: Request) -> dict[str, Accuracy | None]:
+def _accuracies(request: Request) -> dict[str, NetworkAccuracy | None]:
     from labd.progress import shown
     from labd_host.experiments.accuracy import accuracy_of
 
@@ -157,18 +157,18 @@ def _accuracies(request: Request) -> dict[str, Accuracy | None]:
         return {name: accuracy_of(name, listener) for name in request.networks}
 
 
-def _run(study: Study, store: Store, allowed: Limits | Demand) -> dict[str, str]:
+def _run(study: Study, store: Store, allowed: PoolLimits | Demand) -> dict[str, str]:
     """Do what is missing, here or on Slurm; key -> why nobody waits for it any longer."""
     from labd.progress import ProgressLines
     from labd_host.experiments.outcomes import keys_of
-    from labd_host.experiments.pool import Limits, Pool
+    from labd_host.experiments.pool import PoolLimits, WorkerPool
     from labd_host.experiments.slurm_pool import SlurmPool
 
     keys = keys_of(study)
     with _progress(study, store, len(keys)) as done:
-        if isinstance(allowed, Limits):
+        if isinstance(allowed, PoolLimits):
             try:
-                return Pool(store, allowed, done).run(keys)
+                return WorkerPool(store, allowed, done).run(keys)
             except KeyboardInterrupt:
                 _say("the workers are ended, what is known is kept: the same command goes on")
                 raise
@@ -262,7 +262,7 @@ def _measure(study: Study, store: Store, builds: Builds, *, again: bool) -> list
     return failed
 
 
-def _finish(study: Study, found: Sequence[Outcome], folder: Path, source: str) -> None:
+def _finish(study: Study, found: Sequence[ExperimentOutcome], folder: Path, source: str) -> None:
     """Print the tables, write the files; *source*: the study as TOML, "" where options changed it."""
     from rich.console import Console
 

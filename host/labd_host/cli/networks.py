@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from labd_host.networks import Network
+    from labd_host.networks import NetworkSpec
 
 
 @click.command()
@@ -31,7 +31,7 @@ def networks(files: tuple[str, ...]) -> None:
     )
 
 
-def _measured(entry: Network) -> str:
+def _measured(entry: NetworkSpec) -> str:
     from labd_host.networks import find_trained, trained_record
     from labd_host.networks.trained import TRAINED
     from labd_shared.errors import DataMissing

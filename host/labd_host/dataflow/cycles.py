@@ -42,7 +42,7 @@ class NodeCycles:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CycleEstimate:
     """What the cycle model says of a network.
 
     Attributes:
@@ -73,7 +73,7 @@ class Estimate:
         return frames_per_s(clock_mhz, self.cycles_per_frame)
 
 
-def estimate(layers: Sequence[Layer], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Estimate:
+def estimate(layers: Sequence[Layer], inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> CycleEstimate:
     """The cycle model of a chain of *layers* between its DMAs."""
     nodes = (
         *(NodeCycles(tensor.dma, "IODMA", dma_cycles(tensor)) for tensor in inputs),
@@ -82,7 +82,7 @@ def estimate(layers: Sequence[Layer], inputs: Sequence[Tensor], outputs: Sequenc
     )
     slowest = max(nodes, key=lambda node: node.interval_cycles)
     latency = sum(node.cycles for node in nodes if node.op != WidthConverter.op)
-    return Estimate(nodes, slowest.interval_cycles, latency, slowest.name)
+    return CycleEstimate(nodes, slowest.interval_cycles, latency, slowest.name)
 
 
 def _layers_and_converters(layers: Sequence[Layer]) -> Iterator[NodeCycles]:

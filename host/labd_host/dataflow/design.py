@@ -19,7 +19,7 @@ from pathlib import Path
 from labd_host.dataflow.folding import FoldingSource, Settings, check_folding
 from labd_host.dataflow.layers import LabelSelect, Layer, MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_host.dataflow.network_file import read_network
-from labd_host.networks.table import KERNEL, POOL, Network
+from labd_host.networks.table import KERNEL, POOL, NetworkSpec
 from labd_shared.errors import UsageError
 from labd_shared.manifest import NETWORK_NAME
 from labd_shared.tensors import Tensor, make_tensor
@@ -28,7 +28,7 @@ BINARY, BIPOLAR, PIXEL, CLASS = "BINARY", "BIPOLAR", "UINT8", "UINT8"
 
 
 @dataclass(frozen=True)
-class Design:
+class FoldedChain:
     """A chain of folded layers between its DMAs.
 
     Attributes:
@@ -45,7 +45,7 @@ class Design:
     outputs: tuple[Tensor, ...]
     settings: Settings = field(default_factory=dict)
 
-    def folded(self, folding: FoldingSource) -> Design:
+    def folded(self, folding: FoldingSource) -> FoldedChain:
         """The same network in another folding.
 
         Raises:
@@ -69,7 +69,7 @@ def _input(tensor: Tensor, first: Layer) -> Tensor:
     return make_tensor(tensor.name, tensor.datatype.name, tensor.normal, folded, tensor.layout, tensor.dma)
 
 
-def read_design(path: Path) -> Design:
+def read_design(path: Path) -> FoldedChain:
     """The design in a compiled folder, in a bundle's folder, or in a network.npz.
 
     Raises:
@@ -83,10 +83,10 @@ def read_design(path: Path) -> Design:
             fix="give a network's name, a folder of `labd compile`, or a bundle's folder",
         )
     network = read_network(file)
-    return Design(network.name, network.layers, network.inputs, network.outputs)
+    return FoldedChain(network.name, network.layers, network.inputs, network.outputs)
 
 
-def design_of(entry: Network) -> Design:
+def design_of(entry: NetworkSpec) -> FoldedChain:
     """The design of a network as FINN makes it where no folding says otherwise.
 
     Windows and pools take all channels of a pixel at once, all other layers a value a cycle.
@@ -97,17 +97,17 @@ def design_of(entry: Network) -> Design:
     layout = "NHWC" if entry.convs else "NC"
     first = make_tensor("global_in", PIXEL, normal, (*normal, 1), layout, "idma0")
     last = make_tensor("global_out", CLASS, (1, 1), (1, 1, 1), "NC", "odma0")
-    return Design(entry.name, layers, (first,), (last,))
+    return FoldedChain(entry.name, layers, (first,), (last,))
 
 
-def _fully_connected(entry: Network) -> Iterator[Layer]:
+def _fully_connected(entry: NetworkSpec) -> Iterator[Layer]:
     pixels = math.prod(entry.input_shape)
     datatype, steps, offset = _activation(entry.in_bits)
     yield Thresholding("Thresholding_rtl_0", pixels, 1, 1, steps, PIXEL, datatype, offset)
     yield from _classifier(entry, datatype, count())
 
 
-def _convolutional(entry: Network) -> Iterator[Layer]:
+def _convolutional(entry: NetworkSpec) -> Iterator[Layer]:
     height, width, channels = entry.input_shape
     mvaus, windows, pools = count(), count(), count()
     datatype = f"INT{entry.in_bits}"
@@ -132,7 +132,7 @@ def _convolutional(entry: Network) -> Iterator[Layer]:
     yield from _classifier(entry, datatype, mvaus)
 
 
-def _classifier(entry: Network, datatype: str, mvaus: Iterator[int]) -> Iterator[Layer]:
+def _classifier(entry: NetworkSpec, datatype: str, mvaus: Iterator[int]) -> Iterator[Layer]:
     """The fully connected layers and the choice of the best class."""
     features = entry.flat_features
     for width in entry.hidden:
@@ -145,7 +145,7 @@ def _classifier(entry: Network, datatype: str, mvaus: Iterator[int]) -> Iterator
 
 
 def _mvau(
-    entry: Network, number: int, shape: tuple[int, int, int], datatype: str, *, scores: bool = False
+    entry: NetworkSpec, number: int, shape: tuple[int, int, int], datatype: str, *, scores: bool = False
 ) -> Mvau:
     """An MVAU of *shape* (columns, rows, vectors); *scores*: its sums come out as they are."""
     binary = entry.weight_bits == 1

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.dataflow.layers import KINDS, Array, Layer, Network
+from labd_host.dataflow.layers import KINDS, Array, DataflowGraph, Layer
 from labd_shared.archive import add_member
 from labd_shared.datatypes import parse_datatype
 from labd_shared.errors import ArtifactError, LabdError
@@ -39,7 +39,7 @@ _REBUILD = "compile the network again: labd compile NETWORK --folding lab -o DIR
 _ORIGIN = Origin(_DESCRIPTION, _REBUILD)
 
 
-def write_network(network: Network, path: Path) -> None:
+def write_network(network: DataflowGraph, path: Path) -> None:
     """Write *network*; the same network gives the same bytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         add_member(
@@ -62,7 +62,7 @@ def write_network(network: Network, path: Path) -> None:
                 add_member(archive, f"{layer.name}.{key}.npy", buffer.getvalue(), zipfile.ZIP_STORED)
 
 
-def read_network(path: Path) -> Network:
+def read_network(path: Path) -> DataflowGraph:
     """Read and check a ``network.npz``.
 
     Raises:
@@ -85,7 +85,7 @@ def read_network(path: Path) -> Network:
         raise ArtifactError(f"{path.name} is damaged: {error}", fix=_REBUILD) from error
 
 
-def _describe(network: Network) -> dict[str, Any]:
+def _describe(network: DataflowGraph) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -107,7 +107,7 @@ def _describe_tensor(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _read(archive: zipfile.ZipFile) -> Network:
+def _read(archive: zipfile.ZipFile) -> DataflowGraph:
     members = {info.filename: info for info in archive.infolist()}
     total = sum(info.file_size for info in members.values())
     if total > MAX_FILE_BYTES or len(members) > 2 * MAX_LAYERS + 1:
@@ -125,7 +125,7 @@ def _read(archive: zipfile.ZipFile) -> Network:
         for key, (dtype, shape) in layer.array_forms().items():
             stored = _array(archive.read(f"{layer.name}.{key}.npy"), dtype, shape, f"{layer.name}.{key}")
             arrays[f"{layer.name}.{key}"] = _restored(layer, key, stored)
-    network = Network(
+    network = DataflowGraph(
         name=record["name"].text(MAX_LINE),
         layers=layers,
         inputs=tuple(_tensor(entry) for entry in record["inputs"].list(0, MAX_LAYERS)),
@@ -194,7 +194,7 @@ def _layer(entry: Value) -> Layer:
     return layer
 
 
-def _check_chain(network: Network) -> None:
+def _check_chain(network: DataflowGraph) -> None:
     """Every layer takes what the one before it gives, from the first tensor to the last."""
     if len(network.inputs) != 1 or len(network.outputs) != 1 or not 1 <= len(network.layers) <= MAX_LAYERS:
         raise ArtifactError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labd_host import datasets, networks
-from labd_host.experiments.study_model import Accuracy
+from labd_host.experiments.study_model import NetworkAccuracy
 from labd_host.machine import places
 from labd_host.machine.listener import Listener
 from labd_host.machine.typed_records import find_record, write_record
@@ -14,7 +14,7 @@ GOLDEN, RECORD = "golden model here", "record of the training"
 MAX_FILE_BYTES = 1 << 16
 
 
-def accuracy_of(name: str, listener: Listener) -> Accuracy | None:
+def accuracy_of(name: str, listener: Listener) -> NetworkAccuracy | None:
     """Top-1 of the trained network *name* on its data set's test split; None where nobody trained it.
 
     Where the data set is on this machine the golden model counts, and what it found is kept in the cache;
@@ -30,11 +30,11 @@ def accuracy_of(name: str, listener: Listener) -> Accuracy | None:
     except DataMissing:
         return None
     if datasets.present(entry.dataset) is None:
-        return Accuracy(record.correct, record.samples, record.dataset, RECORD)
+        return NetworkAccuracy(record.correct, record.samples, record.dataset, RECORD)
     return _counted(name, listener)
 
 
-def _counted(name: str, listener: Listener) -> Accuracy:
+def _counted(name: str, listener: Listener) -> NetworkAccuracy:
     from labd_host.flow.stage_records import code_sha256
     from labd_host.judge.classifiers import golden
     from labd_host.judge.golden_cache import golden_file
@@ -42,12 +42,12 @@ def _counted(name: str, listener: Listener) -> Accuracy:
 
     digest = json_sha256([file_sha256(golden_file(name, listener)), code_sha256()])
     kept = places.cache() / "accuracy" / f"{digest}.json"
-    if (known := find_record(Accuracy, kept, MAX_FILE_BYTES)) is not None:
+    if (known := find_record(NetworkAccuracy, kept, MAX_FILE_BYTES)) is not None:
         return known
     if kept.is_file():
         listener.say(f"{kept} is damaged and made again")
     report = scored(golden(name, listener)).report
-    found = Accuracy(report["correct"], report["samples"], report["dataset"], GOLDEN)
+    found = NetworkAccuracy(report["correct"], report["samples"], report["dataset"], GOLDEN)
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_record(kept, found)
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from labd_host import networks
-from labd_host.dataflow.cycles import Estimate, NodeCycles, estimate
-from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.cycles import CycleEstimate, NodeCycles, estimate
+from labd_host.dataflow.design import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, Mvau
 from labd_host.dataflow.resources import CostUnit, Resources
@@ -70,7 +70,7 @@ def assess(experiment: Experiment) -> Result:
     )
 
 
-def _design(experiment: Experiment) -> Design:
+def _design(experiment: Experiment) -> FoldedChain:
     design = design_of(networks.network(experiment.network))
     if network_sha256(design) != experiment.network_sha256:
         raise ArtifactError(
@@ -82,8 +82,8 @@ def _design(experiment: Experiment) -> Design:
 
 def _predicted(
     experiment: Experiment,
-    design: Design,
-    cycles: Estimate,
+    design: FoldedChain,
+    cycles: CycleEstimate,
     known: calibration.Calibration,
     units: list[CostUnit],
 ) -> Predicted:
@@ -105,7 +105,7 @@ def _predicted(
 
 
 def _simulated(
-    experiment: Experiment, design: Design, depths: dict[str, int]
+    experiment: Experiment, design: FoldedChain, depths: dict[str, int]
 ) -> tuple[Simulation | None, Simulated]:
     machine = assemble(design).with_named_depths(depths)
     try:
@@ -137,6 +137,6 @@ def _shares(run: Simulation | None) -> dict[str, dict[str, float]]:
     }
 
 
-def _nodes(cycles: Estimate, design: Design) -> list[tuple[NodeCycles, Layer | None]]:
+def _nodes(cycles: CycleEstimate, design: FoldedChain) -> list[tuple[NodeCycles, Layer | None]]:
     layers = {layer.name: layer for layer in design.layers}
     return [(node, layers.get(node.name)) for node in cycles.nodes]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import labd_host
 import labd_shared
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.explore import calibration
 from labd_shared import __version__
 from labd_shared.digest import file_sha256, json_sha256
@@ -39,7 +39,7 @@ def origin() -> str:
     return f"labd {__version__}, code {basis_sha256()[:12]}"
 
 
-def network_sha256(design: Design) -> str:
+def network_sha256(design: FoldedChain) -> str:
     """Digest of the layers and tensors of *design*, unfolded."""
     layers = [[type(layer).__name__, layer.record()] for layer in design.layers]
     tensors = [[tensor.datatype.name, list(tensor.normal)] for tensor in (*design.inputs, *design.outputs)]

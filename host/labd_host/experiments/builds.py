@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host import networks
-from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.design import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.parts import Part
 from labd_host.dataflow.resources import Resources
 from labd_host.experiments.study_model import Experiment
 from labd_host.explore.build_reports import REPORT, TOP, XML_REPORT, BuildReport, read_build
-from labd_shared.bundle import Bundle, open_bundle
+from labd_shared.bundle import BundleFiles, open_bundle
 from labd_shared.errors import IllegalFolding, UnknownName, UsageError
 from labd_shared.manifest import MANIFEST_NAME
 from labd_shared.records import Origin, read_json
@@ -36,7 +36,7 @@ class Builds:
     """
 
     reports: tuple[BuildReport, ...] = ()
-    bundles: tuple[Bundle, ...] = ()
+    bundles: tuple[BundleFiles, ...] = ()
 
     def cells(self, experiment: Experiment) -> Resources | None:
         """What synthesis reported of this folding's whole design; None where nobody built it."""
@@ -46,7 +46,7 @@ class Builds:
         bundle = self.bundle(experiment, "hw")
         return None if bundle is None else _reported(bundle)
 
-    def bundle(self, experiment: Experiment, target: str) -> Bundle | None:
+    def bundle(self, experiment: Experiment, target: str) -> BundleFiles | None:
         """The bundle of this folding for *target* ("emu", "hw") at the experiment's clock, None where there is none."""
         for bundle in self.bundles:
             manifest = bundle.manifest
@@ -58,7 +58,7 @@ class Builds:
         return None
 
 
-def _reported(bundle: Bundle) -> Resources | None:
+def _reported(bundle: BundleFiles) -> Resources | None:
     """The cells in the report of labd's own build; None where the bundle has none."""
     from labd_host.vivado.hardware_build import REPORT_NAME
 
@@ -112,7 +112,7 @@ def _is_build(folder: Path) -> bool:
 
 
 def _is_folded_so(experiment: Experiment, folding: Folding) -> bool:
-    design: Design = design_of(networks.network(experiment.network))
+    design: FoldedChain = design_of(networks.network(experiment.network))
     try:
         built = design.folded(folding)
     except (UnknownName, IllegalFolding, UsageError):

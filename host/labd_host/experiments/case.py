@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, Mvau, WidthConverter
 from labd_host.experiments.study_model import Experiment, LayerResult, Predicted, Result, Simulated
@@ -25,7 +25,7 @@ class Case:
 
     experiment: Experiment
     result: Result
-    design: Design
+    design: FoldedChain
 
     @property
     def predicted(self) -> Predicted:

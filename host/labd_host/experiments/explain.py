@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import part_of
 from labd_host.experiments.case import DMA, Case
-from labd_host.experiments.study_model import LayerResult, Measured, Outcome, Simulated
+from labd_host.experiments.study_model import BoardMeasurement, ExperimentOutcome, LayerResult, Simulated
 from labd_host.experiments.wording import (
     SAME,
     alike,
@@ -36,7 +36,7 @@ FROM_RESTART = 0.1  # of the interval
 BALANCED = 0.9  # of the interval: a stage that takes as much is no faster than the slowest to speak of
 
 
-def explain(outcome: Outcome, baseline: Outcome | None, design: Design) -> list[str]:
+def explain(outcome: ExperimentOutcome, baseline: ExperimentOutcome | None, design: FoldedChain) -> list[str]:
     """Paragraphs about *outcome*, none where it has no result.
 
     Args:
@@ -272,7 +272,7 @@ def _measurement(case: Case) -> str:
     return f"{said}{': ' if reasons else ', and nothing here explains it'}{'; '.join(reasons)}."
 
 
-def _why_measured_otherwise(case: Case, found: Measured) -> list[str]:
+def _why_measured_otherwise(case: Case, found: BoardMeasurement) -> list[str]:
     reasons = []
     if not alike(found.clock_mhz, case.clock_mhz):
         reasons.append(f"its clock was {found.clock_mhz:g} MHz and not {case.clock_mhz:g} MHz")

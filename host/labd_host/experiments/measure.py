@@ -13,7 +13,7 @@ from typing import Any
 
 from labd_host.dataflow.folding import Folding, to_json
 from labd_host.experiments.builds import Builds
-from labd_host.experiments.study_model import Experiment, Measured
+from labd_host.experiments.study_model import BoardMeasurement, Experiment
 from labd_host.machine.listener import SILENT
 from labd_host.remote import inventory, tasks
 from labd_host.remote.fleet import Report
@@ -44,7 +44,7 @@ def board_at_hand(number: str) -> Iterator[None]:
             virtual_board.down(number)
 
 
-def measure(experiment: Experiment, folder: Path, builds: Builds) -> Measured:
+def measure(experiment: Experiment, folder: Path, builds: Builds) -> BoardMeasurement:
     """Deploy *experiment* to its board and time it.
 
     Args:
@@ -107,9 +107,9 @@ def _result(report: Report) -> Any:
     return outcome.result
 
 
-def _measured(where: str, report: Any) -> Measured:
+def _measured(where: str, report: Any) -> BoardMeasurement:
     try:
-        return Measured(
+        return BoardMeasurement(
             where=where,
             frames_per_s=float(report["accelerator_frames_per_s"]),
             end_to_end_frames_per_s=float(report["end_to_end_frames_per_s"]),

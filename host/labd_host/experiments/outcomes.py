@@ -8,7 +8,7 @@ from pathlib import Path
 
 from labd_host.experiments.builds import Builds
 from labd_host.experiments.store import Store
-from labd_host.experiments.study_model import Accuracy, Experiment, Outcome, Study
+from labd_host.experiments.study_model import Experiment, ExperimentOutcome, NetworkAccuracy, Study
 from labd_host.machine.typed_records import write_record
 
 DONE, RUNNING, WAITING, FAILED = "done", "running", "waiting", "failed"
@@ -22,10 +22,10 @@ def keys_of(study: Study) -> list[str]:
 def outcomes(
     study: Study,
     store: Store,
-    accuracies: Mapping[str, Accuracy | None],
+    accuracies: Mapping[str, NetworkAccuracy | None],
     builds: Builds,
     abandoned: Mapping[str, str],
-) -> list[Outcome]:
+) -> list[ExperimentOutcome]:
     """The study's experiments, in its order.
 
     Args:
@@ -39,12 +39,12 @@ def outcomes(
 def _outcome(
     experiment: Experiment,
     store: Store,
-    accuracies: Mapping[str, Accuracy | None],
+    accuracies: Mapping[str, NetworkAccuracy | None],
     builds: Builds,
     abandoned: Mapping[str, str],
-) -> Outcome:
+) -> ExperimentOutcome:
     if experiment.fault:
-        return Outcome(experiment, None, experiment.fault)
+        return ExperimentOutcome(experiment, None, experiment.fault)
     result = store.result(experiment.key)
     if result is not None:
         known = replace(
@@ -53,9 +53,9 @@ def _outcome(
             built=builds.cells(experiment),
             measured=store.measured(experiment),
         )
-        return Outcome(experiment, known)
+        return ExperimentOutcome(experiment, known)
     failure = store.failure(experiment.key)
-    return Outcome(experiment, None, failure.what if failure else abandoned.get(experiment.key, ""))
+    return ExperimentOutcome(experiment, None, failure.what if failure else abandoned.get(experiment.key, ""))
 
 
 def state_of(experiment: Experiment, store: Store) -> str:
@@ -69,6 +69,6 @@ def state_of(experiment: Experiment, store: Store) -> str:
     return WAITING if store.holder(experiment.key) is None else RUNNING
 
 
-def write_json(study: Study, found: Sequence[Outcome], path: Path) -> None:
+def write_json(study: Study, found: Sequence[ExperimentOutcome], path: Path) -> None:
     """Everything that is known, for programs."""
     write_record(path, {"study": study, "outcomes": found})

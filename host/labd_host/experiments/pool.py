@@ -26,7 +26,7 @@ WORKER = "labd_host.experiments.worker"
 
 
 @dataclass(frozen=True)
-class Limits:
+class PoolLimits:
     """What a pool may use.
 
     Attributes:
@@ -38,7 +38,7 @@ class Limits:
     timeout_s: float
 
 
-def limits(jobs: int | None, memory_gb: float | None, timeout_s: float) -> Limits:
+def limits(jobs: int | None, memory_gb: float | None, timeout_s: float) -> PoolLimits:
     """As many workers as asked for, or as there are cores, and never more than fit into the memory.
 
     Raises:
@@ -51,7 +51,7 @@ def limits(jobs: int | None, memory_gb: float | None, timeout_s: float) -> Limit
             f"{room_gb:.2g} GB of memory hold no worker, one takes {WORKER_GB:g}",
             fix="give more: --memory-gb 1",
         )
-    return Limits(min(jobs or len(os.sched_getaffinity(0)), fitting), timeout_s)
+    return PoolLimits(min(jobs or len(os.sched_getaffinity(0)), fitting), timeout_s)
 
 
 def available_gb() -> float:
@@ -78,7 +78,7 @@ class _Worker:
 
 
 @dataclass
-class Pool:
+class WorkerPool:
     """Does what is missing of a study.
 
     Attributes:
@@ -88,7 +88,7 @@ class Pool:
     """
 
     store: Store
-    limits: Limits
+    limits: PoolLimits
     done: Callable[[str], None]
     _workers: dict[int, _Worker] = field(default_factory=dict)
     _since_s: dict[tuple[int, str, str], float] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labd_host.experiments.slurm import Demand
-from labd_host.experiments.slurm_queue import SlurmQueue, Standing, how_to_return
+from labd_host.experiments.slurm_queue import QueueState, SlurmQueue, how_to_return
 from labd_host.experiments.store import Store
 from labd_host.machine.listener import Listener
 
@@ -28,7 +28,7 @@ class SlurmPool:
     done: Callable[[str], None]
     listener: Listener
     _done: set[str] = field(default_factory=set)
-    _standings: Mapping[str, Standing] = field(default_factory=dict)
+    _standings: Mapping[str, QueueState] = field(default_factory=dict)
 
     def run(self, keys: Sequence[str]) -> dict[str, str]:
         """Submit what of *keys* nobody does yet, and follow all of them to their end; Ctrl-C leaves the jobs.
@@ -67,13 +67,13 @@ class SlurmPool:
     def _claimed(self, key: str) -> bool:
         return self.store.holder(key) is not None
 
-    def _tell(self, standings: Mapping[str, Standing]) -> None:
+    def _tell(self, standings: Mapping[str, QueueState]) -> None:
         before, self._standings = summary(self._standings), standings
         if (line := summary(standings)) and line != before:
             self.listener.say(f"Slurm: {line}")
 
 
-def summary(standings: Mapping[str, Standing]) -> str:
+def summary(standings: Mapping[str, QueueState]) -> str:
     """How many jobs run and wait, and what for; "" where none does."""
     live = [each for each in standings.values() if each.job.live]
     reasons = Counter(each.text for each in live if each.job.waits)

@@ -25,7 +25,7 @@ from labd_host.experiments.slurm_states import (
     GONE,
     SACCT_FORMAT,
     SQUEUE_FORMAT,
-    Job,
+    SlurmJob,
     ending,
     read_sacct,
     read_squeue,
@@ -51,7 +51,7 @@ _LOCK, _RECORD = "lock", "submission.json"
 
 
 @dataclass(frozen=True)
-class Standing:
+class QueueState:
     """Where the job of an experiment stands.
 
     Attributes:
@@ -61,7 +61,7 @@ class Standing:
     """
 
     key: str
-    job: Job
+    job: SlurmJob
     text: str
 
 
@@ -73,7 +73,7 @@ class _Answer(NamedTuple):
     errors: str
 
 
-def how_to_return(standings: Iterable[Standing]) -> str:
+def how_to_return(standings: Iterable[QueueState]) -> str:
     """What to tell somebody who stops following jobs: that they go on, and how to end them."""
     arrays = sorted({each.job.identity.partition("_")[0] for each in standings if each.job.live}, key=int)
     ending_them = f"; scancel {' '.join(arrays)} ends them" if arrays else ""
@@ -97,7 +97,7 @@ class SlurmQueue:
         self._patience_s = patience_s
         self._submissions = self.folder / "slurm"
 
-    def standings(self, keys: Sequence[str]) -> dict[str, Standing]:
+    def standings(self, keys: Sequence[str]) -> dict[str, QueueState]:
         """Where those of *keys* stand that were ever submitted; of several jobs of a key, the last one counts.
 
         Raises:
@@ -160,7 +160,7 @@ class SlurmQueue:
         self,
         keys: Sequence[str],
         finished: Callable[[str], bool],
-        tell: Callable[[Mapping[str, Standing]], None],
+        tell: Callable[[Mapping[str, QueueState]], None],
         *,
         claimed: Callable[[str], bool] = lambda key: False,
         wait_s: float = WAIT_S,
@@ -266,13 +266,13 @@ def _check_private(folder: Path) -> None:
         )
 
 
-def _standing(key: str, where: Path, submission: Submission, index: int, job: Job | None) -> Standing:
-    job = job or Job(submission.name, "", index, GONE)
+def _standing(key: str, where: Path, submission: Submission, index: int, job: SlurmJob | None) -> QueueState:
+    job = job or SlurmJob(submission.name, "", index, GONE)
     if job.live:
-        return Standing(key, job, waiting(job) if job.waits else "")
+        return QueueState(key, job, waiting(job) if job.waits else "")
     demand = submission.demand
     log = _log(where, index if len(submission.keys) > 1 else None)
-    return Standing(key, job, ending(job, log, demand.memory_gb, demand.minutes))
+    return QueueState(key, job, ending(job, log, demand.memory_gb, demand.minutes))
 
 
 def _log(where: Path, index: int | None) -> str:
@@ -286,7 +286,7 @@ def _log(where: Path, index: int | None) -> str:
 
 def _ask(
     submissions: Sequence[Submission], wanted: set[tuple[str, int]], patience_s: float
-) -> dict[tuple[str, int], Job]:
+) -> dict[tuple[str, int], SlurmJob]:
     """What Slurm says of the jobs *wanted*, (name, index) each; those it does not know are missing."""
     if not submissions:
         return {}

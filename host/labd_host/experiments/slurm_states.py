@@ -34,7 +34,7 @@ _MEMORY = re.compile(
 
 
 @dataclass(frozen=True)
-class Job:
+class SlurmJob:
     """One element of an array of jobs.
 
     Attributes:
@@ -62,15 +62,15 @@ class Job:
         return self.state in WAITING
 
 
-def read_squeue(text: str) -> Iterator[Job]:
+def read_squeue(text: str) -> Iterator[SlurmJob]:
     """The jobs of `squeue --noheader --array --format` `SQUEUE_FORMAT`; lines of another form are left out."""
     for line in text.splitlines():
         name, identity, state, reason = (line.split("|", 3) + [""] * 4)[:4]
         if (found := _IDENTITY.fullmatch(identity)) and state:
-            yield Job(name, identity, int(found[1] or 0), state, reason.strip())
+            yield SlurmJob(name, identity, int(found[1] or 0), state, reason.strip())
 
 
-def read_sacct(text: str) -> Iterator[Job]:
+def read_sacct(text: str) -> Iterator[SlurmJob]:
     """The jobs of `sacct --noheader --parsable2 --format` `SACCT_FORMAT`.
 
     Elements that have not begun stand there as one line, "12_[3-7]": it is left out, `squeue` has them.
@@ -78,21 +78,21 @@ def read_sacct(text: str) -> Iterator[Job]:
     for line in text.splitlines():
         name, identity, state = (line.split("|") + [""] * 3)[:3]
         if (found := _IDENTITY.fullmatch(identity)) and state:
-            yield Job(name, identity, int(found[1] or 0), state.split()[0])  # "CANCELLED by 1000"
+            yield SlurmJob(name, identity, int(found[1] or 0), state.split()[0])  # "CANCELLED by 1000"
 
 
-def waiting(job: Job) -> str:
+def waiting(job: SlurmJob) -> str:
     """Why *job*, which waits, does not run, in words."""
     if "Held" in job.reason or "held" in job.reason or job.state in ("REQUEUE_HOLD", "SPECIAL_EXIT"):
         return f"it is held: scontrol release {job.identity}"
     return _REASONS.get(job.reason, job.reason or "Slurm says no reason")
 
 
-def ending(job: Job, log: str, memory_gb: float, minutes: int) -> str:
+def ending(job: SlurmJob, log: str, memory_gb: float, minutes: int) -> str:
     """How *job* ended, which left no result, as a sentence.
 
     Args:
-        job: Not `Job.live`.
+        job: Not `SlurmJob.live`.
         log: The end of what it wrote to standard error, "" for nothing.
         memory_gb: That it had asked for.
         minutes: Likewise.

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labd_host.experiments.study_model import Experiment, Measured, Result
+from labd_host.experiments.study_model import BoardMeasurement, Experiment, Result
 from labd_host.machine.locks import FileLock, is_locked, take
 from labd_host.machine.typed_records import find_record, to_record, write_record
 from labd_shared.errors import ArtifactError, SetupError
@@ -39,7 +39,7 @@ EVENTS = "events.jsonl"
 
 
 @dataclass(frozen=True)
-class Failure:
+class ExperimentFailure:
     """Why an experiment has no result.
 
     Attributes:
@@ -113,11 +113,15 @@ class Store:
         self._write(RESULTS, result.key, result)
         self._path(FAILURES, result.key).unlink(missing_ok=True)
 
-    def measured(self, experiment: Experiment) -> Measured | None:
+    def measured(self, experiment: Experiment) -> BoardMeasurement | None:
         """What its board showed; None where it was not asked, or its file cannot be believed."""
-        return find_record(Measured, self._measured(experiment), MAX_FILE_BYTES) if experiment.board else None
+        return (
+            find_record(BoardMeasurement, self._measured(experiment), MAX_FILE_BYTES)
+            if experiment.board
+            else None
+        )
 
-    def keep_measured(self, experiment: Experiment, measured: Measured) -> None:
+    def keep_measured(self, experiment: Experiment, measured: BoardMeasurement) -> None:
         """The board need not be asked again."""
         _write(self._measured(experiment), measured)
 
@@ -128,13 +132,13 @@ class Store:
         """Whether there is a file of a result that says nothing."""
         return self._path(RESULTS, key).is_file() and self.result(key) is None
 
-    def failure(self, key: str) -> Failure | None:
+    def failure(self, key: str) -> ExperimentFailure | None:
         """Why *key* has no result, None where nobody gave up."""
-        return self._read(FAILURES, key, Failure)
+        return self._read(FAILURES, key, ExperimentFailure)
 
     def fail(self, key: str, what: str, attempts: int) -> None:
         """Nobody is to try *key* again, because of *what*."""
-        self._write(FAILURES, key, Failure(what, attempts))
+        self._write(FAILURES, key, ExperimentFailure(what, attempts))
 
     def forget(self, keys: Iterable[str]) -> None:
         """Let *keys* be tried again, however often they failed."""

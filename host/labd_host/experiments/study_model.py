@@ -138,7 +138,7 @@ class Simulated:
 
 
 @dataclass(frozen=True)
-class Measured:
+class BoardMeasurement:
     """What a board showed.
 
     Attributes:
@@ -159,7 +159,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class NetworkAccuracy:
     """Top-1 of the network; a folding does not change it.
 
     Attributes:
@@ -197,15 +197,15 @@ class Result:
     predicted: Predicted
     layers: tuple[LayerResult, ...]
     simulated: Simulated | None
-    measured: Measured | None
-    accuracy: Accuracy | None
+    measured: BoardMeasurement | None
+    accuracy: NetworkAccuracy | None
     built: Resources | None
     seconds: float
     origin: str
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """An experiment of a study, with its result or why there is none.
 
     Attributes:

@@ -12,14 +12,14 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from labd_host import networks
-from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.design import FoldedChain, design_of
 from labd_host.dataflow.folding import to_json
 from labd_host.dataflow.parts import part_of
 from labd_host.drawing.inline_picture import inlined
 from labd_host.drawing.markup import clean, element, html
 from labd_host.drawing.page_style import PAGE_STYLE
 from labd_host.experiments.explain import explain
-from labd_host.experiments.study_model import Outcome, Study
+from labd_host.experiments.study_model import ExperimentOutcome, Study
 from labd_host.experiments.study_plots import Picture, layer_cycles, roofline, speed_over_luts
 from labd_host.experiments.study_table import (
     CELLS,
@@ -71,12 +71,14 @@ class Chapter:
     """
 
     network: str
-    outcomes: list[Outcome]
+    outcomes: list[ExperimentOutcome]
     pictures: list[Picture]
     words: list[tuple[str, str, list[str]]]
 
 
-def write_page(study: Study, outcomes: Sequence[Outcome], folder: Path, *, source: str) -> list[Path]:
+def write_page(
+    study: Study, outcomes: Sequence[ExperimentOutcome], folder: Path, *, source: str
+) -> list[Path]:
     """Write what came of *study* into *folder*: NAME.html, NAME.md and NAME.csv, each whole or not at all.
 
     Args:
@@ -101,7 +103,7 @@ def write_page(study: Study, outcomes: Sequence[Outcome], folder: Path, *, sourc
     return files
 
 
-def _chapter(study: Study, network: str, group: list[Outcome]) -> Chapter:
+def _chapter(study: Study, network: str, group: list[ExperimentOutcome]) -> Chapter:
     design = design_of(networks.network(network))
     several = len({outcome.experiment.clock_mhz for outcome in group}) > 1
     words = []
@@ -114,13 +116,17 @@ def _chapter(study: Study, network: str, group: list[Outcome]) -> Chapter:
     return Chapter(network, group, _pictures(network, group, design), words)
 
 
-def _words(study: Study, outcome: Outcome, group: Sequence[Outcome], design: Design) -> list[str]:
+def _words(
+    study: Study, outcome: ExperimentOutcome, group: Sequence[ExperimentOutcome], design: FoldedChain
+) -> list[str]:
     if outcome.result is None:
         return [outcome.fault or "There is no result yet."]
     return explain(outcome, _baseline(study, outcome, group), design)
 
 
-def _baseline(study: Study, outcome: Outcome, group: Sequence[Outcome]) -> Outcome | None:
+def _baseline(
+    study: Study, outcome: ExperimentOutcome, group: Sequence[ExperimentOutcome]
+) -> ExperimentOutcome | None:
     """What *outcome* is compared with: the baseline at the same clock."""
     clock = outcome.experiment.clock_mhz
     return next(
@@ -133,7 +139,7 @@ def _baseline(study: Study, outcome: Outcome, group: Sequence[Outcome]) -> Outco
     )
 
 
-def _pictures(network: str, group: Sequence[Outcome], design: Design) -> list[Picture]:
+def _pictures(network: str, group: Sequence[ExperimentOutcome], design: FoldedChain) -> list[Picture]:
     known = [outcome for outcome in group if outcome.result is not None]
     if not known:
         return []
@@ -150,7 +156,9 @@ def _pictures(network: str, group: Sequence[Outcome], design: Design) -> list[Pi
 # --- the page
 
 
-def page(study: Study, outcomes: Sequence[Outcome], chapters: Sequence[Chapter], source: str) -> str:
+def page(
+    study: Study, outcomes: Sequence[ExperimentOutcome], chapters: Sequence[Chapter], source: str
+) -> str:
     """The study as HTML."""
     root = element(None, "html", lang="en")
     head = element(root, "head")
@@ -197,7 +205,7 @@ def _add_chapter(body: Element, chapter: Chapter, number: int) -> None:
             _add_folding(section, outcome)
 
 
-def _add_folding(section: Element, outcome: Outcome) -> None:
+def _add_folding(section: Element, outcome: ExperimentOutcome) -> None:
     experiment = outcome.experiment
     details = element(section, "details")
     element(details, "summary", f"The folding of {experiment.name}, as FINN's JSON")
@@ -216,7 +224,9 @@ def _preformatted(parent: Element, text: str) -> None:
 # --- Markdown
 
 
-def markdown(study: Study, outcomes: Sequence[Outcome], chapters: Sequence[Chapter], source: str) -> str:
+def markdown(
+    study: Study, outcomes: Sequence[ExperimentOutcome], chapters: Sequence[Chapter], source: str
+) -> str:
     """The study as Markdown: all but the plots."""
     lines = [f"# {in_markdown(study.title)}", "", in_markdown(asked(study, outcomes)), ""]
     for chapter in chapters:
@@ -236,7 +246,7 @@ def markdown(study: Study, outcomes: Sequence[Outcome], chapters: Sequence[Chapt
 # --- words of both
 
 
-def asked(study: Study, outcomes: Sequence[Outcome]) -> str:
+def asked(study: Study, outcomes: Sequence[ExperimentOutcome]) -> str:
     """What the study is about, and how much of it is known."""
     parts = sorted({outcome.experiment.part for outcome in outcomes})
     clocks = [f"{clock:g} MHz" for clock in sorted({outcome.experiment.clock_mhz for outcome in outcomes})]
@@ -255,7 +265,7 @@ def asked(study: Study, outcomes: Sequence[Outcome]) -> str:
     return words
 
 
-def how(outcomes: Sequence[Outcome]) -> list[str]:
+def how(outcomes: Sequence[ExperimentOutcome]) -> list[str]:
     """Where the figures come from, and what none of them was."""
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
     frames = sorted({outcome.experiment.frames for outcome in outcomes})
@@ -278,7 +288,7 @@ def how(outcomes: Sequence[Outcome]) -> list[str]:
     return sentences
 
 
-def _measured(outcomes: Sequence[Outcome]) -> list[str]:
+def _measured(outcomes: Sequence[ExperimentOutcome]) -> list[str]:
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
     places = sorted({each.measured.where for each in results if each.measured is not None})
     if not places:
@@ -291,7 +301,7 @@ def _measured(outcomes: Sequence[Outcome]) -> list[str]:
     return sentences
 
 
-def _accuracies(outcomes: Sequence[Outcome]) -> list[str]:
+def _accuracies(outcomes: Sequence[ExperimentOutcome]) -> list[str]:
     found = {
         outcome.experiment.network: outcome.result.accuracy
         for outcome in outcomes

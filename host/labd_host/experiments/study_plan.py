@@ -8,7 +8,7 @@ from pathlib import Path
 from labd_host import networks
 from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.design import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding, Settings, load_folding
 from labd_host.dataflow.layers import Mvau
 from labd_host.dataflow.parts import part_of
@@ -63,7 +63,7 @@ def plan(request: Request) -> Study:
     return Study(request.name, request.title, tuple(found), request.baseline, questions)
 
 
-def settings_in_full(design: Design) -> dict[str, dict[str, Attribute]]:
+def settings_in_full(design: FoldedChain) -> dict[str, dict[str, Attribute]]:
     """What *design* is folded to, defaults written out: the same folding always gives the same."""
     return {
         layer.name: {**layer.settings(), **design.settings.get(layer.name, {})} for layer in design.layers
@@ -117,7 +117,7 @@ class _Network:
             fault=fault,
         )
 
-    def _folded(self, asked: Asked, clock_mhz: float) -> Design:
+    def _folded(self, asked: Asked, clock_mhz: float) -> FoldedChain:
         base = self._base(asked, clock_mhz)
         changed = {name: dict(settings) for name, settings in base.nodes.items()}
         for layer, settings in asked.change.items():

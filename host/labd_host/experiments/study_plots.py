@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.drawing.markup import shorten
 from labd_host.drawing.node_names import shown_name
-from labd_host.experiments.study_model import Outcome, Result
+from labd_host.experiments.study_model import ExperimentOutcome, Result
 from labd_host.explore.bounds import Bounds
 from labd_shared.rates import frames_per_s
 
@@ -69,29 +69,29 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """An experiment with its result, under the name that stands beside it."""
 
     name: str
-    outcome: Outcome
+    outcome: ExperimentOutcome
     result: Result
 
 
-def points(outcomes: Sequence[Outcome]) -> list[Point]:
+def points(outcomes: Sequence[ExperimentOutcome]) -> list[PlotPoint]:
     """Those that have a result; the clock stands in the name where there are several."""
     clocks = {each.experiment.clock_mhz for each in outcomes}
     found = []
     for each in outcomes:
         if each.result is not None:
             clock = f", {each.experiment.clock_mhz:g} MHz" if len(clocks) > 1 else ""
-            found.append(Point(f"{each.experiment.name}{clock}", each, each.result))
+            found.append(PlotPoint(f"{each.experiment.name}{clock}", each, each.result))
     return found
 
 
 # --- frames a second over LUTs
 
 
-def speed_over_luts(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Picture:
+def speed_over_luts(network: str, outcomes: Sequence[ExperimentOutcome], limits: Bounds) -> Picture:
     """What a folding costs and what it gives; at least one outcome has a result."""
     shown = points(outcomes)
     part = limits.part
@@ -146,7 +146,7 @@ def speed_over_luts(network: str, outcomes: Sequence[Outcome], limits: Bounds) -
     )
 
 
-def _rates(axes: Axes, shown: Sequence[Point]) -> None:
+def _rates(axes: Axes, shown: Sequence[PlotPoint]) -> None:
     for point in shown:
         predicted = point.result.predicted
         lut, most = (
@@ -162,34 +162,34 @@ def _rates(axes: Axes, shown: Sequence[Point]) -> None:
             axes.scatter(*zip(*drawn, strict=True), marker=marker, label=label, **style)
 
 
-def _predicted_rate(point: Point) -> float:
+def _predicted_rate(point: PlotPoint) -> float:
     return point.result.predicted.frames_per_s
 
 
-def _simulated_rate(point: Point) -> float:
+def _simulated_rate(point: PlotPoint) -> float:
     found = point.result.simulated
     return 0.0 if found is None or found.fault else found.frames_per_s
 
 
-def _measured_rate(point: Point) -> float:
+def _measured_rate(point: PlotPoint) -> float:
     return point.result.measured.frames_per_s if point.result.measured else 0.0
 
 
-_KINDS: tuple[tuple[str, str, dict[str, Any], Callable[[Point], float]], ...] = (
+_KINDS: tuple[tuple[str, str, dict[str, Any], Callable[[PlotPoint], float]], ...] = (
     ("predicted", "o", {"facecolors": "white", "edgecolors": INK, "s": 34, "zorder": 3}, _predicted_rate),
     ("simulated", "x", {"color": WARM, "s": 30, "zorder": 4}, _simulated_rate),
     ("measured", "s", {"facecolors": SKY, "edgecolors": INK, "s": 26, "zorder": 5}, _measured_rate),
 )
 
 
-def _best_rate(point: Point) -> float:
+def _best_rate(point: PlotPoint) -> float:
     return _measured_rate(point) or _simulated_rate(point) or _predicted_rate(point)
 
 
 # --- the roofline
 
 
-def roofline(network: str, outcomes: Sequence[Outcome], limits: Bounds) -> Picture:
+def roofline(network: str, outcomes: Sequence[ExperimentOutcome], limits: Bounds) -> Picture:
     """Operations a second against operations a byte, for outcomes of one clock; at least one has a result."""
     shown = points(outcomes)
     per_s = outcomes[0].experiment.clock_mhz * 1e6
@@ -265,7 +265,7 @@ def _roof(axes: Axes, intensity: float, dma: float, top: float, label: str) -> N
 # --- cycles by layer
 
 
-def layer_cycles(network: str, outcomes: Sequence[Outcome]) -> Picture:
+def layer_cycles(network: str, outcomes: Sequence[ExperimentOutcome]) -> Picture:
     """Cycles of every stage, an experiment beside the other; at least one has a result."""
     shown = points(outcomes)
     names = _stages(shown)
@@ -301,7 +301,7 @@ def layer_cycles(network: str, outcomes: Sequence[Outcome]) -> Picture:
     )
 
 
-def _stages(shown: Sequence[Point]) -> list[str]:
+def _stages(shown: Sequence[PlotPoint]) -> list[str]:
     """The stages of all experiments in the stream's order; a width converter only where it is a bottleneck."""
     names: list[str] = []
     for point in shown:
@@ -315,7 +315,7 @@ def _stages(shown: Sequence[Point]) -> list[str]:
     return names
 
 
-def _bars(panel: Axes, point: Point, names: Sequence[str]) -> None:
+def _bars(panel: Axes, point: PlotPoint, names: Sequence[str]) -> None:
     slowest = point.result.predicted.slowest[0]
     cycles = {
         row.name: row.interval_cycles

@@ -21,11 +21,18 @@ from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.drawing.markup import clean, columns, element
 from labd_host.drawing.node_names import shown_name
-from labd_host.experiments.study_model import Accuracy, Measured, Outcome, Result, Simulated, Study
+from labd_host.experiments.study_model import (
+    BoardMeasurement,
+    ExperimentOutcome,
+    NetworkAccuracy,
+    Result,
+    Simulated,
+    Study,
+)
 from labd_host.experiments.wording import rate
 
 Cell = float | str | None
-Reader = Callable[[Outcome], Cell]
+Reader = Callable[[ExperimentOutcome], Cell]
 
 ALWAYS = 100  # a column of this rank is never left out
 GAP = 2  # columns between two on a terminal
@@ -53,7 +60,7 @@ class Column:
     title: str
     key: str
     value: Reader
-    why: Callable[[Outcome], str] = lambda outcome: WAITING
+    why: Callable[[ExperimentOutcome], str] = lambda outcome: WAITING
     digits: int = 0
     rank: int | None = None
     flexible: bool = False
@@ -64,9 +71,9 @@ class Column:
         return self.key not in ("experiment", "folding", "bottleneck")
 
 
-def by_network(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+def by_network(outcomes: Sequence[ExperimentOutcome]) -> dict[str, list[ExperimentOutcome]]:
     """Network -> its outcomes, both in the study's order."""
-    groups: dict[str, list[Outcome]] = {}
+    groups: dict[str, list[ExperimentOutcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.experiment.network, []).append(outcome)
     return groups
@@ -82,11 +89,11 @@ def _simulated(read: Callable[[Simulated], Cell]) -> Reader:
     )
 
 
-def _measured(read: Callable[[Measured], Cell]) -> Reader:
+def _measured(read: Callable[[BoardMeasurement], Cell]) -> Reader:
     return _of(lambda found: None if found.measured is None else read(found.measured))
 
 
-def _accuracy(read: Callable[[Accuracy], Cell]) -> Reader:
+def _accuracy(read: Callable[[NetworkAccuracy], Cell]) -> Reader:
     return _of(lambda found: None if found.accuracy is None else read(found.accuracy))
 
 
@@ -94,31 +101,31 @@ def _built(read: Callable[[Resources], Cell]) -> Reader:
     return _of(lambda found: None if found.built is None else read(found.built))
 
 
-def _lut_percent(outcome: Outcome) -> Cell:
+def _lut_percent(outcome: ExperimentOutcome) -> Cell:
     if outcome.result is None:
         return None
     return 100 * outcome.result.predicted.expected.lut / part_of(outcome.experiment.part).holds.lut
 
 
-def _latency_us(outcome: Outcome) -> Cell:
+def _latency_us(outcome: ExperimentOutcome) -> Cell:
     return _simulated(lambda found: found.latency_cycles / outcome.experiment.clock_mhz)(outcome)
 
 
-def _unsimulated(outcome: Outcome) -> str:
+def _unsimulated(outcome: ExperimentOutcome) -> str:
     found = outcome.result.simulated if outcome.result else None
     return f"not simulated: {found.fault}" if found and found.fault else "not simulated"
 
 
-def _unmeasured(outcome: Outcome) -> str:
+def _unmeasured(outcome: ExperimentOutcome) -> str:
     board = outcome.experiment.board
     return f"board {board} gave no figure" if board else "no board was asked: --board 03"
 
 
-def _unbuilt(outcome: Outcome) -> str:
+def _unbuilt(outcome: ExperimentOutcome) -> str:
     return "no build of this folding was given: --builds DIR"
 
 
-def _no_accuracy(outcome: Outcome) -> str:
+def _no_accuracy(outcome: ExperimentOutcome) -> str:
     return "neither the data set nor a record of the training was at hand"
 
 
@@ -175,7 +182,7 @@ class Grid:
     rows: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ExperimentOutcome) -> None:
         """A row; of a failed or a waiting experiment its sentence is a footnote."""
         if outcome.result is None:
             name = outcome.experiment.name
@@ -214,7 +221,7 @@ def shown(column: Column, value: Cell) -> str:
     return f"{value:,.{column.digits}f}"
 
 
-def shown_columns(outcomes: Sequence[Outcome]) -> list[Column]:
+def shown_columns(outcomes: Sequence[ExperimentOutcome]) -> list[Column]:
     """The columns for people: the clock only where there are several, builds only where there is one."""
     clocks = {each.experiment.clock_mhz for each in outcomes}
     needless = {"clock_mhz"} if len(clocks) == 1 else set()
@@ -223,7 +230,7 @@ def shown_columns(outcomes: Sequence[Outcome]) -> list[Column]:
     return [each for each in COLUMNS if each.rank is not None and each.key not in needless]
 
 
-def grid(outcomes: Sequence[Outcome], shown_in: Sequence[Column]) -> Grid:
+def grid(outcomes: Sequence[ExperimentOutcome], shown_in: Sequence[Column]) -> Grid:
     """*outcomes* as texts."""
     made = Grid(shown_in)
     for outcome in outcomes:
@@ -234,7 +241,7 @@ def grid(outcomes: Sequence[Outcome], shown_in: Sequence[Column]) -> Grid:
 # --- terminal
 
 
-def terminal_tables(study: Study, outcomes: Sequence[Outcome], width: int) -> Group:
+def terminal_tables(study: Study, outcomes: Sequence[ExperimentOutcome], width: int) -> Group:
     """A table a network, at most *width* columns wide, for rich; what has no room is named beneath."""
     parts: list[Table | Text] = []
     for network, group in by_network(outcomes).items():
@@ -248,7 +255,7 @@ def terminal_tables(study: Study, outcomes: Sequence[Outcome], width: int) -> Gr
     return Group(*parts, Text(CELLS, style="dim"))
 
 
-def _left_out(left: Sequence[Column], group: Sequence[Outcome]) -> list[Text]:
+def _left_out(left: Sequence[Column], group: Sequence[ExperimentOutcome]) -> list[Text]:
     """What the table had no room for: the foldings, and the names of the others."""
     lines = []
     if any(each.key == "folding" for each in left):
@@ -264,7 +271,7 @@ def _left_out(left: Sequence[Column], group: Sequence[Outcome]) -> list[Text]:
     return lines
 
 
-def _unknown(column: Column, group: Sequence[Outcome]) -> bool:
+def _unknown(column: Column, group: Sequence[ExperimentOutcome]) -> bool:
     return all(column.value(outcome) is None for outcome in group)
 
 
@@ -290,7 +297,7 @@ def _terminal_table(title: str, made: Grid) -> Table:
     return table
 
 
-def fitting(outcomes: Sequence[Outcome], wanted: Sequence[Column], width: int) -> list[Column]:
+def fitting(outcomes: Sequence[ExperimentOutcome], wanted: Sequence[Column], width: int) -> list[Column]:
     """Those of *wanted* for which a terminal has room, the highest ranks; first those go of which nothing is
     known at all."""
     kept = list(wanted)
@@ -302,7 +309,7 @@ def fitting(outcomes: Sequence[Outcome], wanted: Sequence[Column], width: int) -
     return kept
 
 
-def _least_width(outcomes: Sequence[Outcome], kept: Sequence[Column]) -> int:
+def _least_width(outcomes: Sequence[ExperimentOutcome], kept: Sequence[Column]) -> int:
     made = grid(outcomes, kept)
     widths = []
     for at, column in enumerate(kept):
@@ -314,7 +321,7 @@ def _least_width(outcomes: Sequence[Outcome], kept: Sequence[Column]) -> int:
 # --- files
 
 
-def as_csv(outcomes: Sequence[Outcome]) -> str:
+def as_csv(outcomes: Sequence[ExperimentOutcome]) -> str:
     """All columns, numbers plain, units in the header, nothing where a figure is not known."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
@@ -331,7 +338,7 @@ def _plain(value: Cell) -> Cell:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def as_markdown(outcomes: Sequence[Outcome]) -> str:
+def as_markdown(outcomes: Sequence[ExperimentOutcome]) -> str:
     """One network's table, footnotes beneath."""
     made = grid(outcomes, shown_columns(outcomes))
     lines = [_line([in_words(each) for each in made.columns])]
@@ -351,7 +358,7 @@ def in_markdown(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
 
 
-def add_table(parent: Element, outcomes: Sequence[Outcome]) -> None:
+def add_table(parent: Element, outcomes: Sequence[ExperimentOutcome]) -> None:
     """One network's table into a page, footnotes beneath."""
     made = grid(outcomes, shown_columns(outcomes))
     table = element(element(parent, "div", class_="wide"), "table")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from labd_host.dataflow.cycles import Estimate, estimate
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.cycles import CycleEstimate, estimate
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.parts import Part
 from labd_host.dataflow.presets import PRESETS
@@ -60,9 +60,9 @@ class Answer:
         why: Heading of the reasons.
     """
 
-    design: Design
+    design: FoldedChain
     costs: str
-    expected: Estimate
+    expected: CycleEstimate
     layers: list[LayerReport]
     finn: Resources
     calibrated: Resources
@@ -157,7 +157,7 @@ def given(explorer: Explorer, known: Calibration, folding: Folding) -> Answer:
 
 
 def _answer(
-    explorer: Explorer, known: Calibration, design: Design, layers: list[LayerReport], ran: Behaviour,
+    explorer: Explorer, known: Calibration, design: FoldedChain, layers: list[LayerReport], ran: Behaviour,
     beside: Mapping[str, Rival], proof: str, why: str,
 ) -> Answer:  # fmt: skip
     shallow, _ = calibrated_total(design, known)

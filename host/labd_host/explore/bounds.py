@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.parts import Part
 from labd_host.explore import calibration
 from labd_host.explore.choices import calibrated_costs
@@ -31,7 +31,7 @@ class Bounds:
     least_cycles: int
 
 
-def bounds(design: Design, part: Part) -> Bounds:
+def bounds(design: FoldedChain, part: Part) -> Bounds:
     """The bounds of *design*, in any folding; exact, by the optimiser, about a second for CNV."""
     costs = calibrated_costs(calibration.load())
     budgets = {cell: int(getattr(part.holds, cell)) for cell in BUDGETED}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import Part
 from labd_host.dataflow.resources import CostUnit, Resources
@@ -54,7 +54,7 @@ class BuildReport:
     cells: Mapping[str, Resources]
     config: HardwareConfig
 
-    def samples(self, network: Design) -> Iterator[Sample]:
+    def samples(self, network: FoldedChain) -> Iterator[Sample]:
         """The units that both the report and *network* know.
 
         Raises:
@@ -65,11 +65,11 @@ class BuildReport:
             if measured is not None:
                 yield Sample(unit.kind, unit.drivers, unit.exact, measured)
 
-    def design(self, network: Design) -> Design:
+    def design(self, network: FoldedChain) -> FoldedChain:
         """*network*, folded as this build was."""
         return self.config.design(network)
 
-    def _units(self, network: Design) -> Iterator[CostUnit]:
+    def _units(self, network: FoldedChain) -> Iterator[CostUnit]:
         design = self.design(network)
         layers = {layer.name: layer for layer in design.layers}
         ahead = [layers[name].entry_bits for name in self.config.nodes if name in layers]

@@ -37,7 +37,7 @@ BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageChoices:
     """The choices of one stage.
 
     Attributes:
@@ -66,7 +66,7 @@ class Path:
     spent: Whole
 
 
-def cheapest(stages: Sequence[Stage], budgets: Mapping[int, int], objective: int = 0) -> Path | None:
+def cheapest(stages: Sequence[StageChoices], budgets: Mapping[int, int], objective: int = 0) -> Path | None:
     """The path that spends least of column *objective* within *budgets* (column -> the most), or None.
 
     Exact: no path within the budgets spends less.
@@ -75,7 +75,7 @@ def cheapest(stages: Sequence[Stage], budgets: Mapping[int, int], objective: int
     return search.run()
 
 
-def near(stages: Sequence[Stage], budgets: Mapping[int, int], objective: int = 0) -> Path | None:
+def near(stages: Sequence[StageChoices], budgets: Mapping[int, int], objective: int = 0) -> Path | None:
     """A path within *budgets* that spends little of column *objective*: the best that prices find (steps 1 and 2).
 
     None says that they found none, not that there is none.
@@ -83,13 +83,13 @@ def near(stages: Sequence[Stage], budgets: Mapping[int, int], objective: int = 0
     return _Search(stages, dict(budgets), objective).near()
 
 
-def least(stages: Sequence[Stage], column: int) -> Path | None:
+def least(stages: Sequence[StageChoices], column: int) -> Path | None:
     """The path that spends least of *column*; None where a stage has no choice."""
     return cheapest(stages, {}, column)
 
 
 class _Search:
-    def __init__(self, stages: Sequence[Stage], budgets: dict[int, int], objective: int) -> None:
+    def __init__(self, stages: Sequence[StageChoices], budgets: dict[int, int], objective: int) -> None:
         self.stages, self.budgets, self.objective = stages, budgets, objective
         columns = stages[0].costs.shape[1]
         self.axes = np.eye(columns, dtype=np.int64)

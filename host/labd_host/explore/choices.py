@@ -19,7 +19,7 @@ from functools import cache
 from itertools import pairwise, product
 
 from labd_host.dataflow.axes import NodeSettings
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.resources import Resources
 from labd_host.explore.calibration import Calibration
@@ -72,7 +72,7 @@ class Costs:
     exit: Callable[[int], Resources]
     ties: Costs | None = None
 
-    def total(self, design: Design) -> Resources:
+    def total(self, design: FoldedChain) -> Resources:
         """Of *design* as it is folded."""
         layers = design.layers
         spent = self.fixed + self.entry(layers[0].entry_bits) + self.exit(layers[-1].exit_bits)
@@ -126,7 +126,7 @@ def calibrated_costs(calibration: Calibration) -> Costs:
     )
 
 
-def stages_of(design: Design) -> list[tuple[Layer, ...]]:
+def stages_of(design: FoldedChain) -> list[tuple[Layer, ...]]:
     """The layers, each together with those whose lanes it forces."""
     stages: list[tuple[Layer, ...]] = []
     for layer in design.layers:

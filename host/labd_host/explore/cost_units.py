@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.resources import CostUnit, Resources, bram18_of
 from labd_shared.timing import DMA_PORT_BITS
@@ -23,7 +23,7 @@ SHALLOW_WORDS = 2  # a FIFO of FINN's least depth
 SHIFT_REGISTER_WORDS = 256  # the deepest FIFO FINN makes of LUTs
 
 
-def units_of(design: Design, depths: Mapping[int, int] | None = None) -> list[CostUnit]:
+def units_of(design: FoldedChain, depths: Mapping[int, int] | None = None) -> list[CostUnit]:
     """The units of *design*, shell first, then along the stream.
 
     Args:
@@ -42,7 +42,7 @@ def units_of(design: Design, depths: Mapping[int, int] | None = None) -> list[Co
     return [*units, output_dma()]
 
 
-def _stream(design: Design) -> Iterator[CostUnit]:
+def _stream(design: FoldedChain) -> Iterator[CostUnit]:
     layers = design.layers
     yield fifo("", layers[0].entry_bits)
     for layer, following in pairwise((*layers, None)):

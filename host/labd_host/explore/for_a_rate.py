@@ -167,7 +167,7 @@ def _room() -> Budgets:
 
 
 def _explorer(network: FoldableNetwork, budgets: Budgets) -> Explorer:
-    from labd_host.dataflow.design import Design
+    from labd_host.dataflow.design import FoldedChain
     from labd_host.explore import calibration
     from labd_host.explore.choices import calibrated_costs, finn_costs
     from labd_host.explore.optimiser import Explorer
@@ -175,4 +175,6 @@ def _explorer(network: FoldableNetwork, budgets: Budgets) -> Explorer:
     # What ships, not what the user's reports taught: the same network is compiled alike everywhere.
     known = calibration.read(calibration.SHIPPED)
     costs = replace(finn_costs(known), cycles=calibrated_costs(known).cycles)
-    return Explorer(Design(network.name, network.layers, network.inputs, network.outputs), costs, budgets)
+    return Explorer(
+        FoldedChain(network.name, network.layers, network.inputs, network.outputs), costs, budgets
+    )

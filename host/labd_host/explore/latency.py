@@ -19,7 +19,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.explore.optimiser import Explorer, Solution
 from labd_host.simulate.fifos import NEVER_FULL
@@ -54,7 +54,7 @@ class Quickest:
     least_cycles: int
 
 
-def first_frame(design: Design, *, dma: bool = True) -> tuple[int, dict[str, int]]:
+def first_frame(design: FoldedChain, *, dma: bool = True) -> tuple[int, dict[str, int]]:
     """Latency of the first frame in cycles where no FIFO fills, and how many of them it waits for which unit.
 
     The path is followed from the last word back: a unit that starves is waiting for the one before it.
@@ -82,14 +82,14 @@ def lowest_latency(explorer: Explorer) -> Quickest:
     Raises:
         UsageError: none keeps the budgets.
     """
-    search = _Search(explorer)
+    search = _LatencySearch(explorer)
     for proposed in search.proposals():
         search.judge(proposed)
     search.improve()
     return search.best()
 
 
-class _Search:
+class _LatencySearch:
     def __init__(self, explorer: Explorer) -> None:
         self.explorer = explorer
         self.fastest = explorer.fastest()

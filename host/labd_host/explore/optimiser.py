@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host.dataflow.axes import Attribute
-from labd_host.dataflow.cycles import Estimate, dma_cycles, estimate
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.cycles import CycleEstimate, dma_cycles, estimate
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.resources import Resources
@@ -48,7 +48,7 @@ class Solution:
         choices: What was chosen of every stage.
     """
 
-    design: Design
+    design: FoldedChain
     cycles: int
     fill_cycles: int
     cost: Resources
@@ -73,7 +73,7 @@ class Explorer:
         UsageError: not even shell and DMAs fit.
     """
 
-    def __init__(self, design: Design, costs: Costs, budgets: Budgets, *, dma: bool = True) -> None:
+    def __init__(self, design: FoldedChain, costs: Costs, budgets: Budgets, *, dma: bool = True) -> None:
         self.design, self.costs, self.budgets, self.dma = design, costs, dict(budgets), dma
         self.least_cycles = (
             max(dma_cycles(tensor) for tensor in (*design.inputs, *design.outputs)) if dma else 1
@@ -208,7 +208,7 @@ class Explorer:
         if waiting is not None:
             yield waiting
 
-    def expected(self, solution: Solution) -> Estimate:
+    def expected(self, solution: Solution) -> CycleEstimate:
         """The cycle model of *solution*, restarts of HLS units counted whatever the costs are."""
         found = solution.design
         edges = (found.inputs, found.outputs) if self.dma else ((), ())
@@ -294,7 +294,7 @@ class Explorer:
 
     def _chain(
         self, options: Sequence[Sequence[Choice]], cycles: int, weights: npt.NDArray[np.float64] | None = None
-    ) -> list[chain.Stage]:
+    ) -> list[chain.StageChoices]:
         stages = []
         before: list[int] | None = None
         counted = np.ones(len(options), np.int64) if weights is None else _whole(weights)
@@ -317,7 +317,7 @@ class Explorer:
                 for width in (before or [0])
             ]
             stages.append(
-                chain.Stage(
+                chain.StageChoices(
                     np.searchsorted(entering, [choice.enters for choice in stage]),
                     np.searchsorted(leaving, [choice.leaves for choice in stage]),
                     np.array(rows, np.int64),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.resources import CostUnit, Resources
@@ -66,7 +66,7 @@ class Rival:
     latency_cycles: int = 0
 
 
-def finn_total(design: Design) -> Resources:
+def finn_total(design: FoldedChain) -> Resources:
     """FINN's figures of all layers."""
     return sum(
         (layer.finn_estimate(design.settings.get(layer.name, {})) for layer in design.layers), Resources()
@@ -74,7 +74,7 @@ def finn_total(design: Design) -> Resources:
 
 
 def calibrated_total(
-    design: Design, calibration: Calibration, depths: Mapping[int, int] | None = None
+    design: FoldedChain, calibration: Calibration, depths: Mapping[int, int] | None = None
 ) -> tuple[Resources, Resources]:
     """Everything as synthesis is expected to report it, and how far that may be off.
 
@@ -134,7 +134,7 @@ def folding_words(settings: Mapping[str, Attribute]) -> str:
     return ", ".join(words + ["whole windows"] * bool(settings.get("parallel_window")))
 
 
-def _why(stage: tuple[Layer, ...], design: Design, costs: Costs, cycles: int) -> str:
+def _why(stage: tuple[Layer, ...], design: FoldedChain, costs: Costs, cycles: int) -> str:
     fast = list(choices_of(stage, costs, cycles))
     nodes = {layer.name: design.settings[layer.name] for layer in stage}
     chosen = next(choice for choice in fast if _same(choice, nodes))
@@ -164,7 +164,7 @@ def _waits(cycles: int) -> str:
     )
 
 
-def rival(design: Design, folding: Folding, calibration: Calibration, *, dma: bool = True) -> Rival:
+def rival(design: FoldedChain, folding: Folding, calibration: Calibration, *, dma: bool = True) -> Rival:
     """What *folding* of the network costs, and how soon its first frame is out, with the DMAs or without."""
     try:
         folded = design.folded(folding)
@@ -173,7 +173,7 @@ def rival(design: Design, folding: Folding, calibration: Calibration, *, dma: bo
     return judged(folding.name, folded, calibration, behaviour(folded, dma=dma))
 
 
-def judged(name: str, folded: Design, calibration: Calibration, ran: Behaviour) -> Rival:
+def judged(name: str, folded: FoldedChain, calibration: Calibration, ran: Behaviour) -> Rival:
     """What the folded design costs that ran so."""
     return Rival(
         name,
@@ -185,12 +185,14 @@ def judged(name: str, folded: Design, calibration: Calibration, ran: Behaviour) 
     )
 
 
-def set_folding_rival(design: Design, cycles: int, calibration: Calibration, *, dma: bool = True) -> Rival:
+def set_folding_rival(
+    design: FoldedChain, cycles: int, calibration: Calibration, *, dma: bool = True
+) -> Rival:
     """What FINN's SetFolding finds for *cycles* cycles a frame."""
     return rival(design, set_folding(design, cycles), calibration, dma=dma)
 
 
-def cheapest_beside(explorer: Explorer, folded: Design) -> Solution:
+def cheapest_beside(explorer: Explorer, folded: FoldedChain) -> Solution:
     """The cheapest folding at the cycles of *folded*, with *explorer*'s budgets or what that takes itself.
 
     Never more LUT than *folded*, nor more cycles, by the costs of *explorer*.
@@ -199,7 +201,7 @@ def cheapest_beside(explorer: Explorer, folded: Design) -> Solution:
     return _with_its_cells(explorer, folded, least=explorer.budgets).cheapest(cycles)
 
 
-def slowest_cycles(folded: Design, costs: Costs) -> int:
+def slowest_cycles(folded: FoldedChain, costs: Costs) -> int:
     """A frame in the slowest layer or width converter, as *costs* count."""
     converters = [
         node.cycles for node in estimate(folded.layers, (), ()).nodes if node.op == WidthConverter.op
@@ -207,12 +209,12 @@ def slowest_cycles(folded: Design, costs: Costs) -> int:
     return max(*converters, *(costs.cycles(layer) for layer in folded.layers))
 
 
-def fastest_beside(explorer: Explorer, folded: Design) -> Solution:
+def fastest_beside(explorer: Explorer, folded: FoldedChain) -> Solution:
     """The fastest folding of no more LUT, BRAM18 and DSP than *folded* by the costs of *explorer*."""
     return _with_its_cells(explorer, folded, least={}).fastest()
 
 
-def _with_its_cells(explorer: Explorer, folded: Design, least: Mapping[str, int]) -> Explorer:
+def _with_its_cells(explorer: Explorer, folded: FoldedChain, least: Mapping[str, int]) -> Explorer:
     """*explorer* with what *folded* spends as budgets, where that is more than *least*."""
     spent = explorer.costs.total(folded)
     budgets = {
@@ -224,7 +226,7 @@ def _with_its_cells(explorer: Explorer, folded: Design, least: Mapping[str, int]
 
 
 def suggestions(
-    folded: Design, better: Solution, costs: Costs, calibration: Calibration
+    folded: FoldedChain, better: Solution, costs: Costs, calibration: Calibration
 ) -> list[LayerReport]:
     """The layers of a folding that was given, each with what *better*, the cheapest at its cycles, does instead."""
     reports = []

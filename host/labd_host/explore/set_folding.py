@@ -10,14 +10,14 @@ compares with it.
 from __future__ import annotations
 
 from labd_host.dataflow.axes import divisors
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer
 from labd_host.dataflow.layers.layer import first_within
 from labd_host.explore.choices import stages_of
 
 
-def set_folding(design: Design, cycles: int) -> Folding:
+def set_folding(design: FoldedChain, cycles: int) -> Folding:
     """What FINN folds *design* to for *cycles* cycles a frame."""
     layers = _fold(design, cycles)
     slowest = max(layer.cycles for layer in layers)
@@ -26,7 +26,7 @@ def set_folding(design: Design, cycles: int) -> Folding:
     return Folding("SetFolding", {layer.name: layer.settings() for layer in layers}, {})
 
 
-def _fold(design: Design, cycles: int) -> list[Layer]:
+def _fold(design: FoldedChain, cycles: int) -> list[Layer]:
     folded: list[Layer] = []
     for first, *rest in stages_of(design):
         if rest:

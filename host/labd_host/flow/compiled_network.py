@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labd_host.dataflow.cycles import Estimate
+from labd_host.dataflow.cycles import CycleEstimate
 from labd_host.dataflow.folding import FOLDING_FILE, Settings, read_folding
 from labd_host.flow.cost import Cost
 from labd_host.flow.proof import Proof
@@ -69,7 +69,7 @@ class CompiledNetwork:
     tools: Mapping[str, str] = field(repr=False)
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> CycleEstimate:
         """The cycle model, DMA counted."""
         return self.cost.cycles
 

@@ -30,7 +30,7 @@ from labd_host.flow.stage_tasks import (
 from labd_host.flow.stages import CLOCK_MHZ, HARDWARE, PREPOST, STREAMLINED, TIDY
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.machine.listener import SILENT, Listener
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ArtifactError, UsageError, unknown_name
 
@@ -148,7 +148,7 @@ class _Compilation:
     def answers(self, golden: GoldenModel, images: npt.NDArray[np.uint8]) -> None:
         """Compare the golden model's answers to *images* with the export's own, where the export can be run."""
         try:
-            exported = Exported(self.onnx)
+            exported = ExportedModel(self.onnx)
         except ArtifactError as error:
             self.listener.say(f"answers: not compared, {error.what}")
             return

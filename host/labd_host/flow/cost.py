@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labd_host.dataflow.cycles import Estimate, NodeCycles
+from labd_host.dataflow.cycles import CycleEstimate, NodeCycles
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.flow.stage_records import written
@@ -54,7 +54,7 @@ class Cost:
     """
 
     nodes: tuple[NodeCost, ...]
-    cycles: Estimate
+    cycles: CycleEstimate
     clock_mhz: float
     part: str
 
@@ -119,7 +119,7 @@ class Cost:
 
 
 def cost_of(
-    cycles: Estimate,
+    cycles: CycleEstimate,
     folding: Mapping[str, Mapping[str, int]],
     uses: Mapping[str, Mapping[str, int]],
     *,
@@ -134,7 +134,7 @@ def cost_of(
     return Cost(tuple(nodes), cycles, clock_mhz, part)
 
 
-def read_cost(folder: Path, cycles: Estimate, folding: Mapping[str, Mapping[str, int]]) -> Cost:
+def read_cost(folder: Path, cycles: CycleEstimate, folding: Mapping[str, Mapping[str, int]]) -> Cost:
     """The cost that ``estimate.json`` in *folder* holds, of a network whose cycles and folding are known.
 
     Raises:

@@ -11,12 +11,12 @@ import numpy as np
 
 from labd_host.dataflow.layers import (
     Array,
+    DataflowGraph,
     GlobalPool,
     LabelSelect,
     Layer,
     MaxPool,
     Mvau,
-    Network,
     Padding,
     SlidingWindow,
     Thresholding,
@@ -29,7 +29,7 @@ from labd_shared.tensors import Tensor, make_tensor
 _FIX = "compile the network with a newer labd, or change the network"
 
 
-def describe(graph: Graph, name: str, edges: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Network:
+def describe(graph: Graph, name: str, edges: tuple[Mapping[str, Any], Mapping[str, Any]]) -> DataflowGraph:
     """The network of a dataflow graph.
 
     Args:
@@ -50,7 +50,7 @@ def describe(graph: Graph, name: str, edges: tuple[Mapping[str, Any], Mapping[st
             )
         tensor = node.outputs[0]
         layers.append(_layer(graph, node, arrays))
-    return Network(
+    return DataflowGraph(
         name=name,
         layers=tuple(layers),
         inputs=(_tensor(edges[0], "idma0"),),

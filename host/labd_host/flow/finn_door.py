@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from labd_host.dataflow.folding import KEYS
-from labd_host.flow.plain_graph import Graph, Node, Trace, Values
+from labd_host.flow.plain_graph import Graph, GraphTrace, Node, Values
 from labd_host.flow.stages import Step
 from labd_host.networks.exported import load_qonnx
 from labd_shared.bitfile import PYNQ_Z2_PART
@@ -133,7 +133,7 @@ class Finn:
                 output=model.graph.output[0].name,
             )
 
-    def run(self, model: Model, frames: Values) -> Trace:
+    def run(self, model: Model, frames: Values) -> GraphTrace:
         """Execute *model* frame by frame with FINN's own executor.
 
         A layer that was specialised to HLS or RTL runs as the hardware layer it was made from, with
@@ -163,7 +163,7 @@ class Finn:
                 for node in model.graph.node:
                     if node.op_type.startswith("MVAU"):
                         sums.setdefault(node.name, []).append(_sums(node, context)[0])
-        return Trace(
+        return GraphTrace(
             values={name: np.stack(value) for name, value in values.items()},
             sums={name: np.stack(value) for name, value in sums.items()},
         )

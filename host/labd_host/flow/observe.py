@@ -23,10 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.dataflow.layers import Network
+from labd_host.dataflow.layers import DataflowGraph
 from labd_host.dataflow.layers.layer import levels_of
 from labd_host.flow.averages import AVERAGES, averaged_pixels
-from labd_host.flow.plain_graph import Graph, Node, Trace, Values
+from labd_host.flow.plain_graph import Graph, GraphTrace, Node, Values
 from labd_host.golden.golden_model import GoldenResult
 from labd_shared.errors import StageFailed, StageMismatch
 
@@ -42,7 +42,7 @@ NOISE = 0.05  # how far a rescaled value may lie from its integer; a wrong scale
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class ObservedPoint:
     """One tensor of a stage in its comparable form.
 
     Attributes:
@@ -74,15 +74,15 @@ class Scores:
 class Observation:
     """A stage's points in the order of the stream, and its scores; None where they are no such function."""
 
-    points: tuple[Point, ...]
+    points: tuple[ObservedPoint, ...]
     scores: Scores | None = None
 
-    def of_kind(self, kind: str) -> tuple[Point, ...]:
+    def of_kind(self, kind: str) -> tuple[ObservedPoint, ...]:
         """The points of one kind, in order."""
         return tuple(point for point in self.points if point.kind == kind)
 
 
-def observe(graph: Graph, trace: Trace) -> Observation:
+def observe(graph: Graph, trace: GraphTrace) -> Observation:
     """The points of a stage.
 
     Raises:
@@ -95,11 +95,11 @@ def observe(graph: Graph, trace: Trace) -> Observation:
     if not any(point.kind == "label" for point in points):
         output = trace.values[graph.output]
         best = output.reshape(len(output), -1).argmax(axis=1)[:, np.newaxis]
-        points.append(Point("label", graph.output, best.astype(np.int64)))
+        points.append(ObservedPoint("label", graph.output, best.astype(np.int64)))
     return Observation(tuple(points), scores)
 
 
-def observe_golden(network: Network, result: GoldenResult) -> Observation:
+def observe_golden(network: DataflowGraph, result: GoldenResult) -> Observation:
     """The points of the golden model's result, which must hold the intermediates."""
     found = result.intermediates or {}
     points = []
@@ -114,10 +114,10 @@ def observe_golden(network: Network, result: GoldenResult) -> Observation:
     return Observation(tuple(points), scores)
 
 
-def _points(graph: Graph, trace: Trace) -> Iterator[Point]:
+def _points(graph: Graph, trace: GraphTrace) -> Iterator[ObservedPoint]:
     channel_first = _channel_first(graph)
 
-    def point(kind: str, node: Node, values: Values) -> Point:
+    def point(kind: str, node: Node, values: Values) -> ObservedPoint:
         first = values.ndim == 4 and node.outputs[0] in channel_first
         return _point(kind, node.name, values.transpose(_CHANNEL_LAST) if first else values)
 
@@ -162,7 +162,7 @@ def _channel_first(graph: Graph) -> set[str]:
     return found
 
 
-def _point(kind: str, layer: str, values: Values) -> Point:
+def _point(kind: str, layer: str, values: Values) -> ObservedPoint:
     """*values* as integers; the float32 noise of a long sum of scaled values is taken off."""
     flat = values.reshape(len(values), -1)
     nearest = np.rint(flat)
@@ -172,7 +172,7 @@ def _point(kind: str, layer: str, values: Values) -> Point:
             f"{kind} of {layer} are no integers: {flat[away][0]} is one of them",
             fix="labd's proof follows quantised networks only; is every layer quantised, input included?",
         )
-    return Point(kind, layer, nearest.astype(np.int64))
+    return ObservedPoint(kind, layer, nearest.astype(np.int64))
 
 
 def _quantiser_level(graph: Graph, node: Node, values: Values) -> Values:
@@ -259,7 +259,7 @@ def _constant_operand(graph: Graph, node: Node) -> tuple[Values | None, str]:
     return None, node.inputs[0]
 
 
-def _scores(graph: Graph, trace: Trace, sums: list[Point]) -> Scores | None:
+def _scores(graph: Graph, trace: GraphTrace, sums: list[ObservedPoint]) -> Scores | None:
     """Walk from the last product to the scores, compose the affine, and check it on the values."""
     chooser = next((node for node in graph.nodes if node.op == "TopK" or node.kind == "LabelSelect"), None)
     target = chooser.inputs[0] if chooser is not None else graph.output

@@ -71,7 +71,7 @@ class Graph:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class GraphTrace:
     """What a graph computed for a batch of frames.
 
     Attributes:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.dataflow.layers import Network
-from labd_host.flow.observe import Integers, Observation, Point, Scores
+from labd_host.dataflow.layers import DataflowGraph
+from labd_host.flow.observe import Integers, Observation, ObservedPoint, Scores
 from labd_host.golden.golden_model import GoldenResult
 from labd_host.machine.typed_records import from_record
 from labd_shared.errors import StageMismatch
@@ -125,7 +125,7 @@ def compare(
     Raises:
         StageMismatch: a tensor differs, or there is one more or less; the first of the stream is named.
     """
-    partners: dict[int, Point] = {}
+    partners: dict[int, ObservedPoint] = {}
     for kind in KINDS:
         ours, theirs = observed.of_kind(kind), before.of_kind(kind)
         if len(ours) != len(theirs):
@@ -148,7 +148,7 @@ def compare(
 
 
 def observe_answers(
-    network: Network, result: GoldenResult, exported: npt.NDArray[np.float32], scores: Scores | None
+    network: DataflowGraph, result: GoldenResult, exported: npt.NDArray[np.float32], scores: Scores | None
 ) -> tuple[Observation, Observation]:
     """The golden model's logits and classes, and the exported network's, in comparable form.
 
@@ -160,14 +160,14 @@ def observe_answers(
             classes alone are compared.
     """
     classes = result.outputs[0].reshape(len(exported), -1).astype(np.int64)
-    ours = [Point("label", network.layers[-1].name, classes)]
-    theirs = [Point("label", "exported", exported.argmax(axis=1)[:, np.newaxis])]
+    ours = [ObservedPoint("label", network.layers[-1].name, classes)]
+    theirs = [ObservedPoint("label", "exported", exported.argmax(axis=1)[:, np.newaxis])]
     last = next((layer for layer in reversed(network.layers) if layer.score_scale() is not None), None)
     if scores is not None and result.logits is not None and last is not None:
         logits = result.logits.astype(np.int64)
-        ours.insert(0, Point("sums", last.name, dict(last.points(logits, logits))["sums"]))
+        ours.insert(0, ObservedPoint("sums", last.name, dict(last.points(logits, logits))["sums"]))
         back = np.rint((exported.astype(np.float64) - scores.offset) / scores.scale)
-        theirs.insert(0, Point("sums", scores.tensor, back.astype(np.int64)))
+        theirs.insert(0, ObservedPoint("sums", scores.tensor, back.astype(np.int64)))
     return Observation(tuple(ours)), Observation(tuple(theirs))
 
 
@@ -195,7 +195,7 @@ def _alike(ours: Scores, theirs: Scores) -> bool:
 
 
 def _differences(
-    point: Point, partner: Point, *, may_negate: bool
+    point: ObservedPoint, partner: ObservedPoint, *, may_negate: bool
 ) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
     """Where the two differ, or None."""
     ours, theirs = point.values, partner.values
@@ -209,7 +209,11 @@ def _differences(
 
 
 def _mismatch(
-    stage: str, point: Point, against: str, partner: Point, wrong: np.ndarray[Any, np.dtype[np.bool_]]
+    stage: str,
+    point: ObservedPoint,
+    against: str,
+    partner: ObservedPoint,
+    wrong: np.ndarray[Any, np.dtype[np.bool_]],
 ) -> StageMismatch:
     facts = {"stage": stage, "against": against, "layer": point.layer, "kind": point.kind}
     where = f"stage {stage} computes something else than stage {against}: {point.kind} of {point.layer}"

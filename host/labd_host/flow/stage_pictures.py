@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labd_host.dataflow.cycles import Estimate
+from labd_host.dataflow.cycles import CycleEstimate
 from labd_host.drawing.graph_picture import ADDED, CHANGED, KEPT, Box, Gone, GraphPicture, Wire
 from labd_host.flow import node_facts
 from labd_host.flow.changes import Changes, compare_graphs
@@ -56,7 +56,7 @@ def read_stage(
     )
 
 
-def pictures(stages: Sequence[StageGraph], estimate: Estimate) -> tuple[GraphPicture, ...]:
+def pictures(stages: Sequence[StageGraph], estimate: CycleEstimate) -> tuple[GraphPicture, ...]:
     """A picture of each stage, with what changed since the one before.
 
     Args:
@@ -71,7 +71,7 @@ def pictures(stages: Sequence[StageGraph], estimate: Estimate) -> tuple[GraphPic
     return tuple(drawn)
 
 
-def _picture(stage: StageGraph, before: StageGraph | None, estimate: Estimate | None) -> GraphPicture:
+def _picture(stage: StageGraph, before: StageGraph | None, estimate: CycleEstimate | None) -> GraphPicture:
     graph = stage.graph
     changes = compare_graphs(before.graph, graph, stage.compared) if before is not None else None
     cycles = {node.name: node.cycles for node in estimate.nodes} if estimate else {}
@@ -89,7 +89,7 @@ def _picture(stage: StageGraph, before: StageGraph | None, estimate: Estimate | 
     )
 
 
-def _ends(graph: Graph, estimate: Estimate | None) -> tuple[Box, Box]:
+def _ends(graph: Graph, estimate: CycleEstimate | None) -> tuple[Box, Box]:
     """The network's input and output; in the last stage they say what their DMAs take."""
     dmas = [node for node in estimate.nodes if node.op == "IODMA"] if estimate else []
     ends = []

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import labd_host
 import labd_shared
 from labd_host.explore.calibration import SHIPPED
-from labd_host.flow.observe import Observation, Point
+from labd_host.flow.observe import Observation, ObservedPoint
 from labd_host.flow.proof import Proof, proof_of
 from labd_host.flow.stages import STAGES
 from labd_host.machine.typed_records import from_record
@@ -226,7 +226,7 @@ def load_observation(folder: Path, record: Record) -> Observation:
             fix=f"rm {path}, and type the same command again",
         )
     points = tuple(
-        Point(kind, layer, arrays[f"{index:03}"].astype(np.int64))
+        ObservedPoint(kind, layer, arrays[f"{index:03}"].astype(np.int64))
         for index, (kind, layer) in enumerate(record.observed)
     )
     return Observation(points, record.proof.scores)

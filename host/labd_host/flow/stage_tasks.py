@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from labd_host.dataflow.folding import FOLDING_FILE, FoldingSource, check_folding, to_json
-from labd_host.dataflow.layers import Network
+from labd_host.dataflow.layers import DataflowGraph
 from labd_host.flow.admission import check_export, check_network
 from labd_host.flow.compiled_network import PARTITION_FILE
 from labd_host.flow.describe import describe
 from labd_host.flow.finn_door import Finn, Model
-from labd_host.flow.observe import Observation, Point, Scores, observe, observe_golden
+from labd_host.flow.observe import Observation, ObservedPoint, Scores, observe, observe_golden
 from labd_host.flow.proof import observe_answers
 from labd_host.flow.proof_frames import ProofFrames
 from labd_host.flow.stage_records import ANSWERS, GOLDEN, stage_path, written
 from labd_host.flow.stages import EXPORTED, FOLD_CONSTANTS, FOLDED, PARTITION, Stage, Step
 from labd_host.golden.golden_model import GoldenModel
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_shared.digest import bytes_sha256, json_sha256
 from labd_shared.errors import StageFailed, StageMismatch
 from labd_shared.manifest import NETWORK_NAME
@@ -230,7 +230,7 @@ class PartitionTask(TransformTask):
                 stage=self.name,
             )
         observed = observe(inside, self.finn.run(child, frames))
-        label = Point("label", graph.output, outer.values[graph.output].astype(np.int64))
+        label = ObservedPoint("label", graph.output, outer.values[graph.output].astype(np.int64))
         points = tuple(point for point in observed.points if point.kind != "label")
         begin()
         self.save(child, self.inner)
@@ -342,7 +342,7 @@ class AnswersTask(StageTask):
         scores: How the golden model's scores become the export's; None where the export gives classes.
     """
 
-    exported: Exported
+    exported: ExportedModel
     golden: GoldenModel
     scores: Scores | None
 
@@ -392,7 +392,7 @@ class AnswersTask(StageTask):
         return StageResult(len(self.golden.network.layers), ours, EXPORTED.name, theirs)
 
 
-def _arithmetic_sha256(network: Network) -> str:
+def _arithmetic_sha256(network: DataflowGraph) -> str:
     """Digest of all that decides on what *network* computes; a folding does not."""
     layers = []
     for layer in network.layers:

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host.dataflow.layers import (
+    DataflowGraph,
     GlobalPool,
     LabelSelect,
     Layer,
     MaxPool,
     Mvau,
-    Network,
     Padding,
     SlidingWindow,
     Thresholding,
@@ -178,7 +178,7 @@ class Select:
 Step = Levels | Product | Pool | Accumulate | Slide | Pad | Select
 
 
-def make_plan(network: Network) -> tuple[Step, ...]:
+def make_plan(network: DataflowGraph) -> tuple[Step, ...]:
     """The steps of *network*.
 
     Raises:
@@ -201,7 +201,7 @@ class _Plan:
         slide: Windows that the next layer takes in; None where the values come as they are.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: DataflowGraph) -> None:
         self.network = network
         self.steps: list[Step] = []
         self.channels = network.inputs[0].normal[-1]
@@ -299,7 +299,7 @@ def _regular(vectors: int, values: int, channels: int) -> Windows:
     return Windows(1, vectors * pixels, channels, kernel_w=pixels, stride_w=pixels)
 
 
-def _product(layer: Mvau, network: Network, slide: SlidingWindow | None, windows: Windows) -> Product:
+def _product(layer: Mvau, network: DataflowGraph, slide: SlidingWindow | None, windows: Windows) -> Product:
     weights = network.weights(layer).astype(np.int64)
     if layer.xnor:
         low, high, largest = 0, layer.mw, layer.mw
@@ -322,12 +322,12 @@ def _inexact(layer: Layer, largest: int) -> UsageError:
     )
 
 
-def _ladder(layer: Thresholding, network: Network) -> Ladder:
+def _ladder(layer: Thresholding, network: DataflowGraph) -> Ladder:
     kind = parse_datatype(layer.input)
     return _make_ladder(layer, network, kind.low, kind.high)
 
 
-def _make_ladder(layer: Thresholding | Mvau, network: Network, low: int, high: int) -> Ladder:
+def _make_ladder(layer: Thresholding | Mvau, network: DataflowGraph, low: int, high: int) -> Ladder:
     """Each threshold moved to the nearest one that decides alike for every integer from *low* to *high*."""
     thresholds = np.sort(np.clip(network.thresholds(layer), low, high + 1).astype(np.int64), axis=1)
     if (thresholds == thresholds[0]).all():

@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from labd_host.dataflow.layers import Array, Network
+from labd_host.dataflow.layers import Array, DataflowGraph
 from labd_host.dataflow.network_file import read_network, write_network
 from labd_host.golden.fused_plan import Accumulate, Pool, Product, Select, Step, make_plan
 from labd_host.golden.plain import NumpyEngine, storage_of, take_windows
@@ -74,7 +74,7 @@ class GoldenModel:
             their datatype.
     """
 
-    def __init__(self, network: Network, *, form: Form | None = None) -> None:
+    def __init__(self, network: DataflowGraph, *, form: Form | None = None) -> None:
         self.network = network
         self._plan = make_plan(network)
         self._form = form

@@ -16,7 +16,7 @@ from typing import Any
 from labd_host.interchange.driver_file import DRIVER
 from labd_host.interchange.findings import Findings
 from labd_host.interchange.settings_file import DRIVER_TYPE, SETTINGS
-from labd_shared.bundle import Bundle
+from labd_shared.bundle import BundleFiles
 from labd_shared.errors import UsageError, unknown_name
 from labd_shared.files import replacing_folder
 from labd_shared.manifest import BIT_NAME, HWH_NAME, MANIFEST_NAME, NETWORK_NAME, Manifest
@@ -58,7 +58,7 @@ def open_accelerator(bitfile="../bitfile/finn-accel.bit", batch_size=1):
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedPackage:
     """A folder that was written, and what its reader should know."""
 
     folder: Path
@@ -66,7 +66,7 @@ class Exported:
     findings: Findings
 
 
-def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
+def export_bundle(bundle: BundleFiles, folder: Path, form: str) -> ExportedPackage:
     """Write *bundle* as ``bitfile/finn-accel.{bit,hwh}`` and ``driver/driver.py`` or ``driver/settings.json``.
 
     Args:
@@ -105,7 +105,7 @@ def export_bundle(bundle: Bundle, folder: Path, form: str) -> Exported:
         else:
             (making / "driver" / SETTINGS).write_text(settings_text(manifest))
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return Exported(folder, tuple(files), findings)
+    return ExportedPackage(folder, tuple(files), findings)
 
 
 def _weights(manifest: Manifest) -> list[str]:

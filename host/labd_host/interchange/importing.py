@@ -18,7 +18,7 @@ from labd_host.interchange.findings import Findings
 from labd_host.interchange.import_manifest import PATIENCE_S, manifest_of
 from labd_host.interchange.import_options import ImportOptions
 from labd_shared.arrays import save_npz
-from labd_shared.bundle import Bundle
+from labd_shared.bundle import BundleFiles
 from labd_shared.manifest import BIT_NAME, GOLDEN_NAME, HWH_NAME, NETWORK_NAME, Manifest
 from labd_shared.weight_files import read_words
 
@@ -29,7 +29,7 @@ REPORT_NAME = "import.json"
 class ImportedBundle:
     """A bundle, and all that was found on the way, which `REPORT_NAME` in the bundle holds as well."""
 
-    bundle: Bundle
+    bundle: BundleFiles
     findings: Findings
 
 

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 
 from labd_host.interchange.driver_file import DRIVER
-from labd_host.interchange.package_files import Files, Folder, Zip
+from labd_host.interchange.package_files import Files, PackageFolder, Zip
 from labd_host.interchange.settings_file import SETTINGS
 from labd_shared.errors import ArtifactError, UsageError
 
@@ -77,12 +77,12 @@ def find_package(path: Path, hwh: Path | None = None) -> Package:
     if hwh is not None:
         raise UsageError(f"--hwh goes with a bare .bit, {path.name} is none", fix="leave --hwh out")
     if path.is_dir():
-        return _search(path, Folder(path))
+        return _search(path, PackageFolder(path))
     if path.suffix == ".zip":
         return _search(path, Zip(path))
     if path.name in (SETTINGS, DRIVER):
         folder = path.absolute().parent
-        return _search(path, Folder(folder.parent if folder.name == "driver" else folder))
+        return _search(path, PackageFolder(folder.parent if folder.name == "driver" else folder))
     raise UsageError(
         f"{path.name} is of no kind that can be imported",
         fix="name a deploy folder, a .zip, a settings.json or a .bit",
@@ -99,7 +99,7 @@ def _bare(bit: Path, hwh: Path | None) -> Package:
         raise UsageError(
             f"{beside} lies in another folder than {bit.name}", fix="put the two files of one build together"
         )
-    return Package(bit, Folder(bit.absolute().parent), bit.name, beside.name, "")
+    return Package(bit, PackageFolder(bit.absolute().parent), bit.name, beside.name, "")
 
 
 def _search(origin: Path, files: Files) -> Package:

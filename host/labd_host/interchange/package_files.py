@@ -27,7 +27,7 @@ class Files(Protocol):
         """The content of a file; ArtifactError where it is not there, or larger."""
 
 
-class Folder:
+class PackageFolder:
     """A folder; a link that leads out of it is no file of it."""
 
     def __init__(self, root: Path) -> None:

@@ -64,13 +64,13 @@ def exported(text: str) -> Classifier:
         ArtifactError: the file cannot be run.
     """
     from labd_host import networks
-    from labd_host.networks.exported import Exported
+    from labd_host.networks.exported import ExportedModel
 
     path = Path(text)
     if path.suffix in (".npz", ".zip") or path.is_dir():
         raise UsageError(f"{text} is a golden model, not an export", fix=f"labd validate {text}")
     file, entry = networks.resolve(text)
-    model = Exported(file)
+    model = ExportedModel(file)
     name = entry.name if entry else file.stem
 
     def run(images: Images, classes: int) -> Said:

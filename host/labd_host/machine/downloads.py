@@ -17,7 +17,7 @@ SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True)
-class Limits:
+class DownloadLimits:
     """How long, and how much, a download may take.
 
     Attributes:
@@ -33,10 +33,10 @@ class Limits:
     file_bytes: int = 1 << 30
 
 
-LIMITS = Limits()
+LIMITS = DownloadLimits()
 
 
-def download(urls: Sequence[str], target: Path, sha256: str, limits: Limits = LIMITS) -> list[str]:
+def download(urls: Sequence[str], target: Path, sha256: str, limits: DownloadLimits = LIMITS) -> list[str]:
     """Fetch *target* from the first of *urls* that has it.
 
     Args:
@@ -82,7 +82,7 @@ class _TooLong(Exception):
     """A download took longer, or sent more, than any of these files can."""
 
 
-def _receive(url: str, target: Path, limits: Limits) -> None:
+def _receive(url: str, target: Path, limits: DownloadLimits) -> None:
     """Fetch *url* into *target*, with a bar; every wait has a deadline, the whole has one too."""
     import requests
 
@@ -125,7 +125,7 @@ def _bar(title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]
         yield lambda count_bytes: progress.advance(task, count_bytes)
 
 
-def _reason(error: Exception, limits: Limits) -> str:
+def _reason(error: Exception, limits: DownloadLimits) -> str:
     """One line of what requests says in many."""
     import requests
 

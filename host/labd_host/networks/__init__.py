@@ -10,7 +10,7 @@ from labd_host.networks.table import (
     DEFINITION,
     KERNEL,
     Conv,
-    Network,
+    NetworkSpec,
     Recipe,
     parse_table,
     read_network,
@@ -28,7 +28,7 @@ from labd_shared.errors import unknown_name
 NETWORKS = read_table()
 
 
-def network(name: str) -> Network:
+def network(name: str) -> NetworkSpec:
     """The network called *name*, or the one in the user's own file *name* (NAME.toml).
 
     Raises:
@@ -42,7 +42,7 @@ def network(name: str) -> Network:
     return NETWORKS[name]
 
 
-def resolve(what: str) -> tuple[Path, Network | None]:
+def resolve(what: str) -> tuple[Path, NetworkSpec | None]:
     """The export that *what* stands for, and its network where that is known.
 
     Args:
@@ -67,7 +67,7 @@ __all__ = [
     "KERNEL",
     "NETWORKS",
     "Conv",
-    "Network",
+    "NetworkSpec",
     "Recipe",
     "TrainedRecord",
     "find_trained",

@@ -55,7 +55,7 @@ def load_published(path: Path) -> Any:
     return content
 
 
-class Folder:
+class CheckpointFolder:
     """The folder of one training, locked against a second one."""
 
     def __init__(self, path: Path) -> None:

@@ -13,13 +13,13 @@ import onnx
 import torch
 from brevitas.export import export_qonnx
 
-from labd_host.networks.table import Network
+from labd_host.networks.table import NetworkSpec
 from labd_host.networks.ties import keep_off_sums
 
 PRODUCER = "labd"
 
 
-def export(model: torch.nn.Module, network: Network, path: Path) -> None:
+def export(model: torch.nn.Module, network: NetworkSpec, path: Path) -> None:
     """Write *model* to *path* as QONNX for a batch of one: float32 (1, channels, height, width), 0 to 1.
 
     Thresholds within a rounding error of a sum are moved off it (`ties`). The same weights give the

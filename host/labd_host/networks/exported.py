@@ -64,7 +64,7 @@ Quant <signed, narrow> (x, scale, zero_point, bits) => (y) {{
 """
 
 
-class Exported:
+class ExportedModel:
     """An exported network, ready to run.
 
     Attributes:

@@ -14,14 +14,14 @@ from onnx import numpy_helper
 
 from labd_host.networks import model as models
 from labd_host.networks.exported import load_qonnx
-from labd_host.networks.table import Network
+from labd_host.networks.table import NetworkSpec
 from labd_shared.errors import ArtifactError
 
 LATENT_SIZE = 0.3  # trained latent weights, clipped to -1 to 1, have about this size on average
 TENSOR_NORM_EPSILON = 1e-4  # Brevitas' TensorNorm; an export holds the deviation that it is part of
 
 
-def state_of(path: Path, network: Network) -> dict[str, Any]:
+def state_of(path: Path, network: NetworkSpec) -> dict[str, Any]:
     """The parameters by name in the export *path* of *network*.
 
     Raises:

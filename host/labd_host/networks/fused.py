@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from labd_host.machine import places
 from labd_host.networks.model import centred
-from labd_host.networks.table import KERNEL, POOL, Network
+from labd_host.networks.table import KERNEL, POOL, NetworkSpec
 
 SHAPES_COMPILED = 256  # of one function; torch.compile gives up after 8 unless told otherwise
 WINDOW = [(row, column) for row in range(POOL) for column in range(POOL)]
@@ -39,7 +39,7 @@ Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Levels:
+class FusedLevels:
     """The values of an activation quantiser over -1 to 1.
 
     Attributes:
@@ -67,7 +67,7 @@ class Norm:
         pool: Whether a 2 x 2 max-pool follows; height and width are even then.
     """
 
-    def __init__(self, levels: Levels, pool: bool) -> None:
+    def __init__(self, levels: FusedLevels, pool: bool) -> None:
         self._levels, self._pool = levels, pool
 
     def statistics(self, x: torch.Tensor, about: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -219,7 +219,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Block:
+class FusedBlock:
     """A layer with weights and what follows it up to the next one.
 
     Attributes:
@@ -246,7 +246,7 @@ class Fused:
         float_weights: Whether weights are used as they are, instead of quantised.
     """
 
-    def __init__(self, model: nn.Module, network: Network, dtype: torch.dtype, *, compiled: bool) -> None:
+    def __init__(self, model: nn.Module, network: NetworkSpec, dtype: torch.dtype, *, compiled: bool) -> None:
         """Plan the layers of *model*.
 
         Args:
@@ -294,7 +294,7 @@ class Fused:
                 x = functional.dropout(x, block.dropout)
         return self._last(x.float())
 
-    def _plan(self, layers: list[nn.Module], network: Network) -> list[Block]:
+    def _plan(self, layers: list[nn.Module], network: NetworkSpec) -> list[FusedBlock]:
         height, width, _ = network.input_shape
         parts: dict[tuple[float, bool], Parts] = {}
         blocks = []
@@ -308,7 +308,7 @@ class Fused:
                 continue
             norm, following = layers[number + 1], layers[number + 3 : number + 4]
             if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
-                blocks.append(Block(layer, product, None, None, False, 0.0))
+                blocks.append(FusedBlock(layer, product, None, None, False, 0.0))
                 continue
             pool = any(isinstance(each, nn.MaxPool2d) for each in following)
             even = height % POOL == 0 and width % POOL == 0
@@ -316,9 +316,9 @@ class Fused:
                 height, width = height // POOL, width // POOL
             key = norm.eps, pool and even
             if key not in parts:
-                parts[key] = self._made(Norm(Levels(network.act_bits), pool and even))
+                parts[key] = self._made(Norm(FusedLevels(network.act_bits), pool and even))
             dropout = sum(each.p for each in following if isinstance(each, nn.Dropout))
-            blocks.append(Block(layer, product, norm, parts[key], pool and not even, dropout))
+            blocks.append(FusedBlock(layer, product, norm, parts[key], pool and not even, dropout))
         return blocks
 
     def _made(self, norm: Norm) -> Parts:

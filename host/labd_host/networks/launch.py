@@ -29,7 +29,7 @@ from labd_host.machine.child import (
 )
 from labd_host.networks.pretrained import fetch
 from labd_host.networks.progress import Progress
-from labd_host.networks.table import DEFINITION, Network, read_network, recipe_of, recipe_with
+from labd_host.networks.table import DEFINITION, NetworkSpec, read_network, recipe_of, recipe_with
 from labd_host.networks.trained import TrainedRecord, read_record
 from labd_shared.digest import file_sha256
 from labd_shared.errors import BuildError, SetupError, UsageError
@@ -72,7 +72,7 @@ class Run:
 
 # A parameter an option of labd train, which is its only caller.
 def train(
-    network: Network,
+    network: NetworkSpec,
     out: Path,
     *,
     epochs: int | None = None,
@@ -242,7 +242,7 @@ def _teacher(run: Run, out: Path) -> str:
     return str(definition) if definition.is_file() else name
 
 
-def _keep_definition(network: Network, file: Path, out: Path) -> Path:
+def _keep_definition(network: NetworkSpec, file: Path, out: Path) -> Path:
     """Copy *file*, which defines *network*, into *out*; the copy.
 
     Raises:

@@ -17,7 +17,7 @@ from brevitas_examples.bnn_pynq.models.common import CommonActQuant, CommonWeigh
 from brevitas_examples.bnn_pynq.models.tensor_norm import TensorNorm
 from torch import nn
 
-from labd_host.networks.table import KERNEL, POOL, Network
+from labd_host.networks.table import KERNEL, POOL, NetworkSpec
 from labd_shared.errors import ArtifactError
 
 CNV_NORM_EPSILON = 1e-4  # batch normalisation of Brevitas' CNV; FC keeps torch's default
@@ -29,7 +29,7 @@ class FullyConnected(nn.Module):  # type: ignore[misc]  # torch has no types her
     Input float32 (n, channels, height, width) in 0 to 1; output float32 (n, classes).
     """
 
-    def __init__(self, network: Network, dropout: float) -> None:
+    def __init__(self, network: NetworkSpec, dropout: float) -> None:
         super().__init__()
         layers = [QuantIdentity(act_quant=CommonActQuant, bit_width=network.in_bits), nn.Dropout(dropout)]
         features = network.flat_features
@@ -57,7 +57,7 @@ class Convolutional(nn.Module):  # type: ignore[misc]  # torch has no types here
     Input float32 (n, channels, height, width) in 0 to 1; output float32 (n, classes).
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: NetworkSpec) -> None:
         super().__init__()
         convs = [_image_quant(network.in_bits)]
         channels = network.input_shape[2]
@@ -99,7 +99,7 @@ class Convolutional(nn.Module):  # type: ignore[misc]  # torch has no types here
         return x
 
 
-def build(network: Network, *, latent_scale: float = 1.0, dropout: float = 0.0) -> nn.Module:
+def build(network: NetworkSpec, *, latent_scale: float = 1.0, dropout: float = 0.0) -> nn.Module:
     """*network* with fresh weights from torch's global generator, in training mode.
 
     Args:
@@ -113,7 +113,7 @@ def build(network: Network, *, latent_scale: float = 1.0, dropout: float = 0.0) 
     return model
 
 
-def load_weights(model: nn.Module, network: Network, state: Any) -> None:
+def load_weights(model: nn.Module, network: NetworkSpec, state: Any) -> None:
     """Give *model*, of *network*, the parameters *state*: tensors by name.
 
     Raises:
@@ -140,7 +140,7 @@ def clip_weights(model: nn.Module) -> None:
         layer.weight.data.clamp_(-1, 1)
 
 
-def _linear(network: Network, inputs: int, outputs: int) -> nn.Module:
+def _linear(network: NetworkSpec, inputs: int, outputs: int) -> nn.Module:
     return QuantLinear(
         in_features=inputs,
         out_features=outputs,

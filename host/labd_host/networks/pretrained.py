@@ -10,15 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from labd_host.machine import places
-from labd_host.machine.downloads import Limits, download
-from labd_host.networks.table import Network
+from labd_host.machine.downloads import DownloadLimits, download
+from labd_host.networks.table import NetworkSpec
 from labd_shared.digest import file_sha256
 from labd_shared.errors import DataMissing, DigestMismatch, UsageError
 
-LIMITS = Limits(file_s=900.0, file_bytes=1 << 28)  # the largest, of lfc, has some 12 MB
+LIMITS = DownloadLimits(file_s=900.0, file_bytes=1 << 28)  # the largest, of lfc, has some 12 MB
 
 
-def fetch(network: Network, limits: Limits = LIMITS) -> Path:
+def fetch(network: NetworkSpec, limits: DownloadLimits = LIMITS) -> Path:
     """The file of the published weights of *network*, downloaded first where it is not in the cache.
 
     Raises:
@@ -48,6 +48,6 @@ def fetch(network: Network, limits: Limits = LIMITS) -> Path:
     return path
 
 
-def checksum(network: Network) -> str:
+def checksum(network: NetworkSpec) -> str:
     """The digits of the sha256 of *network*'s published weights that are known: those in the file's name."""
     return Path(network.pretrained).stem.rpartition("-")[2]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from labd_host import datasets
 from labd_host.networks.compact import SUFFIX, keep_signs, pack
-from labd_host.networks.exported import Exported, load_qonnx
+from labd_host.networks.exported import ExportedModel, load_qonnx
 from labd_host.networks.launch import read_run
 from labd_host.networks.trained import TRAINED, TrainedRecord, read_record
 from labd_shared.digest import file_sha256
@@ -57,7 +57,7 @@ def ship(model: Path, record: TrainedRecord, test_set: tuple[Images, Images], ou
         graph = load_qonnx(model)
         keep_signs(graph)
         path.write_bytes(graph.SerializeToString(deterministic=True))
-        wanted, logits = Exported(model).run(images), Exported(path).run(images)
+        wanted, logits = ExportedModel(model).run(images), ExportedModel(path).run(images)
         if differ := int((wanted != logits).any(axis=1).sum()):
             raise StageMismatch(
                 f"with signs for weights {model.name} has other logits on {differ} of {len(images)} images",

@@ -23,10 +23,10 @@ from labd_host import datasets
 from labd_host.networks import network as find_network
 from labd_host.networks.checkpoint import DAMAGED
 from labd_host.networks.export import export
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_host.networks.model import build, load_weights
 from labd_host.networks.ship import ship
-from labd_host.networks.table import Network, Recipe
+from labd_host.networks.table import NetworkSpec, Recipe
 from labd_host.networks.trained import INPUT_CONTRACT, TRAINED, TrainedRecord
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, LabdError
@@ -36,7 +36,7 @@ TOOLS = ("brevitas", "numpy", "onnx", "onnxruntime", "torch")
 
 
 def ship_state(
-    network: Network,
+    network: NetworkSpec,
     state: dict[str, Any],
     test_set: tuple[Images, Images],
     out: Path,
@@ -65,7 +65,7 @@ def ship_state(
         path = Path(folder) / f"{network.name}.onnx"
         export(model, network, path)
         images, labels = test_set
-        correct = int((Exported(path).run(images).argmax(axis=1) == labels).sum())
+        correct = int((ExportedModel(path).run(images).argmax(axis=1) == labels).sum())
         record = TrainedRecord(
             network=network.name,
             dataset=network.dataset,

@@ -74,7 +74,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkSpec:
     """The structure of one network.
 
     Attributes:
@@ -143,7 +143,7 @@ class Network:
             widths += [str(conv.channels), "P"] if conv.pool else [str(conv.channels)]
         return "-".join([*widths, *map(str, (*self.hidden, self.classes))])
 
-    def with_recipe(self, recipe: Recipe) -> Network:
+    def with_recipe(self, recipe: Recipe) -> NetworkSpec:
         """The same network, to be trained by *recipe*; checked like the table."""
         table = {**_as_table(self), "recipe": _as_table(recipe)}
         return replace(_network(self.name, table, where="the recipe"), file=self.file)
@@ -169,7 +169,7 @@ def recipe_with(recipe: Recipe, settings: Collection[str]) -> Recipe:
     return recipe
 
 
-def read_table(path: Path = TABLE) -> dict[str, Network]:
+def read_table(path: Path = TABLE) -> dict[str, NetworkSpec]:
     """The networks of a table file, by name.
 
     Raises:
@@ -184,7 +184,7 @@ def read_table(path: Path = TABLE) -> dict[str, Network]:
     return parse_table(text, where=path.name)
 
 
-def parse_table(text: str, *, where: str = "the network table") -> dict[str, Network]:
+def parse_table(text: str, *, where: str = "the network table") -> dict[str, NetworkSpec]:
     """The networks of *text*, TOML; see `read_table`."""
     try:
         table = tomllib.loads(text)
@@ -193,7 +193,7 @@ def parse_table(text: str, *, where: str = "the network table") -> dict[str, Net
     return {name: _network(name, entry, where=where) for name, entry in table.items()}
 
 
-def read_network(path: Path, taken: Collection[str] = ()) -> Network:
+def read_network(path: Path, taken: Collection[str] = ()) -> NetworkSpec:
     """The network in a user's own file: an entry of the table at the top level, and its name.
 
     Args:
@@ -226,7 +226,7 @@ def read_network(path: Path, taken: Collection[str] = ()) -> Network:
     return made
 
 
-def _check_dataset(network: Network, path: Path) -> None:
+def _check_dataset(network: NetworkSpec, path: Path) -> None:
     try:
         spec = dataset_spec(network.dataset)
     except UnknownName as error:
@@ -240,7 +240,7 @@ def _check_dataset(network: Network, path: Path) -> None:
         )
 
 
-def _network(name: str, entry: Any, *, where: str) -> Network:
+def _network(name: str, entry: Any, *, where: str) -> NetworkSpec:
     try:
         made = _parse_network(name, entry)
         _check(made)
@@ -250,8 +250,8 @@ def _network(name: str, entry: Any, *, where: str) -> Network:
     return made
 
 
-def _parse_network(name: str, entry: Mapping[str, Any]) -> Network:
-    _known_keys(entry, Network, but=("name", "file"))
+def _parse_network(name: str, entry: Mapping[str, Any]) -> NetworkSpec:
+    _known_keys(entry, NetworkSpec, but=("name", "file"))
     convs = _list("convs", entry["convs"])
     for conv in convs:
         _known_keys(conv, Conv)
@@ -260,7 +260,7 @@ def _parse_network(name: str, entry: Mapping[str, Any]) -> Network:
     if len(shape) != 3:
         raise ValueError(f"input_shape is {shape}, not [height, width, channels]")
     height, width, channels = (_positive("input_shape", axis) for axis in shape)
-    return Network(
+    return NetworkSpec(
         name=name,
         kind=_one_of("kind", entry["kind"], KINDS),
         dataset=_text("dataset", entry["dataset"]),
@@ -308,7 +308,7 @@ def _parse_recipe(entry: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def _check(network: Network) -> None:
+def _check(network: NetworkSpec) -> None:
     """What single values cannot show."""
     if (network.kind == "fc") != (not network.convs):
         raise ValueError(f"kind is {network.kind!r} and it has {len(network.convs)} convolutions")
@@ -320,10 +320,10 @@ def _check(network: Network) -> None:
         raise ValueError("only fully connected networks have dropout")
 
 
-def _as_table(made: Network | Recipe) -> dict[str, Any]:
+def _as_table(made: NetworkSpec | Recipe) -> dict[str, Any]:
     names = [each.name for each in fields(made) if each.name not in ("name", "file")]
     table = {name: getattr(made, name) for name in names}
-    if isinstance(made, Network):
+    if isinstance(made, NetworkSpec):
         table["convs"] = [{"channels": conv.channels, "pool": conv.pool} for conv in made.convs]
         table["recipe"] = None if made.recipe is None else _as_table(made.recipe)
     return table
@@ -393,7 +393,7 @@ def _one_of(key: str, value: Any, known: tuple[str, ...]) -> str:
     return str(value)
 
 
-def recipe_of(network: Network) -> Recipe:
+def recipe_of(network: NetworkSpec) -> Recipe:
     """How *network* is trained.
 
     Raises:

@@ -26,13 +26,13 @@ from labd_host import datasets
 from labd_host.machine.parent import MessageWriter, take_stdout
 from labd_host.networks import model as models
 from labd_host.networks import network as find_network
-from labd_host.networks.checkpoint import Folder, load_published
+from labd_host.networks.checkpoint import CheckpointFolder, load_published
 from labd_host.networks.export import export
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_host.networks.from_export import state_of
 from labd_host.networks.fused import can_compile, prepare_compiler
 from labd_host.networks.progress import Progress
-from labd_host.networks.table import DEVICES, Network, Recipe, recipe_of, recipe_with
+from labd_host.networks.table import DEVICES, NetworkSpec, Recipe, recipe_of, recipe_with
 from labd_host.networks.trained import INPUT_CONTRACT, TrainedRecord
 from labd_host.networks.training import Start, Teacher, Training, logits_of
 from labd_shared.digest import file_sha256
@@ -73,7 +73,7 @@ class Teller:
 
 # What the arguments of this process say, and what the tests replace.
 def train(
-    network: Network,
+    network: NetworkSpec,
     train_set: tuple[Images, Images],
     test_set: Callable[[], tuple[Images, Images]],
     out: Path,
@@ -112,7 +112,7 @@ def train(
         UsageError: the folder is in use, its checkpoint has other settings, or no epoch of it has ended.
         StageMismatch: the export does not compute what the trained model computes.
     """
-    folder = Folder(out)
+    folder = CheckpointFolder(out)
     try:
         training = Training(
             network,
@@ -151,7 +151,7 @@ def train(
 
 
 def take(
-    network: Network,
+    network: NetworkSpec,
     start: Start,
     test_set: Callable[[], tuple[Images, Images]],
     out: Path,
@@ -172,7 +172,7 @@ def take(
         ArtifactError: the weights are not those of *network*.
         StageMismatch: the export does not compute what the model computes.
     """
-    folder = Folder(out)
+    folder = CheckpointFolder(out)
     try:
         model = models.build(network)
         models.load_weights(model, network, start.state)
@@ -197,7 +197,7 @@ def take(
 
 def _leave(
     model: torch.nn.Module,
-    network: Network,
+    network: NetworkSpec,
     planes: torch.Tensor,
     test_set: Callable[[], tuple[Images, Images]],
     out: Path,
@@ -206,14 +206,14 @@ def _leave(
     """Export *model* into *out*, compare the export with it on *planes*; samples and correct ones of the test split."""
     path = out / f"{network.name}.onnx"
     export(model, network, path)
-    exported = Exported(path)
+    exported = ExportedModel(path)
     _compare(model, exported, planes[:COMPARED_IMAGES])
     images, labels = test_set()
     note(f"measuring {path} on {len(images)} test images")
     return len(images), int((exported.run(images).argmax(axis=1) == labels).sum())
 
 
-def _compare(model: torch.nn.Module, exported: Exported, planes: torch.Tensor) -> None:
+def _compare(model: torch.nn.Module, exported: ExportedModel, planes: torch.Tensor) -> None:
     wanted = logits_of(model, planes).numpy()
     found = exported.run(np.ascontiguousarray(planes.numpy().transpose(0, 2, 3, 1)))
     furthest = float(np.abs(wanted - found).max())
@@ -228,7 +228,7 @@ def _compare(model: torch.nn.Module, exported: Exported, planes: torch.Tensor) -
 # A parameter an attribute of the record that only its caller knows.
 def _write_record(
     measured: tuple[int, int],
-    network: Network,
+    network: NetworkSpec,
     recipe: Recipe,
     out: Path,
     *,
@@ -274,11 +274,11 @@ def _write_record(
     return record
 
 
-def _typed(network: Network) -> str:
+def _typed(network: NetworkSpec) -> str:
     return network.name if network.file is None else network.file.name
 
 
-def _command(wanted: argparse.Namespace, network: Network) -> str:
+def _command(wanted: argparse.Namespace, network: NetworkSpec) -> str:
     """What makes the training again that *wanted* asks for."""
     command = f"labd train {_typed(network)}"
     command += " --pretrained" if wanted.pretrained is not None else ""
@@ -289,7 +289,7 @@ def _command(wanted: argparse.Namespace, network: Network) -> str:
     return command + "".join(f" --recipe {setting}" for setting in wanted.recipe)
 
 
-def _start(wanted: argparse.Namespace, network: Network) -> Start | None:
+def _start(wanted: argparse.Namespace, network: NetworkSpec) -> Start | None:
     """The weights to begin with."""
     if wanted.pretrained is not None:
         return Start(load_published(wanted.pretrained), network.pretrained)
@@ -300,7 +300,7 @@ def _start(wanted: argparse.Namespace, network: Network) -> Start | None:
     return None
 
 
-def _teacher(wanted: argparse.Namespace, network: Network, device: str) -> Teacher | None:
+def _teacher(wanted: argparse.Namespace, network: NetworkSpec, device: str) -> Teacher | None:
     """The network to learn from.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any
 
 from labd_host.machine import places
 from labd_host.networks.compact import AGAIN, SUFFIX, unpacked
-from labd_host.networks.table import Network, Recipe
+from labd_host.networks.table import NetworkSpec, Recipe
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, LabdError
 
@@ -91,7 +91,7 @@ def training_folder(name: str) -> Path:
     return places.home() / "training" / name
 
 
-def find_trained(network: Network) -> Path:
+def find_trained(network: NetworkSpec) -> Path:
     """The folder with the export of *network*: labd's own, or else where `labd train` leaves it.
 
     Raises:

@@ -19,10 +19,10 @@ import torch
 from torch.nn import functional
 
 from labd_host.networks import model as models
-from labd_host.networks.checkpoint import Folder
+from labd_host.networks.checkpoint import CheckpointFolder
 from labd_host.networks.fused import Fused
 from labd_host.networks.progress import Progress
-from labd_host.networks.table import Network, recipe_of
+from labd_host.networks.table import NetworkSpec, recipe_of
 from labd_shared.errors import UsageError
 
 SAVE_EVERY_S = 30.0  # what a killed training loses at most, besides one step
@@ -59,7 +59,7 @@ class Teacher:
 
 
 @dataclass
-class State:
+class TrainingState:
     """Where a training stands: what a checkpoint holds besides weights and optimiser."""
 
     epoch: int = 0  # epochs that are done
@@ -76,10 +76,10 @@ class Training:
 
     def __init__(
         self,
-        network: Network,
+        network: NetworkSpec,
         images: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.uint8],
-        folder: Folder,
+        folder: CheckpointFolder,
         *,
         seed: int,
         start: Start | None = None,
@@ -133,14 +133,14 @@ class Training:
         dtype = torch.bfloat16 if self.recipe.precision == "bfloat16" else torch.float32
         self._fused = Fused(self.model, network, dtype, compiled=compiled)
         self._optimizer = self._new_optimizer()
-        self.state = State()
+        self.state = TrainingState()
         if saved := folder.load_last(self.settings()):
             self.model.load_state_dict(saved["model"])
             self._optimizer.load_state_dict(saved["optimizer"])
             torch.set_rng_state(saved["generator"])
             if device == "cuda" and saved["device_generator"] is not None:
                 torch.cuda.set_rng_state(saved["device_generator"])
-            self.state = State(**saved["state"])
+            self.state = TrainingState(**saved["state"])
 
     def settings(self) -> dict[str, Any]:
         """What decides the result; a checkpoint of other settings is refused."""

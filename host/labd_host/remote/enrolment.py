@@ -7,7 +7,7 @@ from labd_host.machine import hostkeys
 from labd_host.machine.listener import Listener
 from labd_host.remote import inventory, transport
 from labd_host.remote.fleet import Report, on_each
-from labd_host.remote.inventory import Board, Inventory
+from labd_host.remote.inventory import BoardEntry, Inventory
 from labd_shared.errors import HostKeyChanged, HostKeyUnknown, UsageError
 
 
@@ -38,7 +38,7 @@ def enroll(
         )
     taken = inventory.load()
 
-    def work(board: Board, listener: Listener) -> Enrolled:
+    def work(board: BoardEntry, listener: Listener) -> Enrolled:
         reached = inventory.endpoint(board)
         key = transport.host_key(reached)
         shown = hostkeys.fingerprint(key)
@@ -57,8 +57,8 @@ def enroll(
 
 
 def _confirm(
-    board: Board,
-    reached: Board,
+    board: BoardEntry,
+    reached: BoardEntry,
     shown: str,
     before: tuple[str, ...],
     wanted: str,
@@ -90,7 +90,7 @@ def _confirm(
         )
 
 
-def _shared_with(taken: Inventory, board: Board, key: str) -> tuple[str, ...]:
+def _shared_with(taken: Inventory, board: BoardEntry, key: str) -> tuple[str, ...]:
     others = []
     for number in taken.numbers():
         other = taken.board(number)

@@ -8,14 +8,14 @@ from typing import Any
 
 from labd_host.machine.listener import Listener
 from labd_host.remote import inventory, passwords, transport
-from labd_host.remote.inventory import Board
+from labd_host.remote.inventory import BoardEntry
 from labd_shared.errors import BoardUnreachable, LabdError, UsageError
 
 AFTER_INTERRUPT_S = 1.5
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BoardOutcome:
     """What came of one board: a result, or the error that ended it."""
 
     board: str
@@ -29,7 +29,7 @@ class Report:
 
     task: str
     inventory: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[BoardOutcome, ...]
 
     @property
     def exit_code(self) -> int:
@@ -40,7 +40,7 @@ class Report:
 def on_each(
     task: str,
     numbers: Sequence[str],
-    work: Callable[[Board, Listener], Any],
+    work: Callable[[BoardEntry, Listener], Any],
     listener: Listener,
     *,
     aside: bool = True,
@@ -68,17 +68,17 @@ def on_each(
     if not numbers and not may_be_empty:
         raise UsageError("no board was named", fix=f"fab {task} --board 03")
     boards = [taken.board(number) for number in dict.fromkeys(numbers)]
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, BoardOutcome] = {}
     bugs: list[BaseException] = []
 
-    def one(board: Board) -> None:
+    def one(board: BoardEntry) -> None:
         try:
             result = work(board, listener.of(f"[{board.number}] ") if len(boards) > 1 else listener)
-            outcomes[board.number] = Outcome(board.number, result)
+            outcomes[board.number] = BoardOutcome(board.number, result)
         except LabdError as error:
-            outcomes[board.number] = Outcome(board.number, error=error)
+            outcomes[board.number] = BoardOutcome(board.number, error=error)
 
-    def one_aside(board: Board) -> None:
+    def one_aside(board: BoardEntry) -> None:
         try:
             one(board)
         except BaseException as error:  # noqa: BLE001 - a bug of ours, raised below where it can be seen
@@ -97,7 +97,7 @@ def on_each(
     )
 
 
-def _started(work: Callable[[Board], None], board: Board) -> threading.Thread:
+def _started(work: Callable[[BoardEntry], None], board: BoardEntry) -> threading.Thread:
     thread = threading.Thread(target=work, args=(board,), name=f"labd-task-{board.number}", daemon=True)
     thread.start()
     return thread
@@ -117,8 +117,8 @@ def _wait_for(threads: Sequence[threading.Thread], limit_s: float | None) -> Non
         raise
 
 
-def _too_late(board: Board, limit_s: float | None) -> Outcome:
-    return Outcome(
+def _too_late(board: BoardEntry, limit_s: float | None) -> BoardOutcome:
+    return BoardOutcome(
         board.number,
         error=BoardUnreachable(
             f"board {board.number} gave no answer within {limit_s:g} s",

@@ -30,7 +30,7 @@ _RANGE = re.compile(r"([0-9]{2})-([0-9]{2})")
 
 
 @dataclass(frozen=True)
-class Board:
+class BoardEntry:
     """One board: where it is and how it is used.
 
     Attributes:
@@ -98,7 +98,7 @@ class Inventory:
         """Every board's number, in order."""
         return tuple(sorted({*_range(self.rule, self.path), *self.listed}))
 
-    def board(self, number: str) -> Board:
+    def board(self, number: str) -> BoardEntry:
         """The board *number*.
 
         Raises:
@@ -129,7 +129,7 @@ class Inventory:
                 fix=f"add it to [rule] or to [boards.{number}]",
             )
         settings["keys"] = tuple(Path(key).expanduser() for key in settings.get("keys", ()))
-        return _checked(Board(number=number, **settings), self.path)
+        return _checked(BoardEntry(number=number, **settings), self.path)
 
 
 _RULE_ONLY = {"boards", "first_port", "port_step"}
@@ -204,7 +204,9 @@ def load(environment: Mapping[str, str] | None = None, folder: Path | None = Non
     return Inventory(path, origin, rule, listed)
 
 
-def endpoint(board: Board, virtual_state: Callable[[str], VirtualState | None] | None = None) -> Board:
+def endpoint(
+    board: BoardEntry, virtual_state: Callable[[str], VirtualState | None] | None = None
+) -> BoardEntry:
     """*board* as it can be reached now: a virtual board's port and key come from its state file.
 
     Args:
@@ -249,7 +251,7 @@ def _settings(value: Value, readers: Mapping[str, Callable[[Value], Any]]) -> di
     return {name: readers[name](setting) for name, setting in found.items()}
 
 
-def _checked(board: Board, path: Path) -> Board:
+def _checked(board: BoardEntry, path: Path) -> BoardEntry:
     """Refuse what no board can be; names are checked because they end in commands and file names."""
     where = f"board {board.number} in {path}"
     if board.kind not in KINDS:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from labd_host.machine.listener import Listener
 from labd_host.remote import inventory
 from labd_host.remote.agent import session
-from labd_host.remote.fleet import Outcome, Report, on_each
-from labd_host.remote.inventory import Board, Inventory
+from labd_host.remote.fleet import BoardOutcome, Report, on_each
+from labd_host.remote.inventory import BoardEntry, Inventory
 from labd_host.remote.transport import Connection, Deadlines
 from labd_shared.errors import BoardUnreachable, HostKeyChanged, HostKeyUnknown, LabdError, LoginRefused
 
@@ -16,7 +16,7 @@ LOOK_DEADLINES = Deadlines(connect_s=3, banner_s=3, auth_s=4, channel_s=3, silen
 
 
 @dataclass(frozen=True)
-class Seen:
+class BoardRow:
     """One row of `boards`: *state* in a word, *problem* as a sentence with its fix where it is not "up"."""
 
     number: str
@@ -36,7 +36,7 @@ def look(boards: Sequence[str] = (), *, deadlines: Deadlines = LOOK_DEADLINES, l
     taken = inventory.load()
     numbers = list(boards) or [number for number in taken.numbers() if _worth_a_look(taken.board(number))]
 
-    def work(board: Board, listener: Listener) -> Seen:
+    def work(board: BoardEntry, listener: Listener) -> BoardRow:
         address = f"{board.host}:{board.port}"
         try:
             reached = inventory.endpoint(board)
@@ -44,9 +44,9 @@ def look(boards: Sequence[str] = (), *, deadlines: Deadlines = LOOK_DEADLINES, l
             with Connection(reached, deadlines) as connection, session(connection) as agent:
                 hello = agent.hello
         except LabdError as error:
-            return Seen(board.number, board.kind, address, _state(error), problem=str(error))
+            return BoardRow(board.number, board.kind, address, _state(error), problem=str(error))
         owner = hello["owner"]
-        return Seen(
+        return BoardRow(
             board.number,
             board.kind,
             address,
@@ -63,7 +63,7 @@ def look(boards: Sequence[str] = (), *, deadlines: Deadlines = LOOK_DEADLINES, l
     return replace(report, outcomes=rows)
 
 
-def _worth_a_look(board: Board) -> bool:
+def _worth_a_look(board: BoardEntry) -> bool:
     if board.kind == "real":
         return True
     try:
@@ -73,10 +73,12 @@ def _worth_a_look(board: Board) -> bool:
     return True
 
 
-def _late_row(taken: Inventory, outcome: Outcome) -> Outcome:
+def _late_row(taken: Inventory, outcome: BoardOutcome) -> BoardOutcome:
     board = taken.board(outcome.board)
     address = f"{board.host}:{board.port}"
-    return Outcome(board.number, Seen(board.number, board.kind, address, "down", problem=str(outcome.error)))
+    return BoardOutcome(
+        board.number, BoardRow(board.number, board.kind, address, "down", problem=str(outcome.error))
+    )
 
 
 def _state(error: LabdError) -> str:

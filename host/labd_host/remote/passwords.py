@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from labd_host.remote.inventory import Board
+from labd_host.remote.inventory import BoardEntry
 from labd_shared.errors import PermissionMissing
 
 VARIABLE = "LABD_SUDO_PASSWORD_FILE"
@@ -34,7 +34,7 @@ class Password:
         return self._text
 
 
-def sudo_password(board: Board) -> Password:
+def sudo_password(board: BoardEntry) -> Password:
     """The password of *board*'s user, asked for once per process and gateway.
 
     Raises:
@@ -69,7 +69,7 @@ def _read(path: Path) -> Password:
     return Password(text)
 
 
-def _ask(board: Board) -> Password:
+def _ask(board: BoardEntry) -> Password:
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError as error:
@@ -81,7 +81,7 @@ def _ask(board: Board) -> Password:
     return Password(getpass.getpass(f"password of {board.user} on board {board.number}: "))
 
 
-def ask_ahead(boards: Iterable[Board], *, root: bool) -> None:
+def ask_ahead(boards: Iterable[BoardEntry], *, root: bool) -> None:
     """Ask now, in the main thread, for what boards that are worked on side by side may need.
 
     Where nobody can be asked this says nothing: the one that really needs a password does.

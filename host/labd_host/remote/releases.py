@@ -16,9 +16,9 @@ from typing import Any
 
 from labd_host.machine.listener import Listener
 from labd_host.remote.agent import Session, now, who
-from labd_host.remote.inventory import Board
+from labd_host.remote.inventory import BoardEntry
 from labd_host.remote.wheel import wheel_files
-from labd_shared.bundle import Bundle
+from labd_shared.bundle import BundleFiles
 from labd_shared.digest import bytes_sha256, file_sha256, json_sha256
 from labd_shared.errors import (
     ArtifactError,
@@ -61,7 +61,7 @@ class Plan:
     release: str
     files: Mapping[str, Content]
     manifest: Manifest
-    bundle: Bundle
+    bundle: BundleFiles
 
     @property
     def size_bytes(self) -> int:
@@ -96,7 +96,7 @@ class Deployed:
     seconds: float
 
 
-def plan(bundle: Bundle, wheel: Path) -> Plan:
+def plan(bundle: BundleFiles, wheel: Path) -> Plan:
     """What to put on a board for *bundle*, run by the code in *wheel*."""
     files = {}
     for name in (MANIFEST_NAME, *bundle.manifest.files):
@@ -108,7 +108,7 @@ def plan(bundle: Bundle, wheel: Path) -> Plan:
     return Plan(json_sha256(listing)[:16], files, bundle.manifest, bundle)
 
 
-def check_identity(wanted: Plan, board: Board, hello: Mapping[str, Any]) -> None:
+def check_identity(wanted: Plan, board: BoardEntry, hello: Mapping[str, Any]) -> None:
     """Refuse a release that cannot run on *board*, before anything is written there.
 
     Raises:
@@ -230,7 +230,7 @@ def prove(session: Session, *, listener: Listener) -> dict[str, Any]:
         raise
 
 
-def parse_report(board: Board, command: str, text: str) -> dict[str, Any]:
+def parse_report(board: BoardEntry, command: str, text: str) -> dict[str, Any]:
     """The JSON a board command printed.
 
     Raises:
@@ -358,7 +358,7 @@ def _send(session: Session, content: Content, part: str, have: int, progress: "_
         raise no_room(board, left, content.size_bytes) from error
 
 
-def no_room(board: Board, free: int, need: int) -> BoardDiskFull:
+def no_room(board: BoardEntry, free: int, need: int) -> BoardDiskFull:
     """The error for a board with *free* bytes where *need* are needed."""
     return BoardDiskFull(
         f"board {board.number} has {free / 1e6:.1f} MB free, {need / 1e6:.1f} MB are needed",

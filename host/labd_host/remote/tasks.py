@@ -14,7 +14,7 @@ from labd_host.remote import data as board_data
 from labd_host.remote import inventory, releases, scratch
 from labd_host.remote.agent import Session, session
 from labd_host.remote.fleet import Report, on_each
-from labd_host.remote.inventory import Board
+from labd_host.remote.inventory import BoardEntry
 from labd_host.remote.transport import Connection
 from labd_host.remote.wheel import board_wheel
 from labd_shared.answers import class_lines
@@ -73,7 +73,7 @@ def deploy(boards: Sequence[str], *, bundle: str, wheel: Path | None = None, lis
     opened = open_bundle(Path(bundle).expanduser())
     wanted = releases.plan(opened, wheel or board_wheel())
 
-    def work(board: Board, listener: Listener) -> DeployedWithData:
+    def work(board: BoardEntry, listener: Listener) -> DeployedWithData:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             done = releases.deploy(agent, wanted, listener=listener)
             pushed = board_data.bring_dataset(agent, wanted.manifest.dataset, listener=listener)
@@ -120,7 +120,7 @@ def run_command(
     if as_data:
         arguments.append("--json")
 
-    def work(board: Board, listener: Listener) -> Ran:
+    def work(board: BoardEntry, listener: Listener) -> Ran:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             if command != "info":
                 agent.lock(command)
@@ -154,7 +154,7 @@ def _argument(name: str, value: Option) -> str:
     return f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
-def _own_file(path: str, board: Board, boards: Sequence[str]) -> Path | None:
+def _own_file(path: str, board: BoardEntry, boards: Sequence[str]) -> Path | None:
     """The file of one board, None for none; with the board's number in its name where there are several."""
     if not path:
         return None
@@ -190,7 +190,7 @@ def classify(
     files = pictures_in(pictures)
     scratch.check_pictures(files)
 
-    def work(board: Board, listener: Listener) -> Ran:
+    def work(board: BoardEntry, listener: Listener) -> Ran:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             agent.lock("classify")
             _require_release(agent)
@@ -239,7 +239,7 @@ def _require_release(agent: Session) -> None:
 def rollback(boards: Sequence[str], *, listener: Listener) -> Report:
     """Go back to the release before the current one."""
 
-    def work(board: Board, listener: Listener) -> releases.Deployed:
+    def work(board: BoardEntry, listener: Listener) -> releases.Deployed:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             return releases.roll_back(agent, listener=listener)
 
@@ -250,7 +250,7 @@ def push_data(boards: Sequence[str], dataset: str, split: str, *, listener: List
     """Send a packed data set, when what the board has differs."""
     packed = board_data.pack(dataset, split)
 
-    def work(board: Board, listener: Listener) -> board_data.Pushed:
+    def work(board: BoardEntry, listener: Listener) -> board_data.Pushed:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             agent.lock(f"data {dataset}")
             return board_data.push_dataset(agent, packed, dataset, split, listener=listener)
@@ -261,7 +261,7 @@ def push_data(boards: Sequence[str], dataset: str, split: str, *, listener: List
 def set_up(boards: Sequence[str], *, listener: Listener) -> Report:
     """Write labd.pth, once per board, so that its Python finds whatever release is current."""
 
-    def work(board: Board, listener: Listener) -> SetUp:
+    def work(board: BoardEntry, listener: Listener) -> SetUp:
         with Connection(inventory.endpoint(board)) as connection:
             with session(connection) as agent:
                 root = agent.hello["root"]

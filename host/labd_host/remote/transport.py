@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from labd_host.machine import hostkeys
-from labd_host.remote.inventory import Board
+from labd_host.remote.inventory import BoardEntry
 from labd_host.remote.passwords import Password, sudo_password
 from labd_host.remote.remote_process import SUDO, Finished, LineHandler, Process, guarded
 from labd_host.remote.transfer import receive, send
@@ -76,7 +76,7 @@ class Connection:
     _fabric: Any  # this and the next from `open` on
     _transport: Any
 
-    def __init__(self, board: Board, deadlines: Deadlines | None = None) -> None:
+    def __init__(self, board: BoardEntry, deadlines: Deadlines | None = None) -> None:
         self.board = board
         self.deadlines = deadlines or Deadlines()
         self._lost = ""
@@ -351,7 +351,7 @@ class Connection:
                 self.abandon(f"no answer for {self.deadlines.silence_s:g} s")
 
 
-def host_key(board: Board, deadlines: Deadlines | None = None) -> str:
+def host_key(board: BoardEntry, deadlines: Deadlines | None = None) -> str:
     """The host key that *board* presents now, "type base64"; nobody is logged in.
 
     Raises:
@@ -374,7 +374,7 @@ def _line(key: Any) -> str:
     return f"{key.get_name()} {key.get_base64()}"
 
 
-def _refusal(board: Board, key: str) -> LabdError:
+def _refusal(board: BoardEntry, key: str) -> LabdError:
     where = (board.number, board.host, board.port, key)
     return hostkeys.changed(*where) if hostkeys.lookup(board.host, board.port) else hostkeys.unknown(*where)
 
@@ -382,14 +382,14 @@ def _refusal(board: Board, key: str) -> LabdError:
 class _Refusal:
     """paramiko's policy for a host key that our file does not hold: always no."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: BoardEntry) -> None:
         self._board = board
 
     def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
         raise _refusal(self._board, _line(key))
 
 
-def _raise_if_sudo_refused(board: Board, error: CommandFailed) -> None:
+def _raise_if_sudo_refused(board: BoardEntry, error: CommandFailed) -> None:
     said = [str(line) for line in error.facts["stderr_tail"]]
     if any(line.startswith(("sudo:", "Sorry, try again")) for line in said):
         raise PermissionMissing(
@@ -400,7 +400,7 @@ def _raise_if_sudo_refused(board: Board, error: CommandFailed) -> None:
 
 
 @contextlib.contextmanager
-def _opening(board: Board) -> Iterator[None]:
+def _opening(board: BoardEntry) -> Iterator[None]:
     """Sort what can go wrong on the way to an open connection."""
     import paramiko
 

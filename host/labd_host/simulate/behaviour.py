@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.simulate.fifos import depths_of_finn, unbounded
 from labd_host.simulate.pipeline import FIFO, assemble
 from labd_host.simulate.simulator import simulate
@@ -30,7 +30,7 @@ class Behaviour:
     depths: Mapping[int, int]
 
 
-def behaviour(design: Design, *, dma: bool = True) -> Behaviour:
+def behaviour(design: FoldedChain, *, dma: bool = True) -> Behaviour:
     """Simulate a few frames of *design*.
 
     Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.programs import giving, words_written
 from labd_host.simulate.pipeline import LEAST_DEPTH, Machine, assemble
 from labd_host.simulate.simulator import Simulation, simulate
@@ -58,7 +58,7 @@ def finn_depths(machine: Machine, slowest_cycles: int) -> dict[str, int]:
     return {fifo.name: _finn_rounds(int(words)) for fifo, words in zip(machine.fifos, most, strict=True)}
 
 
-def depths_of_finn(design: Design) -> dict[str, int]:
+def depths_of_finn(design: FoldedChain) -> dict[str, int]:
     """The same for a design that has not been built."""
     slowest = max(layer.cycles for layer in design.layers)
     return finn_depths(assemble(design, dma=False), slowest)

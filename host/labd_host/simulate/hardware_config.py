@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host.dataflow.axes import Attribute
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import LATER_NODES, Folding, read_folding
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.programs import HLS, Pipelines
 from labd_host.simulate.pipeline import (
     LEAST_DEPTH,
+    ChainUnit,
     Machine,
-    Stage,
     assemble,
     converter,
     layer_stage,
@@ -58,7 +58,7 @@ class HardwareConfig:
         layers = {name: entry for name, entry in self.nodes.items() if not name.startswith(inserted)}
         return Folding(self.name, layers, {})
 
-    def design(self, design: Design) -> Design:
+    def design(self, design: FoldedChain) -> FoldedChain:
         """*design* folded as this build was.
 
         Raises:
@@ -66,7 +66,7 @@ class HardwareConfig:
         """
         return design.folded(self.folding)
 
-    def machine(self, design: Design, *, dma: bool = True, pipelines: Pipelines = HLS) -> Machine:
+    def machine(self, design: FoldedChain, *, dma: bool = True, pipelines: Pipelines = HLS) -> Machine:
         """The machine of this build; *design* is the network it was built from, in any folding.
 
         Raises:
@@ -79,7 +79,7 @@ class HardwareConfig:
     def _depth_of(self, fifo: str) -> int:
         return self.depths.get(fifo, LEAST_DEPTH)
 
-    def _stages(self, design: Design, pipelines: Pipelines) -> list[Stage]:
+    def _stages(self, design: FoldedChain, pipelines: Pipelines) -> list[ChainUnit]:
         layers = {layer.name: layer for layer in design.layers}
         named = [name for name in self.nodes if name in layers]
         if named != list(layers):
@@ -87,7 +87,7 @@ class HardwareConfig:
                 f"{self.name} has the layers {', '.join(named) or 'none'}, the network {', '.join(layers)}",
                 fix=f"give the {CONFIG_FILE} of a build of this network",
             )
-        stages: list[Stage] = []
+        stages: list[ChainUnit] = []
         for name in self.nodes:
             if name.startswith(RESHAPE_KIND):
                 following = layers[named[sum(stage.name in layers for stage in stages)]]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.programs import HLS, Pipelines, Program, giving, passing, taking
 from labd_shared.datatypes import parse_datatype
@@ -26,7 +26,7 @@ SOURCE, SINK = "source", "sink"
 
 
 @dataclass(frozen=True)
-class Unit:
+class PipelineUnit:
     """One unit.
 
     Attributes:
@@ -70,7 +70,7 @@ class Machine:
     """
 
     name: str
-    units: tuple[Unit, ...]
+    units: tuple[PipelineUnit, ...]
     fifos: tuple[Fifo, ...]
 
     def with_depths(self, depths: Sequence[int]) -> Machine:
@@ -95,7 +95,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Stage:
+class ChainUnit:
     """A unit of a chain, before the chain is joined: words of *takes* values in, of *gives* out."""
 
     name: str
@@ -106,9 +106,9 @@ class Stage:
     bits: int  # of one value going out
 
 
-def chain(design: Design, pipelines: Pipelines = HLS) -> list[Stage]:
+def chain(design: FoldedChain, pipelines: Pipelines = HLS) -> list[ChainUnit]:
     """The layers of *design* and the width converters between them."""
-    stages: list[Stage] = []
+    stages: list[ChainUnit] = []
     for layer in design.layers:
         stage = layer_stage(layer, pipelines)
         if stages and stages[-1].gives != stage.takes:
@@ -117,29 +117,29 @@ def chain(design: Design, pipelines: Pipelines = HLS) -> list[Stage]:
     return stages
 
 
-def layer_stage(layer: Layer, pipelines: Pipelines = HLS) -> Stage:
+def layer_stage(layer: Layer, pipelines: Pipelines = HLS) -> ChainUnit:
     """*layer* as a unit of a chain."""
     takes, gives = layer.words
-    return Stage(
+    return ChainUnit(
         layer.name, layer.op, layer.program(pipelines), takes, gives, parse_datatype(layer.output).bits
     )
 
 
-def reshape_stage(name: str, values: int, lanes: int, bits: int) -> Stage:
+def reshape_stage(name: str, values: int, lanes: int, bits: int) -> ChainUnit:
     """A node that passes *values* a frame on, *lanes* a cycle."""
-    return Stage(name, "Reshape", passing(values // lanes), lanes, lanes, bits)
+    return ChainUnit(name, "Reshape", passing(values // lanes), lanes, lanes, bits)
 
 
-def converter(number: int, before: Stage, after: Stage) -> Stage:
+def converter(number: int, before: ChainUnit, after: ChainUnit) -> ChainUnit:
     """The width converter between two stages."""
     between = WidthConverter(before.gives, after.takes)
-    return Stage(
+    return ChainUnit(
         between.name(number), between.op, between.program(), between.takes, between.gives, before.bits
     )
 
 
 def assemble(
-    design: Design, *, stages: Sequence[Stage] | None = None, dma: bool = True,
+    design: FoldedChain, *, stages: Sequence[ChainUnit] | None = None, dma: bool = True,
     depth: Callable[[str], int] = lambda name: LEAST_DEPTH,
 ) -> Machine:  # fmt: skip
     """*design* as a machine.
@@ -167,7 +167,7 @@ def assemble(
         joined.append((SINK, SINK, taking(words_out), 0))
     last = len(joined) - 1
     units = tuple(
-        Unit(name, op, program, (index - 1,) if index else (), (index,) if index < last else ())
+        PipelineUnit(name, op, program, (index - 1,) if index else (), (index,) if index < last else ())
         for index, (name, op, program, _) in enumerate(joined)
     )
     first = next(index for index, entry in enumerate(joined) if entry[0] == middle[0].name) - 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.programs import HLS, Pipelines
 from labd_host.simulate.hardware_config import CONFIG_FILE, HardwareConfig, read_hardware_config
 from labd_host.simulate.simulator import simulate
@@ -24,7 +24,7 @@ ENOUGH_FRAMES = 20  # the interval is steady by then
 
 
 @dataclass(frozen=True)
-class Measured:
+class RtlRun:
     """A build that was simulated as RTL.
 
     Attributes:
@@ -36,7 +36,7 @@ class Measured:
     """
 
     name: str
-    design: Design
+    design: FoldedChain
     config: HardwareConfig
     latency_cycles: int
     interval_cycles: int | None
@@ -54,7 +54,7 @@ class Measured:
         return simulate(machine, ENOUGH_FRAMES).interval_cycles - self.interval_cycles
 
 
-def read_measured(folder: Path, design: Design) -> Measured:
+def read_measured(folder: Path, design: FoldedChain) -> RtlRun:
     """The build in *folder*, made from *design*'s network.
 
     Raises:
@@ -67,7 +67,7 @@ def read_measured(folder: Path, design: Design) -> Measured:
             fix="let FINN simulate the build: step rtlsim_performance",
         )
     intervals = [_cycles(report, "interval_cycles") for report in reports if _cycles(report, "N") > 1]
-    return Measured(
+    return RtlRun(
         name=folder.name,
         design=design,
         config=read_hardware_config(folder / CONFIG_FILE),
@@ -90,7 +90,7 @@ def _cycles(report: Value, key: str) -> int:
     return report.fields((key,), None)[key].integer(1)
 
 
-def fit(builds: Sequence[Measured]) -> Pipelines:
+def fit(builds: Sequence[RtlRun]) -> Pipelines:
     """The depths of the HLS pipelines that explain *builds* best: the least largest error, then the least sum.
 
     Depths that no build tells apart are those of `HLS`, or the nearest.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.programs import Gear, Loop, WholeWindow, Window
-from labd_host.simulate.pipeline import Machine, Unit
+from labd_host.simulate.pipeline import Machine, PipelineUnit
 from labd_shared.errors import BuildError, UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Deadlock(BuildError):
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class RunTrace:
     """What happened over time, in rows of *bucket_cycles*.
 
     Attributes:
@@ -67,7 +67,7 @@ class Simulation:
     cycles: int
     high_water: Counts
     busy: Counts
-    trace: Trace | None
+    trace: RunTrace | None
 
     @property
     def latency_cycles(self) -> int:
@@ -85,7 +85,7 @@ class Simulation:
         return float(self.finished[last] - self.finished[middle]) / (last - middle) if last else math.nan
 
     @property
-    def bottleneck(self) -> Unit:
+    def bottleneck(self) -> PipelineUnit:
         """The unit that is busy most of the time, working or emptying its pipeline; of several, the first.
 
         A converter is none: it works as long as its slower neighbour does.
@@ -140,7 +140,7 @@ def _run(machine: Machine, frames: int, max_cycles: int, *, rows: int, bucket_cy
             f"{machine.name} gave {int((arrays.finished >= 0).sum())} of {frames} frames in {cycles:,} cycles",
             fix="simulate fewer frames",
         )
-    trace = Trace(bucket_cycles, arrays.trace_units, arrays.trace_fifos) if rows else None
+    trace = RunTrace(bucket_cycles, arrays.trace_units, arrays.trace_fifos) if rows else None
     high_water = arrays.fifos["high"].copy()
     return Simulation(machine, arrays.finished, cycles, high_water, arrays.busy, trace)
 
@@ -193,7 +193,7 @@ def _joined(parts: list[npt.NDArray[Any]], dtype: npt.DTypeLike = np.int64) -> n
     return np.concatenate([np.zeros(0, dtype), *parts])
 
 
-def _unit_rows(units: Sequence[Unit]) -> npt.NDArray[np.void]:
+def _unit_rows(units: Sequence[PipelineUnit]) -> npt.NDArray[np.void]:
     """An array of the kernel's UnitRow, in the state before the first cycle."""
     kernel = _kernel()
     zeros = dict.fromkeys(kernel.UNIT.names, 0)

@@ -20,7 +20,7 @@ MAX_STATE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class State:
+class VirtualBoardState:
     """A running virtual board.
 
     Attributes:
@@ -83,15 +83,17 @@ def known_boards() -> list[str]:
     return sorted(path.parent.name for path in (places.home() / "boards").glob(f"[0-9][0-9]/{LOCK_NAME}"))
 
 
-def load(board: str) -> State | None:
+def load(board: str) -> VirtualBoardState | None:
     """The board's state while it runs and answers, else None."""
     where = folder(board)
     if not locks.is_locked(where / LOCK_NAME):
         return None
-    return find_record(State, where / STATE_NAME, MAX_STATE_BYTES)  # none: it is just starting or just ending
+    return find_record(
+        VirtualBoardState, where / STATE_NAME, MAX_STATE_BYTES
+    )  # none: it is just starting or just ending
 
 
-def save(state: State) -> None:
+def save(state: VirtualBoardState) -> None:
     """Write the board's state in one step: it answers from now on."""
     write_record(folder(state.board) / STATE_NAME, state, PRIVATE_FILE)
 

@@ -147,8 +147,8 @@ class _Board:
             for leader in list(self._view.sessions):
                 await ssh_server.end_session(leader)
 
-    def _state(self, port: int) -> board_state.State:
-        return board_state.State(
+    def _state(self, port: int) -> board_state.VirtualBoardState:
+        return board_state.VirtualBoardState(
             board=self._board,
             host=board_state.HOST,
             port=port,

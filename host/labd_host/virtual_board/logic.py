@@ -28,9 +28,9 @@ from labd_host.virtual_board.contiguous_memory import ContiguousMemory
 from labd_host.virtual_board.device_clock import DeviceClock
 from labd_host.virtual_board.logic_faults import check_faults, without_class
 from labd_host.virtual_board.overlay import (
+    FrameComputer,
     Frames,
     LoadNetwork,
-    Network,
     Overlay,
     load_golden_model,
     load_overlay,
@@ -68,7 +68,7 @@ class _Computation:
     overlay: Overlay
     dma: DmaBlock
     packed: Frames
-    parts: list[tuple[int, Network]]
+    parts: list[tuple[int, FrameComputer]]
     start_s: float
     cycle_s: float
 
@@ -113,7 +113,7 @@ class ProgrammableLogic:
         self._blocks: list[RegisterFile] = [self._slcr]
         self._dmas: dict[str, DmaBlock] = {}
         self._streams: dict[str, Stream] = {}
-        self._network: Rewriting[Network] | None = None
+        self._network: Rewriting[FrameComputer] | None = None
         self._computations: deque[_Computation] = deque()
         self._inputs: list[tuple[DmaBlock, float]] = []  # fed, and when the last frame was taken in
         self._outputs: list[_Output] = []  # waiting for frames

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from labd_host.machine import hostkeys
-from labd_host.virtual_board.board_state import State
+from labd_host.virtual_board.board_state import VirtualBoardState
 from labd_shared.errors import ToolNotFound
 
 
-def arguments(board: State, *, terminal: bool = False) -> list[str]:
+def arguments(board: VirtualBoardState, *, terminal: bool = False) -> list[str]:
     """The ssh command that logs in to *board*, its pinned host key checked and no other key offered."""
     return [
         "ssh",
@@ -32,12 +32,12 @@ def arguments(board: State, *, terminal: bool = False) -> list[str]:
     ]
 
 
-def command_line(board: State) -> str:
+def command_line(board: VirtualBoardState) -> str:
     """The same as a line to type."""
     return shlex.join(arguments(board))
 
 
-def ssh(board: State, command: Sequence[str] = ()) -> int:
+def ssh(board: VirtualBoardState, command: Sequence[str] = ()) -> int:
     """Run *command* on *board*, or a shell where there is none; the exit code.
 
     Args:

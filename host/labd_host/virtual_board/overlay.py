@@ -40,16 +40,16 @@ Array = npt.NDArray[Any]
 Frames = npt.NDArray[np.uint8]
 
 
-class Network(Rewritable, Protocol):
+class FrameComputer(Rewritable, Protocol):
     """What computes: `labd_host.golden.golden_model.GoldenModel`, or a stand-in of a test."""
 
-    network: layers.Network  # its layers, where the weights of some can be written
+    network: layers.DataflowGraph  # its layers, where the weights of some can be written
 
 
-LoadNetwork = Callable[[Path], Network]
+LoadNetwork = Callable[[Path], FrameComputer]
 
 
-def load_golden_model(path: Path) -> Network:
+def load_golden_model(path: Path) -> FrameComputer:
     """The golden model in *path*."""
     from labd_host.golden.golden_model import GoldenModel  # numpy's linear algebra, when it is needed
 
@@ -74,7 +74,7 @@ class Overlay:
     input: Tensor
     outputs: tuple[Tensor, ...]
     expected: Expected
-    network: Network
+    network: FrameComputer
     writable: dict[str, Mvau]
 
     @property
@@ -95,7 +95,7 @@ class Overlay:
             for name, layer in self.writable.items()
         ]
 
-    def compute(self, packed: Frames, parts: Sequence[tuple[int, Network]]) -> list[Frames]:
+    def compute(self, packed: Frames, parts: Sequence[tuple[int, FrameComputer]]) -> list[Frames]:
         """Run frames: packed bytes (n, frame bytes) in, the same of every output out.
 
         Args:
@@ -198,7 +198,7 @@ def _with_block(tensor: Tensor, hwh: Hwh) -> Tensor:
     return tensor
 
 
-def _writable(manifest: Manifest, hwh: Hwh, model: Network) -> dict[str, Mvau]:
+def _writable(manifest: Manifest, hwh: Hwh, model: FrameComputer) -> dict[str, Mvau]:
     """The layers that the manifest has weights to write for, by their block."""
     found: dict[str, Mvau] = {}
     for name in sorted(each for each in manifest.files if each.startswith(FOLDER)):

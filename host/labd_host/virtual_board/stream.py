@@ -17,7 +17,7 @@ Moments = npt.NDArray[np.float64]
 
 
 @dataclass
-class _Run:
+class _FramesLeaving:
     """Frames of one input transfer: packed, (n, frame bytes), and when each can leave, (n,)."""
 
     frames: Frames
@@ -29,7 +29,7 @@ class Stream:
     """One output of the accelerator."""
 
     def __init__(self) -> None:
-        self._runs: deque[_Run] = deque()
+        self._runs: deque[_FramesLeaving] = deque()
         self._last_s = float("-inf")  # when the latest frame left
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class Stream:
     def put(self, frames: Frames, leaving_s: Moments, interval_s: float) -> None:
         """Add frames: each can leave at its *leaving_s*, and *interval_s* after the one before it."""
         if len(frames):
-            self._runs.append(_Run(frames, leaving_s, interval_s))
+            self._runs.append(_FramesLeaving(frames, leaving_s, interval_s))
 
     def take(self, most: int, start_s: float) -> tuple[Frames, float]:
         """Let at most *most* frames leave, from *start_s* on at the earliest.

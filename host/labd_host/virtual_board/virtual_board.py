@@ -22,7 +22,7 @@ from labd_host.machine.child import unmarked
 from labd_host.machine.listener import SILENT, Listener
 from labd_host.virtual_board import board_root, board_state, daemon
 from labd_host.virtual_board.board_env.labd_virtual_board.link import VARIABLE, Link, VirtualBoardError
-from labd_host.virtual_board.board_state import State
+from labd_host.virtual_board.board_state import VirtualBoardState
 from labd_host.virtual_board.logic_faults import check_faults
 from labd_shared.errors import BoardError, from_wire
 
@@ -40,7 +40,7 @@ def up(
     idle_s: float = IDLE_S,
     python: Path | None = None,
     listener: Listener = SILENT,
-) -> State:
+) -> VirtualBoardState:
     """Start a board and wait until one can log in; a board that runs already is left as it is.
 
     Args:
@@ -67,7 +67,7 @@ def up(
         return _start(board, wanted, idle_s)
 
 
-def _start(board: str, faults: list[str], idle_s: float) -> State:
+def _start(board: str, faults: list[str], idle_s: float) -> VirtualBoardState:
     where = board_state.folder(board)
     command = [sys.executable, "-P", "-m", "labd_host.virtual_board.daemon", board, "--idle-s", str(idle_s)]
     for fault in faults:
@@ -104,7 +104,7 @@ def _start(board: str, faults: list[str], idle_s: float) -> State:
     return started
 
 
-def _answers(board: State) -> bool:
+def _answers(board: VirtualBoardState) -> bool:
     """Whether an SSH server answers where the board says."""
     try:
         with socket.create_connection((board.host, board.port), timeout=5.0) as connection:
@@ -152,7 +152,7 @@ def _ends(lock: Path, number: signal.Signals) -> bool:
     return True
 
 
-def running() -> list[State]:
+def running() -> list[VirtualBoardState]:
     """The boards that run, by number."""
     found = [board_state.load(board) for board in board_state.known_boards()]
     return [board for board in found if board is not None]

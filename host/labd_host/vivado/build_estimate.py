@@ -15,7 +15,7 @@ from labd_shared.errors import DoesNotFit
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CellEstimate:
     """What a design is expected to take.
 
     Attributes:
@@ -27,7 +27,7 @@ class Estimate:
     finn: Resources
 
 
-def estimate_of(stages: Path, folding: Path) -> Estimate:
+def estimate_of(stages: Path, folding: Path) -> CellEstimate:
     """The estimate of the network in the compiled folder *stages*, as the file *folding* folds it.
 
     Raises:
@@ -38,10 +38,10 @@ def estimate_of(stages: Path, folding: Path) -> Estimate:
     for unit in units_of(read_design(stages).folded(read_folding(folding))):
         calibrated += known.cost(unit)
         finn += unit.finn or Resources()
-    return Estimate(calibrated, finn)
+    return CellEstimate(calibrated, finn)
 
 
-def check_fits(estimate: Estimate, part: str, although: bool) -> str:
+def check_fits(estimate: CellEstimate, part: str, although: bool) -> str:
     """Refuse what is expected not to fit; where that is accepted, the sentence about it, else "".
 
     Raises:

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from labd_host.dataflow.parts import part_of
 from labd_host.machine.listener import Listener
-from labd_host.vivado.build_estimate import Estimate
+from labd_host.vivado.build_estimate import CellEstimate
 from labd_host.vivado.followed_build import Look, Tell
-from labd_host.vivado.job import STEPS, Unit
+from labd_host.vivado.job import STEPS, BuildUnit
 from labd_host.vivado.reports import Timing
 from labd_shared.bitfile import PYNQ_Z2_PART
 
@@ -49,7 +49,7 @@ class Standing(Listener):
         """A line that stays."""
         self._console.print(Text(line), soft_wrap=True)
 
-    def _begun(self, unit: Unit, expected_s: float | None) -> None:
+    def _begun(self, unit: BuildUnit, expected_s: float | None) -> None:
         if unit.step != self._step:
             self._step = unit.step
             self.say(f"{unit.step}: {STEPS.get(unit.step, '')}")
@@ -57,7 +57,7 @@ class Standing(Listener):
         self.say(f"  {_place(unit)} begun{expected}; logs in {Path(unit.folder).name}")
         self._shown = time.monotonic()
 
-    def _ended(self, unit: Unit, seconds: float) -> None:
+    def _ended(self, unit: BuildUnit, seconds: float) -> None:
         self.say(f"  {_place(unit)} " + (f"done in {duration(seconds)}" if seconds else "was done before"))
 
     def _look(self, look: Look) -> None:
@@ -71,7 +71,7 @@ class Standing(Listener):
             self.say(f"  {line}")
 
 
-def _place(unit: Unit) -> str:
+def _place(unit: BuildUnit) -> str:
     """ "hls MVAU_hls_2, 3 of 7"."""
     return unit.label + (f", {unit.number} of {unit.of}" if unit.of > 1 else "")
 
@@ -86,7 +86,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def resources_table(estimate: Estimate, built: Mapping[str, int]) -> Table:
+def resources_table(estimate: CellEstimate, built: Mapping[str, int]) -> Table:
     """What the design takes beside what was expected and what the part has."""
     part = asdict(part_of(PYNQ_Z2_PART).holds)
     expected, finn = asdict(estimate.calibrated), asdict(estimate.finn)

@@ -18,21 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from labd_host.flow.finn_door import Model, import_finn
-from labd_host.vivado.job import Job, Products, Unit
+from labd_host.vivado.job import BuildJob, BuildUnit, Products
 from labd_host.vivado.worker_process import FINN_FOLDER, Units, serve
 from labd_shared.files import replacing
 
 _CONTAINER = "StreamingDataflowPartition"
 
 
-def build(job: Job, units: Units) -> Products:
+def build(job: BuildJob, units: Units) -> Products:
     """Run every unit of *job* that is not finished yet."""
     _prepare_finn(job)
     return _Builder(job, units).build()
 
 
 class _Builder:
-    def __init__(self, job: Job, units: Units) -> None:
+    def __init__(self, job: BuildJob, units: Units) -> None:
         self._job = job
         self._units = units
         self._lock = threading.Lock()  # of the kernel whose nodes several threads work on
@@ -41,10 +41,10 @@ class _Builder:
         parent = self._partition()
         kernels = _kernels(parent)
         for index, (name, path) in enumerate(kernels):
-            self._code(Unit("code", name, index + 1, len(kernels), ""), path)
+            self._code(BuildUnit("code", name, index + 1, len(kernels), ""), path)
         self._hls([name for name, _ in kernels])
         for index, (name, _) in enumerate(kernels):
-            self._stitch(Unit("stitch", name, index + 1, len(kernels), ""))
+            self._stitch(BuildUnit("stitch", name, index + 1, len(kernels), ""))
         return self._synthesis(parent)
 
     def _partition(self) -> Path:
@@ -59,7 +59,7 @@ class _Builder:
         from qonnx.transformation.infer_data_layouts import InferDataLayouts
 
         path = self._units.folder / "partition.onnx"
-        with self._units.working(Unit("partition", "", 1, 1, "")) as folder:
+        with self._units.working(BuildUnit("partition", "", 1, 1, "")) as folder:
             if folder is None:
                 return path
             _use(folder)
@@ -79,7 +79,7 @@ class _Builder:
             _save(model, path)
         return path
 
-    def _code(self, unit: Unit, kernel: Path) -> None:
+    def _code(self, unit: BuildUnit, kernel: Path) -> None:
         """InsertFIFO to PrepareIP of one kernel."""
         from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
         from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
@@ -100,7 +100,7 @@ class _Builder:
             _save(model, self._file("code", unit.name))
 
     def _hls(self, kernels: list[str]) -> None:
-        """HLSSynthIP node by node, `Job.jobs` at a time; what is finished is kept after each node."""
+        """HLSSynthIP node by node, `BuildJob.jobs` at a time; what is finished is kept after each node."""
         from finn.util.fpgadataflow import is_hls_node
         from qonnx.custom_op.registry import getCustomOp
 
@@ -116,7 +116,7 @@ class _Builder:
 
         def one(index: int) -> None:
             kernel, model, node, folder = work[index]
-            self._hls_node(Unit("hls", node.name, index + 1, len(work), folder), kernel, model, node)
+            self._hls_node(BuildUnit("hls", node.name, index + 1, len(work), folder), kernel, model, node)
 
         with ThreadPoolExecutor(self._job.jobs) as pool:
             futures = [pool.submit(one, index) for index in range(len(work))]
@@ -126,7 +126,7 @@ class _Builder:
             for future in done:
                 future.result()
 
-    def _hls_node(self, unit: Unit, kernel: str, model: Model, node: Any) -> None:
+    def _hls_node(self, unit: BuildUnit, kernel: str, model: Model, node: Any) -> None:
         from finn.transformation.fpgadataflow.hlssynth_ip import HLSSynthIP
 
         with self._units.working(unit) as folder:
@@ -138,7 +138,7 @@ class _Builder:
             with self._lock:
                 _save(model, self._file("hls", kernel))
 
-    def _stitch(self, unit: Unit) -> None:
+    def _stitch(self, unit: BuildUnit) -> None:
         from finn.transformation.fpgadataflow.create_stitched_ip import CreateStitchedIP
 
         with self._units.working(unit) as folder:
@@ -158,7 +158,7 @@ class _Builder:
         from qonnx.custom_op.registry import getCustomOp
 
         path = self._units.folder / "synthesis.onnx"
-        unit = Unit("synthesis", "", 1, 1, "")
+        unit = BuildUnit("synthesis", "", 1, 1, "")
         if path.is_file() and not Path(_project(path)).is_dir():
             self._units.forget(unit)  # its project was removed by hand, to have it made again
         with self._units.working(unit) as folder:
@@ -175,7 +175,7 @@ class _Builder:
         return self._units.folder / f"{kernel}.{step}.onnx"
 
 
-def _prepare_finn(job: Job) -> None:
+def _prepare_finn(job: BuildJob) -> None:
     """Settings and variables as FINN's own command line would make them."""
     os.environ["FINN_BUILD_DIR"] = str(Path(job.folder) / FINN_FOLDER)
     os.environ["NUM_DEFAULT_WORKERS"] = str(job.jobs)
@@ -222,7 +222,7 @@ def _project(synthesised: Path) -> str:
     return str(_load(synthesised).get_metadata_prop("vivado_pynq_proj"))
 
 
-def _exact_period_ns(job: Job) -> float:
+def _exact_period_ns(job: BuildJob) -> float:
     """A period of which FINN, which cuts ``1 / period`` to whole MHz, makes exactly the clock asked for."""
     return 1000.0 / (job.clock_mhz + 1e-6)
 

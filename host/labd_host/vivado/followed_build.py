@@ -30,10 +30,10 @@ from labd_host.machine.typed_records import write_record
 from labd_host.vivado.job import (
     LOG_NAME,
     MODULE,
-    Failure,
-    Job,
+    BuildFailure,
+    BuildJob,
+    BuildUnit,
     Products,
-    Unit,
     failure_in,
     products_in,
     unit_in,
@@ -62,7 +62,7 @@ class Look:
         line: The newest line in its logs.
     """
 
-    unit: Unit
+    unit: BuildUnit
     elapsed_s: float
     unit_s: float
     expected_s: float | None
@@ -73,8 +73,8 @@ class Look:
 class Tell:
     """Who is told what. Each may be called often and must be quick."""
 
-    begun: Callable[[Unit, float | None], None] = field(default=lambda unit, expected_s: None)
-    ended: Callable[[Unit, float], None] = field(default=lambda unit, seconds: None)
+    begun: Callable[[BuildUnit, float | None], None] = field(default=lambda unit, expected_s: None)
+    ended: Callable[[BuildUnit, float], None] = field(default=lambda unit, seconds: None)
     look: Callable[[Look], None] = field(default=lambda look: None)
 
 
@@ -82,7 +82,7 @@ NOBODY = Tell()
 
 
 def run(
-    job: Job,
+    job: BuildJob,
     variables: Mapping[str, str],
     *,
     deadlines: ChildDeadlines = DEADLINES,
@@ -156,16 +156,16 @@ def _given_up(fault: ChildFault, deadlines: ChildDeadlines, place: str, log: Pat
 class _Following:
     """What a running build has sent so far."""
 
-    def __init__(self, job: Job, tell: Tell) -> None:
+    def __init__(self, job: BuildJob, tell: Tell) -> None:
         self._job = job
         self._tell = tell
         self._started = time.monotonic()
         self._times = _Times()
         self._newest_ns = 0
-        self._begun: dict[tuple[str, str], tuple[Unit, float]] = {}
-        self.unit: Unit | None = None
+        self._begun: dict[tuple[str, str], tuple[BuildUnit, float]] = {}
+        self.unit: BuildUnit | None = None
         self.products: Products | None = None
-        self.failure: Failure | None = None
+        self.failure: BuildFailure | None = None
 
     @property
     def place(self) -> str:
@@ -208,7 +208,7 @@ class _Following:
         return changed_ns > before_ns
 
 
-def _place(unit: Unit | None) -> str:
+def _place(unit: BuildUnit | None) -> str:
     return f"in {unit.label}" if unit else "before its first step"
 
 
@@ -259,11 +259,11 @@ class _Times:
             record = read_json(self._path, MAX_TIMES_BYTES).entries()
             self._taken = {name: seconds.number(0.0) for name, seconds in record.items()}
 
-    def expected_s(self, unit: Unit) -> float | None:
+    def expected_s(self, unit: BuildUnit) -> float | None:
         """What such a unit took the last time."""
         return self._taken.get(_kind(unit))
 
-    def note(self, unit: Unit, seconds: float) -> None:
+    def note(self, unit: BuildUnit, seconds: float) -> None:
         """Keep what *unit* took; 0 means that it was finished before."""
         if not seconds:
             return
@@ -275,6 +275,6 @@ class _Times:
             pass  # a convenience, nothing else
 
 
-def _kind(unit: Unit) -> str:
+def _kind(unit: BuildUnit) -> str:
     """Units that take about the same time: a step, and in it the kind of node ("hls MVAU_hls")."""
     return unit.label.rstrip("0123456789").rstrip("_")

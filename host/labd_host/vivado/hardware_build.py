@@ -12,24 +12,24 @@ from typing import Any
 
 from labd_host.bundles.bundle_writer import check_replaceable, write_bundle
 from labd_host.bundles.preparation import BOARD, Prepared, prepare
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import FOLDING_FILE, FoldingSource
-from labd_host.dataflow.layers import Network
+from labd_host.dataflow.layers import DataflowGraph
 from labd_host.flow import CompiledNetwork
 from labd_host.machine.child import ChildDeadlines
 from labd_host.machine.listener import Listener
 from labd_host.simulate.fifos import depths_of_finn
 from labd_host.simulate.pipeline import assemble
 from labd_host.vivado import finn_dependencies
-from labd_host.vivado.build_estimate import Estimate, check_fits, estimate_of
+from labd_host.vivado.build_estimate import CellEstimate, check_fits, estimate_of
 from labd_host.vivado.build_needs import demand, hardware_needs
 from labd_host.vivado.followed_build import DEADLINES, Tell, run
-from labd_host.vivado.job import MODULE, Job
+from labd_host.vivado.job import MODULE, BuildJob
 from labd_host.vivado.products import RoutedDesign, check_timing, read_routed
 from labd_host.vivado.tools import Toolchain, environment, find_toolchain, said
 from labd_shared.arrays import save_npz
 from labd_shared.bitfile import PYNQ_Z2_PART
-from labd_shared.bundle import Bundle
+from labd_shared.bundle import BundleFiles
 from labd_shared.digest import file_sha256
 from labd_shared.errors import SetupError, StageFailed, TimingNotMet
 from labd_shared.manifest import BIT_NAME, GOLDEN_NAME, HWH_NAME, Manifest
@@ -73,10 +73,10 @@ class BuiltHardware:
         accepted: What was wrong and taken nevertheless, in sentences.
     """
 
-    bundle: Bundle
+    bundle: BundleFiles
     compiled: CompiledNetwork
     design: RoutedDesign
-    estimate: Estimate
+    estimate: CellEstimate
     accepted: tuple[str, ...]
 
 
@@ -126,7 +126,7 @@ def build_hardware(
     if over := check_fits(estimate, PYNQ_Z2_PART, FITS in options.although):
         accepted.append(over)
     depths = fifo_depths(prepared.compiled.golden.network)
-    job = Job(
+    job = BuildJob(
         model=str(folded),
         folder=str(work),
         key=_key(folded, work, options.clock_mhz, depths, tools, prepared.compiled.tools),
@@ -170,12 +170,12 @@ def _folded(compiled: CompiledNetwork) -> Path:
     raise StageFailed("the network was not folded", fix="compile it with a folding", stage="folded")
 
 
-def fifo_depths(network: Network) -> tuple[int, ...]:
+def fifo_depths(network: DataflowGraph) -> tuple[int, ...]:
     """The FIFOs of *network*, in the order of the stream, as FINN's sizing makes them: by labd's simulator.
 
     FINN sizes them by an RTL simulation in Vivado; the depths are the same (`labd_host.simulate.fifos`).
     """
-    design = Design(network.name, network.layers, network.inputs, network.outputs)
+    design = FoldedChain(network.name, network.layers, network.inputs, network.outputs)
     machine = assemble(design, dma=False).with_named_depths(depths_of_finn(design))
     return tuple(fifo.depth for fifo in machine.fifos)
 
@@ -205,10 +205,10 @@ def _bundle(
     folder: Path,
     prepared: Prepared,
     design: RoutedDesign,
-    estimate: Estimate,
+    estimate: CellEstimate,
     tools: Toolchain,
     accepted: list[str],
-) -> Bundle:
+) -> BundleFiles:
     versions = dict(prepared.compiled.tools) | {
         "vivado": design.vivado or said(tools.vivado.version),
         tools.hls.name: said(tools.hls.version),
@@ -233,7 +233,7 @@ def _bundle(
     return write_bundle(folder, fill)
 
 
-def _report(design: RoutedDesign, estimate: Estimate, accepted: list[str]) -> dict[str, Any]:
+def _report(design: RoutedDesign, estimate: CellEstimate, accepted: list[str]) -> dict[str, Any]:
     """What a bundle keeps of its build."""
     return {
         "clock": asdict(design.clock),

@@ -1,8 +1,8 @@
 """What a hardware build is told and tells: shared by the process that builds and the one that follows it.
 
-The builder is a process of its own (`labd_host.vivado.finn_worker`). It reads a `Job` from a JSON
-file and writes one JSON line a message to its standard output: `Unit` begun, the same ended, at last
-`Products` or a `Failure`. Nothing here imports FINN.
+The builder is a process of its own (`labd_host.vivado.finn_worker`). It reads a `BuildJob` from a JSON
+file and writes one JSON line a message to its standard output: `BuildUnit` begun, the same ended, at last
+`Products` or a `BuildFailure`. Nothing here imports FINN.
 """
 
 import re
@@ -31,7 +31,7 @@ STEPS = {
 
 
 @dataclass(frozen=True)
-class Job:
+class BuildJob:
     """One hardware build.
 
     Attributes:
@@ -64,13 +64,13 @@ class Job:
         write_record(path, self)
 
     @classmethod
-    def read(cls, path: Path) -> "Job":
+    def read(cls, path: Path) -> "BuildJob":
         """The job in *path*, which `write` wrote."""
         return read_record(cls, path, MAX_JOB_BYTES, Origin(str(path), "start the build again"))
 
 
 @dataclass(frozen=True)
-class Unit:
+class BuildUnit:
     """A piece of the build that is finished or not, and is not begun again once it is.
 
     Attributes:
@@ -101,19 +101,19 @@ class Products:
 
 
 @dataclass(frozen=True)
-class Failure:
+class BuildFailure:
     """What FINN said as it gave up; the cause stands in the logs of the unit's folder."""
 
-    unit: Unit
+    unit: BuildUnit
     message: str
 
 
-def begun(unit: Unit) -> dict[str, Any]:
+def begun(unit: BuildUnit) -> dict[str, Any]:
     """The message that *unit* was begun."""
     return {"begun": asdict(unit)}
 
 
-def ended(unit: Unit, seconds: float) -> dict[str, Any]:
+def ended(unit: BuildUnit, seconds: float) -> dict[str, Any]:
     """The message that *unit* was finished after *seconds*, 0 where an earlier run had finished it."""
     return {"ended": asdict(unit), "seconds": seconds}
 
@@ -123,21 +123,25 @@ def produced(products: Products) -> dict[str, Any]:
     return {"products": asdict(products)}
 
 
-def failed(failure: Failure) -> dict[str, Any]:
+def failed(failure: BuildFailure) -> dict[str, Any]:
     """The last message of a build that did not."""
     return {"failed": asdict(failure)}
 
 
-def unit_in(message: Mapping[str, Any], key: str) -> Unit | None:
+def unit_in(message: Mapping[str, Any], key: str) -> BuildUnit | None:
     """The unit under *key* ("begun", "ended") of a message, None where there is none."""
     record = message.get(key)
-    return Unit(**record) if isinstance(record, dict) else None
+    return BuildUnit(**record) if isinstance(record, dict) else None
 
 
-def failure_in(message: Mapping[str, Any]) -> Failure | None:
+def failure_in(message: Mapping[str, Any]) -> BuildFailure | None:
     """The failure in a message, None where there is none."""
     record = message.get("failed")
-    return Failure(Unit(**record["unit"]), str(record["message"])) if isinstance(record, dict) else None
+    return (
+        BuildFailure(BuildUnit(**record["unit"]), str(record["message"]))
+        if isinstance(record, dict)
+        else None
+    )
 
 
 def products_in(message: Mapping[str, Any]) -> Products | None:

@@ -20,10 +20,10 @@ from labd_host.machine.typed_records import write_record
 from labd_host.vivado.job import (
     LOG_NAME,
     STATE_NAME,
-    Failure,
-    Job,
+    BuildFailure,
+    BuildJob,
+    BuildUnit,
     Products,
-    Unit,
     begun,
     ended,
     failed,
@@ -45,22 +45,22 @@ class Units:
         tell: Takes each message.
     """
 
-    def __init__(self, job: Job, tell: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, job: BuildJob, tell: Callable[[Mapping[str, Any]], None]) -> None:
         self.folder = Path(job.folder)
         self._key = job.key
         self._tell = tell
         self._lock = threading.Lock()
         self._finished = self._read()
-        self._begun: Unit | None = None
-        self._failed: Unit | None = None
+        self._begun: BuildUnit | None = None
+        self._failed: BuildUnit | None = None
 
     @property
-    def at_fault(self) -> Unit:
+    def at_fault(self) -> BuildUnit:
         """The unit that failed; of several the first, before any failed the one that was begun last."""
-        return self._failed or self._begun or Unit("partition", "", 1, 1, str(self.folder))
+        return self._failed or self._begun or BuildUnit("partition", "", 1, 1, str(self.folder))
 
     @contextlib.contextmanager
-    def working(self, unit: Unit) -> Iterator[Path | None]:
+    def working(self, unit: BuildUnit) -> Iterator[Path | None]:
         """Tell and note *unit*; yields the folder to work in, None where it was finished before.
 
         A unit without a folder gets one of its own, which is emptied: what lies in it is left from a run
@@ -92,7 +92,7 @@ class Units:
             self._write()
         self._tell(ended(unit, time.monotonic() - started))
 
-    def forget(self, unit: Unit) -> None:
+    def forget(self, unit: BuildUnit) -> None:
         """Have *unit* made again."""
         with self._lock:
             self._finished = [mark for mark in self._finished if mark != _mark(unit)]
@@ -115,16 +115,16 @@ class Units:
         write_record(self.folder / STATE_NAME, {_KEY: self._key, "finished": self._finished})
 
 
-def _mark(unit: Unit) -> str:
+def _mark(unit: BuildUnit) -> str:
     return f"{unit.step} {unit.name}".strip()
 
 
-def serve(path: Path, build: Callable[[Job, Units], Products]) -> int:
+def serve(path: Path, build: Callable[[BuildJob, Units], Products]) -> int:
     """Build the job in the file *path* and tell how it goes; the exit code.
 
     What *build* raises is told, and raised unless it is a `LabdError`.
     """
-    job = Job.read(path)
+    job = BuildJob.read(path)
     folder = Path(job.folder)
     writer = MessageWriter(take_stdout())
     end_with_parent()
@@ -136,7 +136,7 @@ def serve(path: Path, build: Callable[[Job, Units], Products]) -> int:
                 writer.send(produced(build(job, units)))
             except Exception as error:
                 if not isinstance(error, LabdError):
-                    writer.send(failed(Failure(units.at_fault, f"{type(error).__name__}: {error}")))
+                    writer.send(failed(BuildFailure(units.at_fault, f"{type(error).__name__}: {error}")))
                 raise  # its traceback goes to the log
     except LabdError as error:
         writer.send_error(error)

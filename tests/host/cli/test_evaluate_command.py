@@ -7,7 +7,7 @@ import pytest
 
 from labd_host.cli.main import run
 from labd_host.networks import trained_onnx, trained_record
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from support.paths import SHIPPED_BUNDLE
 
 
@@ -31,7 +31,7 @@ def test_a_file_is_measured_on_the_data_set_it_is_given(mnist_test, capsys):
 
 def test_the_five_best_of_the_export_count_for_its_top_five(mnist_test, capsys):
     images, labels = mnist_test
-    logits = Exported(trained_onnx("tfc-w1a1")).run(images[:300])
+    logits = ExportedModel(trained_onnx("tfc-w1a1")).run(images[:300])
     better = (logits > logits[np.arange(300), labels[:300]][:, None]).sum(axis=1)
     assert evaluated(["tfc-w1a1", "--limit", "300"], capsys)["top5_correct"] == (better < 5).sum()
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import (
     Folding,
     check_folding,
@@ -23,7 +23,7 @@ LAYERS = (
     Mvau("MVAU_hls_1", 64, 10, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0),
     LabelSelect("LabelSelect_hls_0", 10, 1, "UINT32", "UINT8"),
 )
-NETWORK = Design("small", LAYERS, (), ())
+NETWORK = FoldedChain("small", LAYERS, (), ())
 
 
 def test_the_lab_s_folding_of_tfc_is_the_notebook_s():

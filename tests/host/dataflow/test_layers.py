@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.design import Design
+from labd_host.dataflow.design import FoldedChain
 from labd_host.dataflow.folding import check_folding
 from labd_host.dataflow.layers import KINDS, GlobalPool, LabelSelect, Mvau, kind_of
 from labd_host.dataflow.network_file import read_network, write_network
@@ -44,7 +44,7 @@ def test_every_layer_is_stored_costed_and_folded(name, tmp_path):
     network, _ = odd_networks.network(name)
     write_network(network, tmp_path / "network.npz")
     assert read_network(tmp_path / "network.npz").layers == network.layers
-    design = Design(name, network.layers, network.inputs, network.outputs)
+    design = FoldedChain(name, network.layers, network.inputs, network.outputs)
     assert all(SHIPPED.cost(unit).lut >= 0 for unit in units_of(design))
     for costs in (finn_costs(SHIPPED), calibrated_costs(SHIPPED)):
         for stage in stages_of(design):

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from labd_host.dataflow.layers import LabelSelect, Mvau, Network, Thresholding
+from labd_host.dataflow.layers import DataflowGraph, LabelSelect, Mvau, Thresholding
 from labd_host.dataflow.network_file import read_network
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.errors import ArtifactError
@@ -23,7 +23,7 @@ def network_file(tmp_path):
         Mvau("n", 6, 3, 1, 1, 1, 0, False, "BINARY", "INT4", "INT8", 0),
         LabelSelect("l", 3, 1, "INT8", "UINT8"),
     )
-    network = Network(
+    network = DataflowGraph(
         "small",
         layers,
         (make_tensor("in", "UINT8", (1, 20), (1, 5, 4), "NC", "idma0"),),

@@ -9,7 +9,7 @@ import pytest
 
 from labd_host.bundles.hwh_writer import write_hwh
 from labd_host.bundles.writable_layers import WritableLayer, writable_layers
-from labd_host.dataflow.layers import LabelSelect, Mvau, Network, Thresholding
+from labd_host.dataflow.layers import DataflowGraph, LabelSelect, Mvau, Thresholding
 from labd_host.dataflow.weight_memory import line_words, weights_of, words_of
 from labd_host.flow.finn_door import Finn
 from labd_host.golden.golden_model import GoldenModel
@@ -211,7 +211,7 @@ def test_a_network_goes_over_to_what_was_written():
     outputs = (make_tensor("out0", "UINT8", (1, 1), (1, 1, 1), "NC", "odma0"),)
     select = LabelSelect("LabelSelect_0", 4, 1, "INT32", "UINT8")
     old, new = drawn(layer, 1), drawn(layer, 2)
-    network = Network("two", (layer, select), inputs, outputs, {"MVAU_hls_0.weights": old})
+    network = DataflowGraph("two", (layer, select), inputs, outputs, {"MVAU_hls_0.weights": old})
     held = memory(layer, old)
     rewriting = Rewriting(GoldenModel(network, form="numpy"), [held])
     [(count, model)] = rewriting.next_frames(5)

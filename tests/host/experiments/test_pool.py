@@ -14,7 +14,7 @@ import pytest
 
 from labd_host.experiments import pool as pools
 from labd_host.experiments.outcomes import keys_of
-from labd_host.experiments.pool import Limits, Pool, limits
+from labd_host.experiments.pool import PoolLimits, WorkerPool, limits
 from labd_host.experiments.request import PART3, Asked, read_request
 from labd_host.experiments.store import Claim, Store
 from labd_host.experiments.study_plan import plan
@@ -68,7 +68,7 @@ def test_a_study_is_done_once_within_the_limit(store, tfc):
     keys = keys_of(tfc)
     store.add(tfc.experiments)
     done = []
-    assert Pool(store, Limits(2, WAIT_S), done.append).run(keys) == {}
+    assert WorkerPool(store, PoolLimits(2, WAIT_S), done.append).run(keys) == {}
     assert sorted(done) == sorted(keys)
     assert all(store.result(key).key == key for key in keys)
     at_work, most = set(), 0
@@ -79,7 +79,7 @@ def test_a_study_is_done_once_within_the_limit(store, tfc):
     assert Counter(each["key"] for each in events(store) if each["event"] == "started") == Counter(keys)
 
     done.clear()
-    Pool(store, Limits(2, WAIT_S), done.append).run(keys)  # all of it is known
+    WorkerPool(store, PoolLimits(2, WAIT_S), done.append).run(keys)  # all of it is known
     assert sorted(done) == sorted(keys)
     assert sum(each["event"] == "started" for each in events(store)) == len(keys)
 
@@ -87,7 +87,7 @@ def test_a_study_is_done_once_within_the_limit(store, tfc):
 def test_two_explorers_on_one_study_do_nothing_twice(store, tfc):
     keys = keys_of(tfc)
     store.add(tfc.experiments)
-    pools_of_two = [Pool(store, Limits(1, WAIT_S), lambda key: None) for _ in range(2)]
+    pools_of_two = [WorkerPool(store, PoolLimits(1, WAIT_S), lambda key: None) for _ in range(2)]
     threads = [run_in_thread(pool, keys) for pool in pools_of_two]
     for thread, answers in threads:
         thread.join(WAIT_S)
@@ -127,7 +127,7 @@ def test_a_worker_that_keeps_dying_is_given_up_with_the_cause(store, slow):
     store.add([exp1])
     left = Claim(pid=1, host="elsewhere", attempt=2)
     (store.folder / "claims" / exp1.key).write_text(json.dumps(left.__dict__))
-    thread, answers = run_in_thread(Pool(store, Limits(1, WAIT_S), lambda key: None), [exp1.key])
+    thread, answers = run_in_thread(WorkerPool(store, PoolLimits(1, WAIT_S), lambda key: None), [exp1.key])
     holder = until(lambda: (found := store.holder(exp1.key)) and found.attempt == 3 and found)
     os.kill(holder.pid, signal.SIGKILL)
     thread.join(WAIT_S)
@@ -146,7 +146,7 @@ def test_an_experiment_that_takes_too_long_is_ended_and_the_others_go_on(store, 
     quick, other = tfc.experiments[:2]
     store.add([exp1, quick, other])
     run_one(store.folder, other.key)  # the simulator is compiled now, wherever the tests run
-    Pool(store, Limits(1, 3.0), lambda key: None).run([exp1.key, quick.key])
+    WorkerPool(store, PoolLimits(1, 3.0), lambda key: None).run([exp1.key, quick.key])
     assert store.failure(exp1.key).what == "it took longer than 3 s"
     assert store.result(quick.key) is not None
 
@@ -156,13 +156,13 @@ def test_ctrl_c_ends_the_workers_and_counts_no_attempt(store, slow):
     store.add([exp1])
     held = []
 
-    class Interrupted(Pool):
+    class Interrupted(WorkerPool):
         def _overdue(self, key, pid, host):
             held.append(pid)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Interrupted(store, Limits(1, WAIT_S), lambda key: None).run([exp1.key])
+        Interrupted(store, PoolLimits(1, WAIT_S), lambda key: None).run([exp1.key])
     with pytest.raises(ProcessLookupError):
         os.kill(held[0], 0)
     with store.claim(exp1.key) as claim:
@@ -173,7 +173,7 @@ def test_nobody_waits_without_end_for_another_s_work(store, tfc):
     key = tfc.experiments[0].key
     store.add(tfc.experiments)
     with store.claim(key):
-        abandoned = Pool(store, Limits(1, 0.2), lambda key: None).run([key])
+        abandoned = WorkerPool(store, PoolLimits(1, 0.2), lambda key: None).run([key])
     assert f"process {os.getpid()}" in abandoned[key]
     assert store.failure(key) is None
 
@@ -181,7 +181,7 @@ def test_nobody_waits_without_end_for_another_s_work(store, tfc):
 def test_workers_that_cannot_even_begin_are_no_endless_loop(store, tfc, monkeypatch):
     monkeypatch.setattr(pools, "WORKER", "labd_host.experiments.no_such_module")
     with pytest.raises(BuildError, match="3 workers ended before they did anything, .*No module named"):
-        Pool(store, Limits(1, WAIT_S), lambda key: None).run([tfc.experiments[0].key])
+        WorkerPool(store, PoolLimits(1, WAIT_S), lambda key: None).run([tfc.experiments[0].key])
 
 
 def test_a_failure_is_a_sentence_and_is_not_tried_again(store, tfc):

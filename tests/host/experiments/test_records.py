@@ -6,7 +6,7 @@ import pytest
 
 from labd_host.experiments.assess import assess
 from labd_host.experiments.request import PART3, read_request
-from labd_host.experiments.study_model import Accuracy, Result
+from labd_host.experiments.study_model import NetworkAccuracy, Result
 from labd_host.experiments.study_plan import plan
 from labd_host.machine.typed_records import find_record, from_record, to_record
 from labd_shared.errors import ArtifactError
@@ -69,7 +69,7 @@ def test_a_result_with_any_value_of_another_kind_is_not_believed(record):
 )
 def test_fields_too_many_or_too_few_or_too_long_are_refused(record, words):
     with pytest.raises(ArtifactError, match=words):
-        read(Accuracy, record)
+        read(NetworkAccuracy, record)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_fields_too_many_or_too_few_or_too_long_are_refused(record, words):
 )
 def test_a_file_that_holds_no_record_is_as_good_as_none(tmp_path, text):
     path = tmp_path / "KEY.json"
-    assert find_record(Accuracy, path, 500) is None
+    assert find_record(NetworkAccuracy, path, 500) is None
     path.write_text(text)
-    assert find_record(Accuracy, path, 500) is None
+    assert find_record(NetworkAccuracy, path, 500) is None
     path.write_text('{"correct": 1, "images": 2, "dataset": "", "source": ""}')
-    assert find_record(Accuracy, path, 500) == Accuracy(1, 2, "", "")
+    assert find_record(NetworkAccuracy, path, 500) == NetworkAccuracy(1, 2, "", "")

@@ -17,7 +17,7 @@ from labd_host.experiments import slurm, slurm_queue
 from labd_host.experiments.slurm import Demand, Submission
 from labd_host.experiments.slurm_pool import SlurmPool, summary
 from labd_host.experiments.slurm_queue import SlurmQueue, how_to_return
-from labd_host.experiments.slurm_states import GONE, Job, ending, read_sacct, read_squeue, waiting
+from labd_host.experiments.slurm_states import GONE, SlurmJob, ending, read_sacct, read_squeue, waiting
 from labd_host.experiments.store import Store
 from labd_host.machine.typed_records import to_record
 from labd_shared.errors import ArtifactError, SetupError, ToolNotFound, UsageError
@@ -127,12 +127,15 @@ def test_why_a_job_waits_is_said_in_words(line, text):
     ],
 )
 def test_how_a_job_ended_is_said_in_words(state, log, text):
-    assert ending(Job(NAME, "12_3", 3, state), log, memory_gb=4.0, minutes=7) == text
+    assert ending(SlurmJob(NAME, "12_3", 3, state), log, memory_gb=4.0, minutes=7) == text
 
 
 def test_accounts_are_read_with_their_additions_and_without_what_has_not_begun():
     text = f"{NAME}|12_[3-7]|PENDING\n{NAME}|12_1|CANCELLED by 1000\n{NAME}|12_1.batch|CANCELLED\n{NAME}|13|COMPLETED\n"
-    assert list(read_sacct(text)) == [Job(NAME, "12_1", 1, "CANCELLED"), Job(NAME, "13", 0, "COMPLETED")]
+    assert list(read_sacct(text)) == [
+        SlurmJob(NAME, "12_1", 1, "CANCELLED"),
+        SlurmJob(NAME, "13", 0, "COMPLETED"),
+    ]
 
 
 def test_lines_that_are_no_jobs_are_left_out():

@@ -14,7 +14,7 @@ from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.design import design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.parts import part_of
-from labd_host.experiments.study_model import Accuracy, Measured, Outcome, Study
+from labd_host.experiments.study_model import BoardMeasurement, ExperimentOutcome, NetworkAccuracy, Study
 from labd_host.experiments.study_page import write_page
 from labd_host.experiments.study_plots import layer_cycles, roofline, speed_over_luts
 from labd_host.explore import calibration
@@ -35,15 +35,15 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 @pytest.fixture(scope="module")
 def outcomes():
-    accuracy = Accuracy(9355, 10000, "mnist", "golden model here")
-    measured = Measured("virtual board 03", 745868.4, 175285.0, 5.25, 100.0, 1000)
+    accuracy = NetworkAccuracy(9355, 10000, "mnist", "golden model here")
+    measured = BoardMeasurement("virtual board 03", 745868.4, 175285.0, 5.25, 100.0, 1000)
     slow = {"MVAU_hls_1": {"PE": 1, "SIMD": 1}}
     return [
         outcome(experiment("baseline", TFC, lab_with(TFC, {})), accuracy=accuracy, measured=measured),
         outcome(
             experiment("Exp1", TFC, lab_with(TFC, slow), "lab, layer 2 at PE 1, SIMD 1"), accuracy=accuracy
         ),
-        Outcome(experiment("Exp2", TFC, lab_with(TFC, {})), None, "the worker was killed twice"),
+        ExperimentOutcome(experiment("Exp2", TFC, lab_with(TFC, {})), None, "the worker was killed twice"),
     ]
 
 
@@ -188,7 +188,7 @@ def test_hostile_names_are_text(outcomes, tmp_path):
 
 
 def test_a_study_of_which_nothing_is_known_has_a_page(outcomes, tmp_path):
-    waiting = [Outcome(each.experiment, None) for each in outcomes]
+    waiting = [ExperimentOutcome(each.experiment, None) for each in outcomes]
     files = write_page(study_of(waiting), waiting, tmp_path, source="")
     page = Read(files[0].read_text())
     assert "0 have a result, 0 failed, 3 wait." in page.text and "svg" not in page.tags

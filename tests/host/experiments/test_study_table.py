@@ -10,7 +10,7 @@ from rich.console import Console
 
 from labd_host.dataflow.resources import Resources
 from labd_host.drawing.markup import element
-from labd_host.experiments.study_model import Accuracy, Measured, Outcome, Study
+from labd_host.experiments.study_model import BoardMeasurement, ExperimentOutcome, NetworkAccuracy, Study
 from labd_host.experiments.study_table import (
     COLUMNS,
     add_table,
@@ -22,7 +22,7 @@ from labd_host.experiments.study_table import (
 from support.experiments import experiment, lab_with, outcome
 
 NETWORK = "tfc-w1a1"
-ACCURACY = Accuracy(9355, 10000, "mnist", "golden model here")
+ACCURACY = NetworkAccuracy(9355, 10000, "mnist", "golden model here")
 HOSTILE = "<script>alert(1)</script>|$x$\n\N{RIGHT-TO-LEFT OVERRIDE}[red]=1+1"
 
 
@@ -33,7 +33,9 @@ def outcomes():
     return [
         outcome(experiment("baseline", NETWORK, lab_with(NETWORK, {})), accuracy=ACCURACY),
         outcome(asked, accuracy=ACCURACY),
-        Outcome(experiment("Exp2", NETWORK, lab_with(NETWORK, {})), None, "the worker was killed twice"),
+        ExperimentOutcome(
+            experiment("Exp2", NETWORK, lab_with(NETWORK, {})), None, "the worker was killed twice"
+        ),
     ]
 
 
@@ -104,7 +106,7 @@ def test_the_csv_has_plain_numbers_and_units_in_its_header(outcomes):
 
 
 def test_what_a_board_measured_stands_in_every_form(outcomes):
-    measured = Measured("virtual board 03", 745868.4, 175285.0, 5.25, 100.0, 1000)
+    measured = BoardMeasurement("virtual board 03", 745868.4, 175285.0, 5.25, 100.0, 1000)
     known = [replace(outcomes[0], result=replace(outcomes[0].result, measured=measured))]
     for text in (printed(known, 200), as_markdown(known), ET.tostring(in_page(known), "unicode")):
         assert "745,868" in text

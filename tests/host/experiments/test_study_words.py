@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.design import FoldedChain, design_of
 from labd_host.dataflow.resources import Resources
 from labd_host.experiments import assess
 from labd_host.experiments.basis import network_sha256
 from labd_host.experiments.explain import explain
-from labd_host.experiments.study_model import Experiment, Measured, Outcome
+from labd_host.experiments.study_model import BoardMeasurement, Experiment, ExperimentOutcome
 from labd_host.networks import NETWORKS
 from support import odd_networks
 from support.experiments import PART, experiment, lab_with, outcome
@@ -190,7 +190,7 @@ def test_a_simulation_that_failed_gives_its_reason(exp1):
 
 
 def test_a_measurement_off_by_more_than_two_percent_is_explained(lab):
-    measured = Measured("board 05", 837019.0, 1e5, 5.0, 100.0, 1000)
+    measured = BoardMeasurement("board 05", 837019.0, 1e5, 5.0, 100.0, 1000)
     said = Words(replace(lab[TFC], result=replace(lab[TFC].result, measured=measured)), None)
     shown = paragraph_with(said.paragraphs, "board 05", "837,019 frames/s", "1,000", "18 %", "fewer")
     assert lacking(shown, "DMA", "memory", "70 times", "78 cycles", "5.46 cycles") == []
@@ -199,7 +199,7 @@ def test_a_measurement_off_by_more_than_two_percent_is_explained(lab):
 
 
 def test_a_measurement_that_is_as_predicted_needs_no_reason(lab):
-    near = Measured("board 05", 1010000.0, 1e5, 5.0, 100.0, 1000)
+    near = BoardMeasurement("board 05", 1010000.0, 1e5, 5.0, 100.0, 1000)
     said = Words(replace(lab[TFC], result=replace(lab[TFC].result, measured=near)), None)
     shown = paragraph_with(said.paragraphs, "board 05", "1,010,000 frames/s", "1,000")
     assert "memory" not in shown and "%" not in shown
@@ -249,8 +249,8 @@ def test_another_clock_and_an_equal_folding_are_said(lab):
 
 def test_a_failed_experiment_has_no_words(lab):
     asked = experiment("Exp9", TFC, lab_with(TFC, {}))
-    assert explain(Outcome(asked, None, "no"), lab[TFC], DESIGNS[TFC]) == []
-    without = explain(made("Exp1", TFC, {}), Outcome(asked, None, "no"), DESIGNS[TFC])
+    assert explain(ExperimentOutcome(asked, None, "no"), lab[TFC], DESIGNS[TFC]) == []
+    without = explain(made("Exp1", TFC, {}), ExperimentOutcome(asked, None, "no"), DESIGNS[TFC])
     assert without and "Exp9" not in "\n".join(without)
 
 
@@ -297,7 +297,7 @@ def test_every_large_number_in_the_words_is_one_of_the_results_figures(network, 
 def test_a_layer_of_any_kind_is_named_and_says_what_it_does(monkeypatch):
     network, _ = odd_networks.network("a map added up")
     settings = {layer.name: layer.settings() for layer in network.layers}
-    design = Design("averaged", network.layers, network.inputs, network.outputs, settings)
+    design = FoldedChain("averaged", network.layers, network.inputs, network.outputs, settings)
     monkeypatch.setattr(assess, "_design", lambda asked: design)
     asked = Experiment("Exp", "averaged", network_sha256(design), "none", settings, 100.0, PART, frames=3)
     said = "\n".join(explain(outcome(asked), None, design))

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from labd_host.explore.chain import Stage, cheapest, least
+from labd_host.explore.chain import StageChoices, cheapest, least
 
 COLUMNS = 4
 
@@ -15,7 +15,7 @@ def chain_of(rng, stages, choices, widths):
     for _ in range(stages):
         many = int(rng.integers(1, choices + 1))
         found.append(
-            Stage(
+            StageChoices(
                 rng.integers(0, widths, many),
                 rng.integers(0, widths, many),
                 rng.integers(0, 40, (many, COLUMNS)),
@@ -70,5 +70,7 @@ def test_any_column_can_be_what_is_minimised():
 def test_a_stage_without_a_choice_ends_every_path():
     stages = chain_of(np.random.default_rng(6), stages=2, choices=3, widths=2)
     none = np.zeros(0, np.int64)
-    stages.append(Stage(none, none, np.zeros((0, COLUMNS), np.int64), np.zeros((2, 2, COLUMNS), np.int64)))
+    stages.append(
+        StageChoices(none, none, np.zeros((0, COLUMNS), np.int64), np.zeros((2, 2, COLUMNS), np.int64))
+    )
     assert cheapest(stages, {}) is None

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.design import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding, check_folding, folding_of, load_folding
 from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_host.explore.for_a_rate import CheapestFolding, FastestFolding, FoldingForRate
@@ -29,7 +29,7 @@ LAYERS = (
     Mvau("MVAU_hls_1", 200, 4, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0),
     LabelSelect("LabelSelect_hls_0", 4, 1, "UINT32", "UINT8"),
 )  # fmt: skip
-DESIGN = Design(
+DESIGN = FoldedChain(
     "small",
     LAYERS,
     (make_tensor("in", "UINT8", (1, 12, 12, 3), (1, 12, 12, 3, 1), "NHWC", "idma0"),),
@@ -66,7 +66,7 @@ def test_a_product_over_more_columns_than_finn_s_limit_gets_its_least_simd():
     wide = Mvau("MVAU_hls_0", 2304, 16, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0)
     ends = (make_tensor("in", "BINARY", (1, 2304), (1, 2304, 1), "NC", "idma0"),)
     out = (make_tensor("out", "UINT32", (1, 16), (1, 16, 1), "NC", "odma0"),)
-    chosen = FoldingForRate(1.0, 100.0).settings_for(Design("w", (wide,), ends, out))
+    chosen = FoldingForRate(1.0, 100.0).settings_for(FoldedChain("w", (wide,), ends, out))
     assert (chosen["MVAU_hls_0"]["PE"], chosen["MVAU_hls_0"]["SIMD"]) == (1, 3)
 
 
@@ -81,7 +81,7 @@ def test_a_rate_no_folding_reaches_names_the_layer_how_far_and_the_most_there_is
 
 
 def test_a_rate_beyond_the_dma_names_the_dma():
-    dense = Design("d", (LAYERS[5], LAYERS[6]), DESIGN.inputs, DESIGN.outputs)
+    dense = FoldedChain("d", (LAYERS[5], LAYERS[6]), DESIGN.inputs, DESIGN.outputs)
     with pytest.raises(UsageError, match=r"the DMA idma0 needs 54, .* 1,851,852 frames/s"):
         FoldingForRate(2e6, 100.0).settings_for(dense)
 

@@ -14,7 +14,7 @@ from labd_host.explore.choices import calibrated_costs, finn_costs
 from labd_host.explore.optimiser import Explorer
 from labd_host.flow import compile_network
 from labd_host.networks import network, trained_onnx, trained_record
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.datasets import read_official
 from support.record_finn import assert_recorded, images_of, recording_of
@@ -52,7 +52,7 @@ def test_on_real_images_it_is_proven_through_every_stage_and_answers_like_its_ex
     assert [stage.proof.images for stage in cnv.stages] == [2] * 8 + [200]
     assert cnv.stages[-1].name == "answers"
     images = cifar10[0][:500]
-    scores = Exported(trained_onnx(NAME)).run(images)
+    scores = ExportedModel(trained_onnx(NAME)).run(images)
     np.testing.assert_array_equal(cnv.golden.run(images).outputs[0][:, 0], scores.argmax(axis=1))
 
 

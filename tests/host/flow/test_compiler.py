@@ -15,7 +15,7 @@ from labd_host.dataflow.folding import load_folding
 from labd_host.flow import compile_network
 from labd_host.flow.finn_door import Finn
 from labd_host.networks import trained_onnx
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, ShapeError, StageFailed
 
@@ -120,10 +120,10 @@ def test_negative_batch_norm_scales_turn_signs_and_change_no_result(tmp_path, pr
     )
     rng = np.random.default_rng(5)
     frames = (rng.random((300, 28, 28, 1)) < rng.random((300, 1, 1, 1))).astype(np.uint8) * 255
-    scores, result = Exported(path).run(frames), made.golden.run(frames)
+    scores, result = ExportedModel(path).run(frames), made.golden.run(frames)
     affine = made.stages[0].proof.scores
     np.testing.assert_allclose(affine.scale * (2 * result.logits - 64) + affine.offset, scores, atol=1e-4)
-    shipped = Exported(trained_onnx("tfc-w1a1")).run(frames)
+    shipped = ExportedModel(trained_onnx("tfc-w1a1")).run(frames)
     assert not np.allclose(shipped, scores), "the variant is another network"
 
 

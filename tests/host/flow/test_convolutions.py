@@ -11,7 +11,7 @@ from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, Padding, Slidi
 from labd_host.flow import compile_network
 from labd_host.flow.describe import describe
 from labd_host.flow.finn_door import Finn
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_shared.errors import IllegalFolding, StageMismatch
 from support.convolutional import images, write_network
 from support.foldings import random_folding
@@ -53,7 +53,7 @@ def test_every_stage_of_a_convolutional_network_is_proven_on_all_its_tensors(sma
 
 def test_the_golden_model_scores_like_the_export(small, tmp_path):
     many = images(300, seed=8)
-    scores = Exported(write_network(tmp_path / "again.onnx")).run(many)
+    scores = ExportedModel(write_network(tmp_path / "again.onnx")).run(many)
     found = small.golden.run(many)
     affine = small.stages[0].proof.scores
     exact = affine.scale * (2 * found.logits - 9) + affine.offset

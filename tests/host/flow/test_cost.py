@@ -5,7 +5,7 @@ import json
 import pytest
 
 from labd.compile_tables import fit_line, speed_lines
-from labd_host.dataflow.cycles import Estimate, NodeCycles
+from labd_host.dataflow.cycles import CycleEstimate, NodeCycles
 from labd_host.dataflow.parts import part_of
 from labd_host.flow.cost import RESOURCES, amounts, cost_of
 from labd_host.flow.finn_door import Finn
@@ -79,7 +79,7 @@ def test_the_estimate_lies_beside_the_stages_and_names_the_bottleneck_with_and_w
 def large(**uses):
     nodes = (NodeCycles("idma0", "IODMA", 98), NodeCycles("MVAU_hls_0", "MVAU", 64))
     used = {"MVAU_hls_0": {**dict.fromkeys(RESOURCES, 0), **uses}}
-    cycles = Estimate(nodes, 98, 162, "idma0")
+    cycles = CycleEstimate(nodes, 98, 162, "idma0")
     return cost_of(cycles, {}, used, clock_mhz=50.0, part=PYNQ_Z2_PART)
 
 

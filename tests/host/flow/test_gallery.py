@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from labd_host.dataflow.cycles import Estimate, NodeCycles
+from labd_host.dataflow.cycles import CycleEstimate, NodeCycles
 from labd_host.drawing.graph_svg import graph_svg
 from labd_host.flow.explanations import EXPLANATIONS, OPERATORS, operator
 from labd_host.flow.gallery import GALLERY_FILE, write_gallery
@@ -21,7 +21,7 @@ from labd_host.flow.gallery_page import CycleRow, Gallery, ProofShown, StageShow
 from labd_host.flow.stage_pictures import pictures, read_stage
 
 SVG = "{http://www.w3.org/2000/svg}"
-NO_ESTIMATE = Estimate((NodeCycles("idma0", "IODMA", 1),), 1, 1, "idma0")
+NO_ESTIMATE = CycleEstimate((NodeCycles("idma0", "IODMA", 1),), 1, 1, "idma0")
 
 
 @pytest.fixture(scope="module")

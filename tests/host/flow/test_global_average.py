@@ -14,7 +14,7 @@ from labd_host.flow.describe import describe
 from labd_host.flow.finn_door import Finn
 from labd_host.flow.gallery import write_gallery
 from labd_host.flow.stages import EXPORTED, FOLD_CONSTANTS
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_shared.errors import ArtifactError
 from support.convolutional import images, write_network
 from support.foldings import random_folding
@@ -55,9 +55,9 @@ def test_every_spelling_is_proven_with_the_division_in_the_thresholds_behind(wri
 
 def test_the_golden_model_scores_like_the_export(averaged, tmp_path):
     many = images(200, seed=8)
-    scores = Exported(write_network(tmp_path / "again.onnx", **FEW_BITS, average="GlobalAveragePool")).run(
-        many
-    )
+    scores = ExportedModel(
+        write_network(tmp_path / "again.onnx", **FEW_BITS, average="GlobalAveragePool")
+    ).run(many)
     np.testing.assert_array_equal(averaged.golden.run(many).outputs[0][:, 0], scores.argmax(axis=1))
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from labd_host.dataflow.layers import Network
+from labd_host.dataflow.layers import DataflowGraph
 from labd_host.flow.finn_door import Finn
-from labd_host.flow.observe import Observation, Point, observe, observe_golden
+from labd_host.flow.observe import Observation, ObservedPoint, observe, observe_golden
 from labd_host.flow.proof import compare
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.errors import StageMismatch
@@ -110,7 +110,7 @@ def test_one_flipped_weight_is_caught_in_the_golden_model(observed, compiled, pr
     weights = network.arrays["MVAU_hls_1.weights"].copy()
     weights[10, 20] = 1 - weights[10, 20]
     arrays = {**network.arrays, "MVAU_hls_1.weights": weights}
-    broken = Network(network.name, network.layers, network.inputs, network.outputs, arrays)
+    broken = DataflowGraph(network.name, network.layers, network.inputs, network.outputs, arrays)
     result = GoldenModel(broken).run(proof_images, intermediates=True)
     with pytest.raises(
         StageMismatch, match="stage golden .* stage folded: sums of MVAU_hls_1 differ in 16 of 1024"
@@ -121,7 +121,8 @@ def test_one_flipped_weight_is_caught_in_the_golden_model(observed, compiled, pr
 def points(*kinds_and_values):
     return Observation(
         tuple(
-            Point(kind, f"{kind}_{i}", np.array(values)) for i, (kind, values) in enumerate(kinds_and_values)
+            ObservedPoint(kind, f"{kind}_{i}", np.array(values))
+            for i, (kind, values) in enumerate(kinds_and_values)
         )
     )
 

@@ -17,7 +17,7 @@ from labd_host.flow import compile_network
 from labd_host.flow.finn_door import Finn
 from labd_host.networks import network, trained_onnx, trained_record
 from labd_host.networks.compact import keep_signs
-from labd_host.networks.exported import QONNX_DOMAIN, Exported
+from labd_host.networks.exported import QONNX_DOMAIN, ExportedModel
 from labd_host.networks.trained import TRAINED
 from labd_shared.datasets import read_official
 from labd_shared.digest import file_sha256
@@ -193,7 +193,7 @@ def test_on_real_images_it_answers_like_its_export(vgg9, cifar100):
     found = vgg9.golden.run(images)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABD_CACHE", str(vgg9.folder / "cache"))
-        scores = Exported(trained_onnx(NAME)).run(images)
+        scores = ExportedModel(trained_onnx(NAME)).run(images)
     affine = vgg9.stages[0].proof.scores
     exact = affine.scale * (2 * found.logits - 512) + affine.offset
     np.testing.assert_allclose(scores, exact, rtol=0, atol=affine.scale / 1000)

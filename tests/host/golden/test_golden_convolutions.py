@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labd_host.dataflow.layers import MaxPool, Mvau, Network, Padding, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import DataflowGraph, MaxPool, Mvau, Padding, SlidingWindow, Thresholding
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.golden.plain import FEW_STEPS
 from labd_shared.datatypes import parse_datatype
@@ -51,7 +51,7 @@ def networks(draw):
     )
     inputs = layers[0].in_values
     outputs = layers[-1].out_values
-    return Network(
+    return DataflowGraph(
         "random",
         tuple(layers),
         (make_tensor("in", "UINT8", (1, inputs), (1, inputs, 1), "NC", "idma0"),),
@@ -129,7 +129,7 @@ def convolutional(channels, mh, steps=1, side=12):
         "c.thresholds": np.sort(rng.integers(-60 * mw, 60 * mw, (mh, steps)), axis=1),
     }
     values = side * side * channels
-    return Network(
+    return DataflowGraph(
         "one",
         layers,
         (make_tensor("in", "UINT8", (1, values), (1, values, 1), "NC", "idma0"),),

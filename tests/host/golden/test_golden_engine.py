@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from labd_host.dataflow.layers import Mvau, Network
+from labd_host.dataflow.layers import DataflowGraph, Mvau
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.machine.kernel_cache import cache_folder
 from labd_shared.errors import UsageError
@@ -110,7 +110,7 @@ def test_sums_at_the_edge_of_sharing_a_column_of_float32_are_exact(mw):
     ends = [("in", "BINARY", mw, "idma0"), ("out", "UINT32", 4, "odma0")]
     tensors = [make_tensor(end, kind, (1, size), (1, size, 1), "NC", dma) for end, kind, size, dma in ends]
     layer = Mvau("a", mw, 4, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0)
-    edge = Network("edge", (layer,), (tensors[0],), (tensors[1],), {"a.weights": weights})
+    edge = DataflowGraph("edge", (layer,), (tensors[0],), (tensors[1],), {"a.weights": weights})
     images = np.ones((3, mw), np.int64)
     images[1] = 0
     images[2, 0] = 0  # an odd sum, if mw is even

@@ -9,14 +9,14 @@ import time
 import numpy as np
 
 from labd_host.networks import trained_onnx, trained_record
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 
 FLOAT_ROUNDINGS = 32
 
 
 def test_all_10000_images_have_the_exported_network_s_logits_and_class(compiled, mnist_test):
     images, labels = mnist_test
-    scores = Exported(trained_onnx("tfc-w1a1")).run(images)
+    scores = ExportedModel(trained_onnx("tfc-w1a1")).run(images)
     result = compiled.golden.run(images)
     affine = compiled.stages[0].proof.scores
     dot_products = 2 * result.logits - 64  # the accelerator counts agreeing bits

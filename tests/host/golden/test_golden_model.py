@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labd_host.dataflow.layers import LabelSelect, Mvau, Network, Thresholding
+from labd_host.dataflow.layers import DataflowGraph, LabelSelect, Mvau, Thresholding
 from labd_host.golden.compiled import MOST_FRAMES
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.datatypes import parse_datatype
@@ -56,7 +56,7 @@ def networks(draw):
     ).reshape(mw, labels)
     layers.append(Mvau("last", mw, labels, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0))
     layers.append(LabelSelect("label", labels, 1, "UINT32", "UINT8"))
-    return Network(
+    return DataflowGraph(
         "random",
         tuple(layers),
         (tensor("in", "UINT8", width * vectors, "idma0"),),
@@ -112,7 +112,7 @@ def last_layer(weights):
         Mvau("last", mw, mh, 1, 1, 1, 0, True, "BINARY", "BINARY", "UINT32", 0),
         LabelSelect("label", mh, 1, "UINT32", "UINT8"),
     )
-    return Network(
+    return DataflowGraph(
         "small",
         layers,
         (tensor("in", "UINT8", mw, "idma0"),),
@@ -163,7 +163,7 @@ def test_sums_beyond_the_exact_range_of_float32_stay_exact(form):
     weights = np.full((mw, 2), -8, dtype=np.int64)
     weights[:, 1] = 7
     layers = (Mvau("m", mw, 2, 1, 1, 1, 0, False, "UINT8", "INT4", "INT32", 0),)
-    network = Network(
+    network = DataflowGraph(
         "wide",
         layers,
         (tensor("in", "UINT8", mw, "idma0"),),
@@ -182,7 +182,7 @@ def test_sums_beyond_the_exact_range_of_float32_stay_exact(form):
 
 def test_sums_beyond_every_exact_range_are_refused():
     layers = (Mvau("m", 1, 1, 1, 1, 1, 0, False, "UINT32", "INT32", "INT32", 0),)
-    network = Network(
+    network = DataflowGraph(
         "huge",
         layers,
         (tensor("in", "UINT32", 1, "idma0"),),

@@ -13,7 +13,7 @@ from labd_host.machine.typed_records import find_record, read_record, write_reco
 from labd_host.remote.data import is_whole
 from labd_host.remote.releases import parse_report
 from labd_host.virtual_board import board_state
-from labd_host.vivado.job import Job
+from labd_host.vivado.job import BuildJob
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ArtifactError, BoardError, UsageError
 from labd_shared.files import PRIVATE_FILE
@@ -89,7 +89,7 @@ def test_a_virtual_board_whose_state_is_damaged_does_not_run(places, text):
     with board_state.locked(folder / board_state.LOCK_NAME):
         (folder / board_state.STATE_NAME).write_text(text)
         assert board_state.load("07") is None
-        state = board_state.State("07", "127.0.0.1", 1, 2, "xilinx", Path("/root"), Path("/key"), "now")
+        state = board_state.VirtualBoardState("07", "127.0.0.1", 1, 2, "xilinx", Path("/root"), Path("/key"), "now")
         board_state.save(state)
         assert board_state.load("07") == state
 
@@ -111,12 +111,12 @@ def test_a_report_that_is_none_is_the_boards_fault(text):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hardware_build_refuses_a_damaged_job(tmp_path, text):
-    job = Job("model.onnx", str(tmp_path), "key", PYNQ_Z2_PART, "Pynq-Z2", 100, 2, (2, 32))
+    job = BuildJob("model.onnx", str(tmp_path), "key", PYNQ_Z2_PART, "Pynq-Z2", 100, 2, (2, 32))
     job.write(tmp_path / "job.json")
-    assert Job.read(tmp_path / "job.json") == job
+    assert BuildJob.read(tmp_path / "job.json") == job
     replace(job, clock_mhz="fast").write(tmp_path / "job.json")
     with pytest.raises(ArtifactError, match="clock_mhz is 'fast', a whole number is wanted"):
-        Job.read(tmp_path / "job.json")
+        BuildJob.read(tmp_path / "job.json")
     (tmp_path / "job.json").write_text(text)
     with pytest.raises(ArtifactError, match="job.json"):
-        Job.read(tmp_path / "job.json")
+        BuildJob.read(tmp_path / "job.json")

@@ -6,13 +6,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from labd_host.networks import trained_onnx, trained_record
-from labd_host.networks.exported import QONNX_DOMAIN, Exported, load_qonnx
+from labd_host.networks.exported import QONNX_DOMAIN, ExportedModel, load_qonnx
 from labd_shared.errors import ArtifactError, ShapeError
 
 
 @pytest.fixture(scope="module")
 def tfc():
-    return Exported(trained_onnx("tfc-w1a1"))
+    return ExportedModel(trained_onnx("tfc-w1a1"))
 
 
 def with_node(path, operator, constants, **attributes):
@@ -77,7 +77,7 @@ def test_quant_is_qonnxs_quant(tmp_path, signed, narrow, bits):
     )
     x = images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     wanted = quant(x, *(np.float32(value) for value in constants), signed, narrow, "ROUND")
-    np.testing.assert_allclose(Exported(path).run(images), wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ExportedModel(path).run(images), wanted, rtol=0, atol=1e-6)
 
 
 def test_bipolar_quant_is_qonnxs_bipolar_quant(tmp_path):
@@ -86,7 +86,7 @@ def test_bipolar_quant_is_qonnxs_bipolar_quant(tmp_path):
     images = np.zeros((1, 2, 8, 1), np.uint8)  # zero itself becomes +1
     path = with_node(tmp_path / "bipolar.onnx", "BipolarQuant", (0.5,))
     wanted = binary_quant(images.transpose(0, 3, 1, 2).astype(np.float32), np.float32(0.5))
-    np.testing.assert_array_equal(Exported(path).run(images), wanted)
+    np.testing.assert_array_equal(ExportedModel(path).run(images), wanted)
 
 
 def test_images_of_another_size_or_kind_are_refused(tfc):
@@ -100,21 +100,21 @@ def test_images_of_another_size_or_kind_are_refused(tfc):
 
 def test_what_is_no_export_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="no exported network at"):
-        Exported(tmp_path / "none.onnx")
+        ExportedModel(tmp_path / "none.onnx")
     for name, data in (("noise", bytes(range(256)) * 8), ("empty", b"")):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ArtifactError, match=r"is no ONNX model|holds no network"):
-            Exported(tmp_path / name)
+            ExportedModel(tmp_path / name)
 
 
 def test_operators_labd_cannot_run_are_named(tmp_path):
     with pytest.raises(ArtifactError, match="the network has a Trunc node"):
-        Exported(with_node(tmp_path / "trunc.onnx", "Trunc", (1.0,)))
+        ExportedModel(with_node(tmp_path / "trunc.onnx", "Trunc", (1.0,)))
     floor = with_node(
         tmp_path / "floor.onnx", "Quant", (1.0, 0.0, 8.0), signed=1, narrow=0, rounding_mode="FLOOR"
     )
     with pytest.raises(ArtifactError, match=r"rounds b'FLOOR', labd knows 'ROUND'"):
-        Exported(floor)
+        ExportedModel(floor)
 
 
 def test_the_shipped_export_says_nothing_about_the_machine_it_was_made_on():

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.machine.downloads import Limits
+from labd_host.machine.downloads import DownloadLimits
 from labd_host.networks import NETWORKS, launch, network, trained_record
 from labd_host.networks.pretrained import checksum, fetch
 from labd_host.networks.table import parse_table
@@ -18,7 +18,7 @@ from support.training import empty_mnist, train_python
 
 WEIGHTS = b"any bytes: what is in them is not looked at here"
 FILE = f"tfc_1w1a-{hashlib.sha256(WEIGHTS).hexdigest()[:8]}.pth"
-QUICK = Limits(connect_s=2.0, silence_s=2.0, file_s=2.0, file_bytes=1 << 20)
+QUICK = DownloadLimits(connect_s=2.0, silence_s=2.0, file_s=2.0, file_bytes=1 << 20)
 
 
 @pytest.fixture

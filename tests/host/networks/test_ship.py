@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from labd_host.networks import trained_onnx, trained_record
-from labd_host.networks.exported import Exported
+from labd_host.networks.exported import ExportedModel
 from labd_host.networks.ship import main, ship
 from labd_host.networks.trained import TRAINED
 from labd_shared.digest import file_sha256
@@ -30,7 +30,7 @@ def training(tmp_path, monkeypatch, rng):
     path = folder / f"{NAME}.onnx"
     path.write_bytes(model.SerializeToString(deterministic=True))
     images, labels = rng.randint(0, 256, (200, 28, 28, 1)).astype(np.uint8), rng.randint(0, 10, 200)
-    correct = int((Exported(path).run(images).argmax(axis=1) == labels).sum())
+    correct = int((ExportedModel(path).run(images).argmax(axis=1) == labels).sum())
     record = replace(
         trained_record(NAME),
         onnx_sha256=file_sha256(path),
@@ -50,8 +50,8 @@ def test_a_training_ships_packed_with_its_record_and_computes_the_same(training,
     assert (out / f"{NAME}.onnx.xz").stat().st_size < path.stat().st_size / 10
     assert made == trained_record(NAME, out) == replace(record, onnx_sha256=made.onnx_sha256)
     assert made.onnx_sha256 != record.onnx_sha256, "signs are other constants"
-    found = Exported(trained_onnx(NAME, out)).run(test_set[0])
-    np.testing.assert_array_equal(found, Exported(path).run(test_set[0]))
+    found = ExportedModel(trained_onnx(NAME, out)).run(test_set[0])
+    np.testing.assert_array_equal(found, ExportedModel(path).run(test_set[0]))
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ class Lab:
             text += "".join(f"{name} = {json.dumps(value)}\n" for name, value in record.items())
         (self.folder / "boards.toml").write_text(text)
 
-    def board(self, number: str = "03") -> inventory.Board:
+    def board(self, number: str = "03") -> inventory.BoardEntry:
         return inventory.load().board(number)
 
     def connect(self, number: str = "03", *, port: int = 0, silence_s: float = 6.0) -> Connection:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import Design, design_of
+from labd_host.dataflow.design import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.layers import (
     GlobalPool,
@@ -34,7 +34,7 @@ from labd_host.explore import calibration
 from labd_host.explore.choices import choices_of, finn_costs, stages_of
 from labd_host.networks import NETWORKS
 from labd_host.simulate.fifos import unbounded
-from labd_host.simulate.pipeline import Fifo, Machine, Unit, assemble
+from labd_host.simulate.pipeline import Fifo, Machine, PipelineUnit, assemble
 from labd_host.simulate.simulator import BLOCKED, IDLE, STARVED, WORKING, Deadlock, simulate
 from labd_shared.errors import UsageError
 from labd_shared.tensors import make_tensor
@@ -53,9 +53,9 @@ def alone(program, depth=2):
     source = giving(words_read(program))
     sink = taking(words_written(program))
     units = (
-        Unit("source", "source", source, (), (0,)),
-        Unit("unit", "unit", program, (0,), (1,)),
-        Unit("sink", "sink", sink, (1,), ()),
+        PipelineUnit("source", "source", source, (), (0,)),
+        PipelineUnit("unit", "unit", program, (0,), (1,)),
+        PipelineUnit("sink", "sink", sink, (1,), ()),
     )
     return Machine("alone", units, (Fifo("in", depth, 1), Fifo("out", depth, 1)))
 
@@ -103,9 +103,9 @@ def test_a_global_pool_gives_its_sums_when_it_has_read_the_whole_map(pe):
 def words_out(program, words, count):
     """The cycles in which *program* writes its first *count* words, fed *words* a frame without a pause."""
     units = (
-        Unit("source", "source", giving(words), (), (0,)),
-        Unit("unit", "unit", program, (0,), (1,)),
-        Unit("sink", "sink", taking(1), (1,), ()),
+        PipelineUnit("source", "source", giving(words), (), (0,)),
+        PipelineUnit("unit", "unit", program, (0,), (1,)),
+        PipelineUnit("sink", "sink", taking(1), (1,), ()),
     )
     found = simulate(Machine("measured", units, (Fifo("in", 2, 1), Fifo("out", 2, 1))), count)
     return [int(cycle) - 2 for cycle in found.finished]  # the two FIFOs
@@ -268,7 +268,7 @@ def random_design(draw):
     lanes = named[0].words[0]
     first = make_tensor("in", "UINT8", (1, count), (1, count // lanes, lanes), "NC", "idma0")
     last = make_tensor("out", "UINT8", (1, 1), (1, 1, 1), "NC", "odma0")
-    return Design("random", tuple(named), (first,), (last,))
+    return FoldedChain("random", tuple(named), (first,), (last,))
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -289,11 +289,11 @@ def fork_and_join(short, delay=8):
     both = np.full(16, READ | WRITE, np.uint8)
     late = np.concatenate([np.full(delay, READ), np.full(16 - delay, READ | WRITE), np.full(delay, WRITE)])
     units = (
-        Unit("source", "source", giving(16), (), (0,)),
-        Unit("fork", "DuplicateStreams", Loop(both, 1, 1), (0,), (1, 2)),
-        Unit("branch", "branch", Loop(late.astype(np.uint8), 1, 1), (1,), (3,)),
-        Unit("join", "AddStreams", Loop(both, 1, 1), (2, 3), (4,)),
-        Unit("sink", "sink", taking(16), (4,), ()),
+        PipelineUnit("source", "source", giving(16), (), (0,)),
+        PipelineUnit("fork", "DuplicateStreams", Loop(both, 1, 1), (0,), (1, 2)),
+        PipelineUnit("branch", "branch", Loop(late.astype(np.uint8), 1, 1), (1,), (3,)),
+        PipelineUnit("join", "AddStreams", Loop(both, 1, 1), (2, 3), (4,)),
+        PipelineUnit("sink", "sink", taking(16), (4,), ()),
     )
     names = ("first", "to_branch", "bypass", "from_branch", "last")
     depths = (2, 2, short, 2, 2)
@@ -345,9 +345,9 @@ def test_a_trace_sums_up_to_the_run():
 
 def test_a_converter_that_never_fills_a_word_is_a_deadlock():
     units = (
-        Unit("source", "source", giving(3), (), (0,)),
-        Unit("converter", "converter", Gear(1, 4), (0,), (1,)),
-        Unit("sink", "sink", taking(1), (1,), ()),
+        PipelineUnit("source", "source", giving(3), (), (0,)),
+        PipelineUnit("converter", "converter", Gear(1, 4), (0,), (1,)),
+        PipelineUnit("sink", "sink", taking(1), (1,), ()),
     )
     with pytest.raises(Deadlock, match="0 of 1 frames done: no FIFO is full, .* no whole frame"):
         simulate(Machine("odd", units, (Fifo("a", 2, 1), Fifo("b", 2, 1))), 1)

@@ -14,7 +14,7 @@ import pytest
 
 from labd_host.machine.locks import take
 from labd_host.vivado.followed_build import DEADLINES, TIMES_NAME, Tell, run
-from labd_host.vivado.job import LOG_NAME, STATE_NAME, Job
+from labd_host.vivado.job import LOG_NAME, STATE_NAME, BuildJob
 from labd_host.vivado.products import check_timing, read_routed
 from labd_host.vivado.tools import environment, find_toolchain
 from labd_shared.bitfile import PYNQ_Z2_PART
@@ -44,7 +44,7 @@ class Bench:
         self.begun = []
 
     def build(self, fault="", clock_mhz=100, key="key", **deadlines):
-        job = Job("none.onnx", str(self.work), key, PYNQ_Z2_PART, "Pynq-Z2", clock_mhz, 1)
+        job = BuildJob("none.onnx", str(self.work), key, PYNQ_Z2_PART, "Pynq-Z2", clock_mhz, 1)
         variables = {**environment(find_toolchain()), "LABD_STAND_IN": fault}
         self.begun = []
         tell = Tell(begun=lambda unit, expected_s: self.begun.append((unit.step, expected_s)))

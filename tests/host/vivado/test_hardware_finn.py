@@ -10,7 +10,7 @@ from labd_host.flow.finn_door import Finn
 from labd_host.vivado.finn_worker import _exact_period_ns
 from labd_host.vivado.followed_build import Tell, run
 from labd_host.vivado.hardware_build import fifo_depths
-from labd_host.vivado.job import Job
+from labd_host.vivado.job import BuildJob
 from labd_host.vivado.products import BIT, HWH
 from labd_host.vivado.reports import TOP, read_resources, read_timing
 from labd_host.vivado.tools import environment, find_toolchain
@@ -25,7 +25,7 @@ def job(compiled, tmp_path):
     """A build of tfc-w1a1 with the lab's folding."""
     folded = next(stage.path for stage in compiled.stages if stage.name == "folded")
     depths = fifo_depths(compiled.golden.network)
-    return Job(str(folded), str(tmp_path / "work"), "key", PYNQ_Z2_PART, "Pynq-Z2", 125, 2, depths)
+    return BuildJob(str(folded), str(tmp_path / "work"), "key", PYNQ_Z2_PART, "Pynq-Z2", 125, 2, depths)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_finn_goes_through_every_step_and_a_build_that_failed_goes_on_where_it_w
 
 def test_every_clock_reaches_finns_project_as_asked_for():
     for clock_mhz in range(1, 251):
-        job = Job("", "", "", "", "", clock_mhz, 1)
+        job = BuildJob("", "", "", "", "", clock_mhz, 1)
         assert int(1 / (_exact_period_ns(job) * 0.001)) == clock_mhz, "as make_zynq_proj.py computes fclk_mhz"
 
 

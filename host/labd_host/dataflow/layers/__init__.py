@@ -2,14 +2,14 @@
 
 `layer` says what each kind answers. The golden model runs these layers, the cycle model counts them,
 the folding rules check them and `labd_host.dataflow.network_file` stores them. Weights and thresholds
-stand beside them in `Network.arrays`.
+stand beside them in `DataflowGraph.arrays`.
 """
 
 from labd_host.dataflow.layers.global_pool import GlobalPool
 from labd_host.dataflow.layers.label_select import LabelSelect
 from labd_host.dataflow.layers.layer import Array, Layer
 from labd_host.dataflow.layers.mvau import Mvau
-from labd_host.dataflow.layers.network import Network
+from labd_host.dataflow.layers.network import DataflowGraph
 from labd_host.dataflow.layers.padding import Padding
 from labd_host.dataflow.layers.pool import MaxPool
 from labd_host.dataflow.layers.thresholding import Thresholding
@@ -24,7 +24,7 @@ __all__ = [
     "Layer",
     "MaxPool",
     "Mvau",
-    "Network",
+    "DataflowGraph",
     "Padding",
     "SlidingWindow",
     "Thresholding",

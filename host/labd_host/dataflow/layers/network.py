@@ -10,7 +10,7 @@ from labd_shared.tensors import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class DataflowGraph:
     """A chain of layers between its input and output tensors.
 
     Attributes:

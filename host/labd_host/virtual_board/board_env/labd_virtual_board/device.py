@@ -21,7 +21,7 @@ from pynq.pl_server.device import Device
 from pynqmetadata.frontends import Metadata
 
 from .link import VARIABLE, Link, VirtualBoardError
-from .window import Window
+from .window import RegisterWindow
 
 STALE_CACHE = 0xA5  # what the processor sees in a buffer before it writes or invalidates
 
@@ -165,7 +165,7 @@ class VirtualDevice(Device):  # type: ignore[misc]
         start = int(facts["cma_base"])
         if start <= base_addr and base_addr + length <= start + int(facts["cma_bytes"]):
             return self.memory(base_addr, length).view(np.uint32)
-        return Window(self.link, base_addr, length)
+        return RegisterWindow(self.link, base_addr, length)
 
     def get_bitfile_metadata(self, bitfile_name: str, partial: bool = False) -> Any:
         """What pynq reads of the .hwh beside the bitfile; pynq's cache in site-packages is left out."""

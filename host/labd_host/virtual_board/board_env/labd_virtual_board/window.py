@@ -9,7 +9,7 @@ import numpy as np
 from .link import Link
 
 
-class Window(np.ndarray):
+class RegisterWindow(np.ndarray):
     """What `pynq.MMIO` and pynq's register maps read and write.
 
     Reading or writing one element goes over the bus. Slices are windows of their own; what numpy
@@ -21,7 +21,7 @@ class Window(np.ndarray):
     _base: int
     _origin: int
 
-    def __new__(cls, link: Link, base: int, size_bytes: int) -> "Window":
+    def __new__(cls, link: Link, base: int, size_bytes: int) -> "RegisterWindow":
         values = np.zeros(size_bytes >> 2, np.uint32)
         window = values.view(cls)
         window._link, window._base = link, base
