@@ -15,7 +15,7 @@ from pathlib import Path
 from measure import figure
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import load_folding
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import CostUnit

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measure import figure
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import load_folding
 from labd_host.networks import NETWORKS
 from labd_host.simulate.fifos import size_fifos

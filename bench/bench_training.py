@@ -55,7 +55,7 @@ def measured():
     import torch
     from measure import figure, paired_ratio
 
-    from labd_host.networks import model as models
+    from labd_host.networks import brevitas_model as models
     from labd_host.networks import network
     from labd_host.networks.fused import Fused, can_compile, prepare_compiler
     from labd_host.networks.training import as_input

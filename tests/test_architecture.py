@@ -137,6 +137,55 @@ def test_a_package_can_be_read_whole(package):
     assert lines <= MAX_PACKAGE_LINES
 
 
+def test_a_class_name_stands_for_one_thing():
+    homes = {}
+    for part in PACKAGES.values():
+        for path in sorted(part.rglob("*.py")):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef):
+                    homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+# What a user types is called so on both sides, and data sets are read, found and sent by modules of that name.
+TYPED = {"datasets", "device", "__init__", "validate"}
+
+
+def test_a_file_is_told_from_the_others_by_its_name():
+    homes = {}
+    for part in PACKAGES.values():
+        for path in sorted(part.rglob("*.py")):
+            if path.stem not in TYPED and path.parent.name != "cli":  # there a file is a command
+                homes.setdefault(path.stem, []).append(str(path.relative_to(ROOT)))
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+def imported_first(path, modules):
+    """Modules of ours that *path* imports when it is imported itself."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for name in node.names:
+                whole = node.module + "." + name.name
+                yield whole if whole in modules else node.module
+
+
+def test_no_import_runs_in_a_circle():
+    modules = {}
+    for part in PACKAGES.values():
+        for path in part.rglob("*.py"):
+            name = ".".join(path.relative_to(part.parent).with_suffix("").parts)
+            modules[name.replace(".__init__", "")] = path
+    imports_of = {name: set(imported_first(path, modules)) & set(modules) for name, path in modules.items()}
+    while True:
+        leaves = {name for name, others in imports_of.items() if not others - {name}}
+        if not leaves:
+            break
+        imports_of = {name: others - leaves for name, others in imports_of.items() if name not in leaves}
+    assert imports_of == {}, "each of these imports, in the end, itself"
+
+
 ONE_HOME = {
     "Popen": {"machine/child.py"},
     "flock": {"machine/locks.py", "remote/board_agent/board_lock.py"},  # the agent is sent to a board as text

@@ -18,8 +18,9 @@ whose message says what happened and whose ``fix`` is the next step.
 Importing labd loads no FINN, PyTorch, numba, ONNX or SSH library; each is loaded when it is first needed.
 """
 
+from labd.accuracy_score import Score
 from labd.board import Board, BoardReport
-from labd.bundle import Bundle, load_bundle
+from labd.built_bundle import Bundle, load_bundle
 from labd.cycle_table import CycleTable
 from labd.dataset import Dataset, Split, dataset
 from labd.design import Design, Page
@@ -27,7 +28,6 @@ from labd.exploration import FoldingAnswer, FoldingSearch, Frontier
 from labd.figure import Figure
 from labd.loading import load, network, networks
 from labd.network import Network
-from labd.score import Score
 from labd.simulated_run import SimulatedRun
 from labd_host.machine.listener import SILENT, Listener
 from labd_shared import __version__

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from labd.bundle import Bundle
+from labd.accuracy_score import Score
+from labd.built_bundle import Bundle
 from labd.figure import Figure
 from labd.network import heard
-from labd.score import Score
 from labd.shown import Shown, terminal
 from labd_host.machine.listener import Listener
 from labd_shared.errors import ShapeError

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from labd_host.dataflow.cycles import NodeCycles
-    from labd_host.dataflow.design import FoldedChain
+    from labd_host.dataflow.folded_chain import FoldedChain
 
 NAMED = 3  # the bottleneck and the next two
 PLACES = ("1st", "2nd", "3rd")

@@ -6,12 +6,12 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labd.bundle import Bundle
+from labd.accuracy_score import Score
+from labd.built_bundle import Bundle
 from labd.compile_tables import cost_table, fit_line, speed_lines, stage_table
 from labd.cycle_table import CycleTable
 from labd.exploration import FoldingAnswer, FoldingSearch
 from labd.figure import MODELLED
-from labd.score import Score
 from labd.shown import Shown, terminal
 from labd.simulated_run import FRAMES, SimulatedRun
 from labd_host.machine.listener import SILENT
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labd.network import Network
-    from labd_host.dataflow.design import FoldedChain
+    from labd_host.dataflow.folded_chain import FoldedChain
     from labd_host.flow import CompiledNetwork
 
 TARGETS = ("emu", "hw")
@@ -201,7 +201,7 @@ class Design(Shown):
 
     def chain(self) -> FoldedChain:
         """Its folded layers."""
-        from labd_host.dataflow.design import read_design
+        from labd_host.dataflow.folded_chain import read_design
 
         return read_design(self.folder)
 

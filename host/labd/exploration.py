@@ -14,7 +14,7 @@ from labd_shared.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from labd_host.dataflow.design import FoldedChain
+    from labd_host.dataflow.folded_chain import FoldedChain
     from labd_host.dataflow.folding import Folding
     from labd_host.dataflow.parts import Part
     from labd_host.explore.answer import Answer

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labd.bundle import Bundle, load_bundle
+from labd.built_bundle import Bundle, load_bundle
 from labd.network import Network
 from labd_shared.errors import ArtifactError, UsageError, unknown_name
 from labd_shared.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from labd.design import Design
-    from labd_host.dataflow.design import FoldedChain
+    from labd_host.dataflow.folded_chain import FoldedChain
 
 WHAT = "NETWORK|MY.toml|MODEL.onnx|DIR|BUNDLE"
 
@@ -126,7 +126,7 @@ def chain_of(what: str, folding: str | None = None) -> FoldedChain:
 
 def unfolded_chain(what: str) -> FoldedChain:
     """The same in the folding it has; a network of the table has the one that FINN begins with."""
-    from labd_host.dataflow.design import design_of, read_design
+    from labd_host.dataflow.folded_chain import design_of, read_design
     from labd_host.networks import DEFINITION, NETWORKS
     from labd_host.networks import network as find_network
 
@@ -145,7 +145,7 @@ def unfolded_chain(what: str) -> FoldedChain:
 
 def _dataflow_graph(path: Path) -> FoldedChain:
     """The dataflow graph of a compile's last stage, through FINN; or the layers of a known network's export."""
-    from labd_host.dataflow.design import FoldedChain
+    from labd_host.dataflow.folded_chain import FoldedChain
     from labd_host.flow.describe import describe
     from labd_host.flow.finn_door import Finn
 

@@ -9,11 +9,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labd.accuracy_score import Score
 from labd.exploration import FoldingAnswer, FoldingSearch, Frontier
 from labd.figure import Figure
-from labd.foldings import DEFAULT_CLOCK_MHZ, FoldingRequest, chosen_folding
+from labd.folding_requests import DEFAULT_CLOCK_MHZ, FoldingRequest, chosen_folding
 from labd.progress import shown
-from labd.score import Score
 from labd.shown import Shown
 from labd_host.machine.listener import Listener
 from labd_shared.bitfile import PYNQ_Z2_DEVICE
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from labd.design import Design
-    from labd_host.dataflow.design import FoldedChain
+    from labd_host.dataflow.folded_chain import FoldedChain
     from labd_host.flow import CompiledNetwork
     from labd_host.networks import NetworkSpec
 
@@ -253,7 +253,7 @@ class Network(Shown):
         Raises:
             UsageError: they are not known before the network is compiled.
         """
-        from labd_host.dataflow.design import design_of
+        from labd_host.dataflow.folded_chain import design_of
 
         if self._spec is None:
             raise UsageError(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from unittest.mock import patch
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.experiments import assess
 from labd_host.experiments.basis import network_sha256

@@ -30,7 +30,7 @@ def drawn(wanted, seed=1):
     """*wanted* with weights over the whole range and thresholds that no sum falls on."""
     import torch
 
-    from labd_host.networks import model as models
+    from labd_host.networks import brevitas_model as models
 
     model = models.build(wanted)
     generator = torch.Generator().manual_seed(seed)
@@ -98,7 +98,7 @@ def test_logits_gradients_and_statistics_are_those_of_the_plain_form(wanted):
 def test_dropout_drops_the_same_as_in_the_plain_form():
     import torch
 
-    from labd_host.networks import model as models
+    from labd_host.networks import brevitas_model as models
     from labd_host.networks.fused import Fused
     from labd_host.networks.training import as_input
 
@@ -260,9 +260,9 @@ def test_a_teacher_and_distillation_come_together(training_of):
 def test_training_goes_on_from_an_export(tmp_path):
     import torch
 
+    from labd_host.networks.brevitas_model import build, weighted
     from labd_host.networks.export import export
     from labd_host.networks.from_export import LATENT_SIZE, state_of
-    from labd_host.networks.model import build, weighted
     from labd_host.networks.training import as_input
     from labd_shared.errors import ArtifactError
 

@@ -33,7 +33,7 @@ def test_set():
 def test_it_ships_packed_and_computes_what_the_model_computes(tmp_path, monkeypatch, test_set):
     import torch
 
-    from labd_host.networks.model import build
+    from labd_host.networks.brevitas_model import build
     from labd_host.networks.ship_state import ship_state
 
     monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
@@ -62,7 +62,7 @@ def test_it_ships_packed_and_computes_what_the_model_computes(tmp_path, monkeypa
 
 
 def test_weights_of_another_network_are_refused(tmp_path, test_set):
-    from labd_host.networks.model import build
+    from labd_host.networks.brevitas_model import build
     from labd_host.networks.ship_state import ship_state
 
     state = build(replace(SMALL, hidden=(6,))).state_dict()

@@ -140,7 +140,7 @@ def test_another_seed_gives_another_network(tmp_path, finished):
 def test_the_export_computes_what_torch_computes(finished):
     import torch
 
-    from labd_host.networks import model as models
+    from labd_host.networks import brevitas_model as models
     from labd_host.networks.training import logits_of
 
     out, _ = finished
@@ -234,7 +234,7 @@ def test_the_table_has_every_network_brevitas_has_but_the_resnet():
 def test_the_tables_networks_are_brevitas_own(name):
     import torch
 
-    from labd_host.networks import model as models
+    from labd_host.networks import brevitas_model as models
 
     ours, theirs = models.build(network(name)), brevitas_own(name)
     height, width, channels = network(name).input_shape
@@ -276,7 +276,7 @@ def test_a_network_whose_feature_maps_are_wider_than_a_pixel_is_trained_and_expo
 def test_networks_of_few_bits_are_exported_too(tmp_path, name):
     import torch
 
-    from labd_host.networks import model as models
+    from labd_host.networks import brevitas_model as models
     from labd_host.networks.export import export
     from labd_host.networks.training import logits_of
 
@@ -296,7 +296,7 @@ def test_networks_of_few_bits_are_exported_too(tmp_path, name):
 def test_a_convolutional_network_is_exported_too(tmp_path):
     import torch
 
-    from labd_host.networks import model as models
+    from labd_host.networks import brevitas_model as models
     from labd_host.networks.export import export
     from labd_host.networks.training import logits_of
 

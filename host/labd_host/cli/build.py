@@ -10,7 +10,7 @@ import click
 
 from labd.loading import WHAT
 from labd_host.cli.clock_option import clock_option
-from labd_host.cli.foldings import folding_options
+from labd_host.cli.folding_options import folding_options
 from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def build(
 
     The stages, their proofs and the gallery go beside the bundle, into its name with .stages.
     """
-    from labd.bundle import Bundle
+    from labd.built_bundle import Bundle
     from labd.design import Design, bundle_folder
-    from labd.foldings import chosen_folding
+    from labd.folding_requests import chosen_folding
     from labd.loading import load, load_network
 
     if target == "emu" and (accept_timing or ignored or jobs is not None or silence_minutes is not None):
@@ -150,7 +150,7 @@ def _build_hardware(
               help="Where the bundle with the network goes.")  # fmt: skip
 def attach_network(bundle: Path, network: Path, out: Path) -> None:
     """Add NETWORK, the network.npz of labd compile, to BUNDLE, so that a virtual board can run it."""
-    from labd.bundle import Bundle
+    from labd.built_bundle import Bundle
     from labd_host.bundles.bundle_writer import attach_network as attach
     from labd_shared.bundle import open_bundle
 

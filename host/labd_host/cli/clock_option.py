@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from labd.foldings import DEFAULT_CLOCK_MHZ
+from labd.folding_requests import DEFAULT_CLOCK_MHZ
 
 CLOCKS_MHZ = (1.0, 250.0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from labd_host.cli.clock_option import clock_option
-from labd_host.cli.foldings import folding_options
+from labd_host.cli.folding_options import folding_options
 
 
 @click.command(name="compile")

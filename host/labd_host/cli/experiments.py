@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from labd_host.experiments.builds import Builds
-    from labd_host.experiments.pool import PoolLimits
     from labd_host.experiments.request import Request
     from labd_host.experiments.slurm import Demand
     from labd_host.experiments.store import Store
     from labd_host.experiments.study_model import ExperimentOutcome, NetworkAccuracy, Study
     from labd_host.experiments.synthesis import Licences
+    from labd_host.experiments.worker_pool import PoolLimits
 
 OUT = Path("build/experiments")
 TIMEOUT_S = 600.0
@@ -78,11 +78,11 @@ def experiments(
     from labd_host.dataflow.parts import part_of
     from labd_host.experiments.builds import read_builds
     from labd_host.experiments.outcomes import keys_of, outcomes
-    from labd_host.experiments.pool import available_gb, limits
     from labd_host.experiments.request import PART3, check, read_request
     from labd_host.experiments.store import Store
     from labd_host.experiments.study_plan import plan
     from labd_host.experiments.synthesis import bundle_of, is_built, licences
+    from labd_host.experiments.worker_pool import available_gb, limits
     from labd_host.remote import inventory
 
     if example:
@@ -161,8 +161,8 @@ def _run(study: Study, store: Store, allowed: PoolLimits | Demand) -> dict[str, 
     """Do what is missing, here or on Slurm; key -> why nobody waits for it any longer."""
     from labd.progress import ProgressLines
     from labd_host.experiments.outcomes import keys_of
-    from labd_host.experiments.pool import PoolLimits, WorkerPool
     from labd_host.experiments.slurm_pool import SlurmPool
+    from labd_host.experiments.worker_pool import PoolLimits, WorkerPool
 
     keys = keys_of(study)
     with _progress(study, store, len(keys)) as done:

@@ -63,7 +63,7 @@ def import_(
 
     Nothing of it is executed; all that was checked, assumed or is in doubt is said.
     """
-    from labd.bundle import bundle_line
+    from labd.built_bundle import bundle_line
     from labd_host.bundles.bundle_writer import zip_bundle
     from labd_host.interchange.import_options import ImportOptions
     from labd_host.interchange.importing import import_design

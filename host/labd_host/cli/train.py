@@ -16,7 +16,7 @@ from labd_shared.errors import BuildError
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from labd_host.networks.progress import Progress
+    from labd_host.networks.training_progress import Progress
 
 PLAIN_EVERY_S = 5.0  # a line for a log, not for every step
 

@@ -83,8 +83,8 @@ def validate(
 def _golden(
     network: str, dataset: str | None, limit: int | None, predictions: Path | None, as_json: bool
 ) -> None:
+    from labd.accuracy_score import Score
     from labd.progress import shown
-    from labd.score import Score
     from labd_host.judge.classifiers import golden
     from labd_host.judge.scoring import scored
     from labd_shared.predictions import save_predictions

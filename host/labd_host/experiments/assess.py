@@ -6,7 +6,7 @@ import time
 
 from labd_host import networks
 from labd_host.dataflow.cycles import CycleEstimate, NodeCycles, estimate
-from labd_host.dataflow.design import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, Mvau
 from labd_host.dataflow.resources import CostUnit, Resources

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import labd_host
 import labd_shared
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.explore import calibration
 from labd_shared import __version__
 from labd_shared.digest import file_sha256, json_sha256

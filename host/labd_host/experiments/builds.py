@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host import networks
-from labd_host.dataflow.design import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.parts import Part
 from labd_host.dataflow.resources import Resources

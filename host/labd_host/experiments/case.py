@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, Mvau, WidthConverter
 from labd_host.experiments.study_model import Experiment, LayerResult, Predicted, Result, Simulated

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import part_of
 from labd_host.experiments.case import DMA, Case

@@ -1,4 +1,4 @@
-"""A study done by Slurm: the same folder, workers and answers as those of `labd_host.experiments.pool`."""
+"""A study done by Slurm: the same folder, workers and answers as those of `labd_host.experiments.worker_pool`."""
 
 from __future__ import annotations
 

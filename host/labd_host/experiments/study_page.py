@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from labd_host import networks
-from labd_host.dataflow.design import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import to_json
 from labd_host.dataflow.parts import part_of
 from labd_host.drawing.inline_picture import inlined

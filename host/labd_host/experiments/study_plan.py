@@ -8,7 +8,7 @@ from pathlib import Path
 from labd_host import networks
 from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding, Settings, load_folding
 from labd_host.dataflow.layers import Mvau
 from labd_host.dataflow.parts import part_of

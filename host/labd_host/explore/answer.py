@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from labd_host.dataflow.cycles import CycleEstimate, estimate
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.parts import Part
 from labd_host.dataflow.presets import PRESETS

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import Part
 from labd_host.dataflow.resources import CostUnit, Resources

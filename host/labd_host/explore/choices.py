@@ -19,7 +19,7 @@ from functools import cache
 from itertools import pairwise, product
 
 from labd_host.dataflow.axes import NodeSettings
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.resources import Resources
 from labd_host.explore.calibration import Calibration

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.resources import CostUnit, Resources, bram18_of
 from labd_shared.timing import DMA_PORT_BITS

@@ -167,7 +167,7 @@ def _room() -> Budgets:
 
 
 def _explorer(network: FoldableNetwork, budgets: Budgets) -> Explorer:
-    from labd_host.dataflow.design import FoldedChain
+    from labd_host.dataflow.folded_chain import FoldedChain
     from labd_host.explore import calibration
     from labd_host.explore.choices import calibrated_costs, finn_costs
     from labd_host.explore.optimiser import Explorer

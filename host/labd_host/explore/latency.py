@@ -19,7 +19,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.explore.optimiser import Explorer, Solution
 from labd_host.simulate.fifos import NEVER_FULL

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.cycles import CycleEstimate, dma_cycles, estimate
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.resources import Resources

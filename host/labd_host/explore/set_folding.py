@@ -10,7 +10,7 @@ compares with it.
 from __future__ import annotations
 
 from labd_host.dataflow.axes import divisors
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer
 from labd_host.dataflow.layers.layer import first_within

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from onnx import numpy_helper
 
-from labd_host.networks import model as models
+from labd_host.networks import brevitas_model as models
 from labd_host.networks.exported import load_qonnx
 from labd_host.networks.table import NetworkSpec
 from labd_shared.errors import ArtifactError

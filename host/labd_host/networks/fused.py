@@ -28,7 +28,7 @@ from torch._inductor import config as inductor
 from torch.nn import functional
 
 from labd_host.machine import places
-from labd_host.networks.model import centred
+from labd_host.networks.brevitas_model import centred
 from labd_host.networks.table import KERNEL, POOL, NetworkSpec
 
 SHAPES_COMPILED = 256  # of one function; torch.compile gives up after 8 unless told otherwise

@@ -28,9 +28,9 @@ from labd_host.machine.child import (
     ChildSilent,
 )
 from labd_host.networks.pretrained import fetch
-from labd_host.networks.progress import Progress
 from labd_host.networks.table import DEFINITION, NetworkSpec, read_network, recipe_of, recipe_with
 from labd_host.networks.trained import TrainedRecord, read_record
+from labd_host.networks.training_progress import Progress
 from labd_shared.digest import file_sha256
 from labd_shared.errors import BuildError, SetupError, UsageError
 

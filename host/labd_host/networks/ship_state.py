@@ -21,10 +21,10 @@ import torch
 
 from labd_host import datasets
 from labd_host.networks import network as find_network
+from labd_host.networks.brevitas_model import build, load_weights
 from labd_host.networks.checkpoint import DAMAGED
 from labd_host.networks.export import export
 from labd_host.networks.exported import ExportedModel
-from labd_host.networks.model import build, load_weights
 from labd_host.networks.ship import ship
 from labd_host.networks.table import NetworkSpec, Recipe
 from labd_host.networks.trained import INPUT_CONTRACT, TRAINED, TrainedRecord

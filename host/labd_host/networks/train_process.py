@@ -24,17 +24,17 @@ import torch
 
 from labd_host import datasets
 from labd_host.machine.parent import MessageWriter, take_stdout
-from labd_host.networks import model as models
+from labd_host.networks import brevitas_model as models
 from labd_host.networks import network as find_network
 from labd_host.networks.checkpoint import CheckpointFolder, load_published
 from labd_host.networks.export import export
 from labd_host.networks.exported import ExportedModel
 from labd_host.networks.from_export import state_of
 from labd_host.networks.fused import can_compile, prepare_compiler
-from labd_host.networks.progress import Progress
 from labd_host.networks.table import DEVICES, NetworkSpec, Recipe, recipe_of, recipe_with
 from labd_host.networks.trained import INPUT_CONTRACT, TrainedRecord
 from labd_host.networks.training import Start, Teacher, Training, logits_of
+from labd_host.networks.training_progress import Progress
 from labd_shared.digest import file_sha256
 from labd_shared.errors import INTERRUPTED, LabdError, StageMismatch, UsageError
 

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from labd_host.networks import model as models
+from labd_host.networks import brevitas_model as models
 from labd_host.networks.checkpoint import CheckpointFolder
 from labd_host.networks.fused import Fused
-from labd_host.networks.progress import Progress
 from labd_host.networks.table import NetworkSpec, recipe_of
+from labd_host.networks.training_progress import Progress
 from labd_shared.errors import UsageError
 
 SAVE_EVERY_S = 30.0  # what a killed training loses at most, besides one step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.simulate.fifos import depths_of_finn, unbounded
 from labd_host.simulate.pipeline import FIFO, assemble
 from labd_host.simulate.simulator import simulate

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.programs import giving, words_written
 from labd_host.simulate.pipeline import LEAST_DEPTH, Machine, assemble
 from labd_host.simulate.simulator import Simulation, simulate

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host.dataflow.axes import Attribute
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import LATER_NODES, Folding, read_folding
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.programs import HLS, Pipelines

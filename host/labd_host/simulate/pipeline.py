@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.programs import HLS, Pipelines, Program, giving, passing, taking
 from labd_shared.datatypes import parse_datatype

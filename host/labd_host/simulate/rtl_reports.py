@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.programs import HLS, Pipelines
 from labd_host.simulate.hardware_config import CONFIG_FILE, HardwareConfig, read_hardware_config
 from labd_host.simulate.simulator import simulate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from labd_host.dataflow.design import read_design
+from labd_host.dataflow.folded_chain import read_design
 from labd_host.dataflow.folding import read_folding
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources

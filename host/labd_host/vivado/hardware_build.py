@@ -12,7 +12,7 @@ from typing import Any
 
 from labd_host.bundles.bundle_writer import check_replaceable, write_bundle
 from labd_host.bundles.preparation import BOARD, Prepared, prepare
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import FOLDING_FILE, FoldingSource
 from labd_host.dataflow.layers import DataflowGraph
 from labd_host.flow import CompiledNetwork

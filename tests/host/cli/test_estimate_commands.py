@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from labd_host.bundles.bundle_writer import zip_bundle
 from labd_host.cli.main import labd, run
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.networks import NETWORKS
 from labd_host.simulate.hardware_config import read_hardware_config
 from labd_host.simulate.simulator import simulate

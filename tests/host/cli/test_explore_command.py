@@ -5,7 +5,7 @@ import json
 import pytest
 
 from labd_host.cli.main import run
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, read_folding
 from labd_host.explore import calibration
 from labd_host.explore.optimiser import Explorer

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from labd.score import Score
+from labd.accuracy_score import Score
 from labd_host.cli.main import run
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.judge.classifiers import Classifier, Said, golden

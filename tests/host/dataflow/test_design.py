@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.design import design_of, read_design
+from labd_host.dataflow.folded_chain import design_of, read_design
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.layers import MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_host.networks import NETWORKS

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import (
     Folding,
     check_folding,

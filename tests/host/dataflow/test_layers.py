@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.design import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import check_folding
 from labd_host.dataflow.layers import KINDS, GlobalPool, LabelSelect, Mvau, kind_of
 from labd_host.dataflow.network_file import read_network, write_network

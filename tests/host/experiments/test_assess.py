@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding
 from labd_host.experiments.assess import assess
 from labd_host.experiments.request import PART3, read_request

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.experiments.request import PART3, Asked, read_request
 from labd_host.experiments.study_plan import plan

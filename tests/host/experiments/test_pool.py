@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.experiments import pool as pools
+from labd_host.experiments import worker_pool as pools
 from labd_host.experiments.outcomes import keys_of
-from labd_host.experiments.pool import PoolLimits, WorkerPool, limits
 from labd_host.experiments.request import PART3, Asked, read_request
 from labd_host.experiments.store import Claim, Store
 from labd_host.experiments.study_plan import plan
 from labd_host.experiments.worker import run_one
+from labd_host.experiments.worker_pool import PoolLimits, WorkerPool, limits
 from labd_shared.errors import ArtifactError, BuildError, SetupError, UsageError
 
 REQUEST = read_request(PART3)

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.parts import part_of
 from labd_host.experiments.study_model import BoardMeasurement, ExperimentOutcome, NetworkAccuracy, Study

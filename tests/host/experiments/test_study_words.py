@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from labd_host.dataflow.design import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.resources import Resources
 from labd_host.experiments import assess
 from labd_host.experiments.basis import network_sha256

@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.explore.build_reports import read_build

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from labd_host.cli.main import run
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import load_folding
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.parts import part_of

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding, check_folding, folding_of, load_folding
 from labd_host.dataflow.layers import LabelSelect, MaxPool, Mvau, SlidingWindow, Thresholding
 from labd_host.explore.for_a_rate import CheapestFolding, FastestFolding, FoldingForRate

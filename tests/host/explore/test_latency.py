@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.explore import calibration
 from labd_host.explore.choices import calibrated_costs, choices_of, finn_costs, stages_of

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, check_folding, folding_of, load_folding
 from labd_host.dataflow.layers import Mvau, WidthConverter
 from labd_host.explore import calibration

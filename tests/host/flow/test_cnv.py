@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import load_folding, read_folding, to_json
 from labd_host.dataflow.parts import part_of
 from labd_host.explore import calibration

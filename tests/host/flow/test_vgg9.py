@@ -9,7 +9,7 @@ import pytest
 
 from labd_host.bundles.golden_samples import golden_samples
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, check_folding, load_folding
 from labd_host.dataflow.layers import MaxPool, SlidingWindow
 from labd_host.dataflow.presets import PRESETS

@@ -89,7 +89,9 @@ def test_a_virtual_board_whose_state_is_damaged_does_not_run(places, text):
     with board_state.locked(folder / board_state.LOCK_NAME):
         (folder / board_state.STATE_NAME).write_text(text)
         assert board_state.load("07") is None
-        state = board_state.VirtualBoardState("07", "127.0.0.1", 1, 2, "xilinx", Path("/root"), Path("/key"), "now")
+        state = board_state.VirtualBoardState(
+            "07", "127.0.0.1", 1, 2, "xilinx", Path("/root"), Path("/key"), "now"
+        )
         board_state.save(state)
         assert board_state.load("07") == state
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from labd_host.cli.train import Display, train
 from labd_host.networks import launch, network, trained_record
-from labd_host.networks.progress import Progress
 from labd_host.networks.trained import TRAINED
+from labd_host.networks.training_progress import Progress
 from labd_shared.errors import BuildError, DataMissing, SetupError, UsageError
 from support.training import empty_mnist
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.networks import NETWORKS
 from labd_host.simulate.fifos import depths_of_finn, size_fifos, unbounded

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.programs import HLS, words_read
 from labd_host.networks import NETWORKS
 from labd_host.simulate.fifos import finn_depths

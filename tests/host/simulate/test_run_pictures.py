@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from labd_host.dataflow.design import design_of
+from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import load_folding
 from labd_host.networks import NETWORKS
 from labd_host.simulate.animation import page

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.design import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding, load_folding
 from labd_host.dataflow.layers import (
     GlobalPool,

@@ -346,7 +346,7 @@ def test_a_python_without_a_board_finds_no_device(board):
 def test_starting_a_python_that_does_not_use_pynq_costs_nothing(board):
     loaded = board.run("import sys; print(list(sys.modules).__repr__().replace(chr(39), chr(34)))")
     assert "labd_virtual_board.hook" in loaded
-    assert not {"pynq", "numpy", "typing", "socket", "labd_virtual_board.device"} & set(loaded)
+    assert not {"pynq", "numpy", "typing", "socket", "labd_virtual_board.emulated_device"} & set(loaded)
 
 
 def test_a_board_that_is_gone_is_named_with_the_way_to_start_it(board, tmp_path):

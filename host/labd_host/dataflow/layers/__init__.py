@@ -5,11 +5,11 @@ the folding rules check them and `labd_host.dataflow.network_file` stores them. 
 stand beside them in `DataflowGraph.arrays`.
 """
 
+from labd_host.dataflow.layers.dataflow_graph import DataflowGraph
 from labd_host.dataflow.layers.global_pool import GlobalPool
 from labd_host.dataflow.layers.label_select import LabelSelect
 from labd_host.dataflow.layers.layer import Array, Layer
 from labd_host.dataflow.layers.mvau import Mvau
-from labd_host.dataflow.layers.network import DataflowGraph
 from labd_host.dataflow.layers.padding import Padding
 from labd_host.dataflow.layers.pool import MaxPool
 from labd_host.dataflow.layers.thresholding import Thresholding

@@ -15,7 +15,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, Optional
 
 from labd_host.remote.board_agent.board_lock import BoardLock
-from labd_host.remote.board_agent.board_state import BoardState
+from labd_host.remote.board_agent.board_summary import BoardSummary
 from labd_host.remote.board_agent.card import free_bytes
 from labd_host.remote.board_agent.dataset_folders import DatasetFolders
 from labd_host.remote.board_agent.installed_releases import InstalledReleases
@@ -33,7 +33,7 @@ class Agent(object):
     def __init__(self) -> None:
         self.lock = BoardLock()
         releases = InstalledReleases(self.lock)
-        self._parts = (self.lock, releases, BoardState(), UploadStore(), DatasetFolders(), PythonPath())
+        self._parts = (self.lock, releases, BoardSummary(), UploadStore(), DatasetFolders(), PythonPath())
 
     def method(self, do: str) -> Callable[..., Dict[str, Any]]:
         """What answers the request *do*.

@@ -2,7 +2,7 @@
 
 A .pth line imports this when Python starts on a virtual board, so it must cost next to nothing: a
 finder waits for ``pynq.pl_server``, where pynq's own devices register themselves, and imports
-`device` right after it.
+`emulated_device` right after it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _follow(loader: Any) -> None:
 
     def run_and_register(module: Any) -> None:
         run(module)
-        from . import device  # noqa: F401 - importing it registers it
+        from . import emulated_device  # noqa: F401 - importing it registers it
 
     loader.exec_module = run_and_register
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labd.accuracy_score import Score
 from labd.cycle_table import CycleTable
-from labd.score import Score
 from labd.shown import Shown
 from labd_host.machine.listener import SILENT
 from labd_shared.bundle import BundleFiles, open_bundle
@@ -65,7 +65,7 @@ class Bundle(Shown):
         Raises:
             UsageError: the bundle carries no network.
         """
-        from labd_host.dataflow.design import read_design
+        from labd_host.dataflow.folded_chain import read_design
 
         return CycleTable(read_design(self.folder), self.manifest.clock_mhz)
 

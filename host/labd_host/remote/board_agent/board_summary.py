@@ -9,7 +9,7 @@ from labd_host.remote.board_agent.card import ROOT, at, free_bytes, read_json, r
 from labd_host.remote.board_agent.current_release import current, history
 
 
-class BoardState(object):
+class BoardSummary(object):
     """The board's Python, model, room, release, history and owner."""
 
     def do_hello(self) -> Dict[str, Any]:

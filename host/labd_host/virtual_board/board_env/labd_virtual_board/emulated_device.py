@@ -21,7 +21,7 @@ from pynq.pl_server.device import Device
 from pynqmetadata.frontends import Metadata
 
 from .link import VARIABLE, Link, VirtualBoardError
-from .window import RegisterWindow
+from .register_window import RegisterWindow
 
 STALE_CACHE = 0xA5  # what the processor sees in a buffer before it writes or invalidates
 
