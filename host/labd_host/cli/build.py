@@ -116,30 +116,24 @@ def _build_hardware(
     network: str, out: Path, folding: FoldingSource, model: Path | None, options: Options
 ) -> BuiltHardware:
     """Run the build, showing how it stands on standard error; then the resources, on standard output."""
-    from rich.console import Console
-
-    from labd_host.vivado.build_progress import Standing, resources_table, timing_line
+    from labd.progress import shown
+    from labd.shown import terminal
+    from labd_host.vivado.build_tables import resources_table, timing_line
     from labd_host.vivado.hardware_build import build_hardware
 
-    with Standing(Console(stderr=True, highlight=False)) as standing:
+    with shown() as listener:
         try:
             built = build_hardware(
-                network,
-                out,
-                folding=folding,
-                options=options,
-                listener=standing,
-                tell=standing.tell,
-                model=model,
+                network, out, folding=folding, options=options, listener=listener, model=model
             )
         except KeyboardInterrupt:
-            standing.say("All tools stopped. Run the same command again to resume.")
+            listener.say("All tools stopped. Run the same command again to resume.")
             raise
-    console = Console(highlight=False, markup=False)
+    console = terminal()
     console.print(resources_table(built.estimate, built.design.resources))
     console.print(timing_line(built.design.timing, built.design.clock.accelerator_mhz), soft_wrap=True)
     for sentence in built.accepted:
-        console.print(f"accepted: {sentence}", soft_wrap=True)
+        console.print(f"accepted: {sentence}", soft_wrap=True, markup=False)
     return built
 
 

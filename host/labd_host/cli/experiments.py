@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -15,8 +14,6 @@ from labd_host.cli.clock_option import CLOCKS_MHZ
 from labd_shared.errors import BoardError, BuildError, LabdError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from labd_host.experiments.builds import Builds
     from labd_host.experiments.request import Request
     from labd_host.experiments.slurm import Demand
@@ -159,20 +156,30 @@ def _accuracies(request: Request) -> dict[str, NetworkAccuracy | None]:
 
 def _run(study: Study, store: Store, allowed: PoolLimits | Demand) -> dict[str, str]:
     """Do what is missing, here or on Slurm; key -> why nobody waits for it any longer."""
-    from labd.progress import ProgressLines
+    from labd.progress import shown
     from labd_host.experiments.outcomes import keys_of
     from labd_host.experiments.slurm_pool import SlurmPool
     from labd_host.experiments.worker_pool import PoolLimits, WorkerPool
 
+    names: dict[str, str] = {}
+    for experiment in study.experiments:
+        names.setdefault(experiment.key, f"{experiment.network} {experiment.name}")
     keys = keys_of(study)
-    with _progress(study, store, len(keys)) as done:
-        if isinstance(allowed, PoolLimits):
-            try:
-                return WorkerPool(store, allowed, done).run(keys)
-            except KeyboardInterrupt:
-                _say("the workers are ended, what is known is kept: the same command goes on")
-                raise
-        return SlurmPool(store, allowed, done, ProgressLines()).run(keys)
+    ended: list[str] = []
+    with shown() as listener:
+
+        def done(key: str) -> None:
+            ended.append(key)
+            listener.say(f"{names[key]}: {'failed' if store.failure(key) else 'done'}")
+            listener.progress("experiments", len(ended), len(keys), names[key])
+
+        if not isinstance(allowed, PoolLimits):
+            return SlurmPool(store, allowed, done, listener).run(keys)
+        try:
+            return WorkerPool(store, allowed, done).run(keys)
+        except KeyboardInterrupt:
+            listener.say("The workers are stopped, results are kept. Run the same command again to resume.")
+            raise
 
 
 def _on_slurm(
@@ -197,25 +204,6 @@ def _in_slurm(store: Store, keys: Sequence[str]) -> dict[str, str]:
     from labd_host.experiments.slurm_queue import SlurmQueue
 
     return {key: standing.text for key, standing in SlurmQueue(store.folder).standings(keys).items()}
-
-
-@contextmanager
-def _progress(study: Study, store: Store, total: int) -> Iterator[Callable[[str], None]]:
-    """Tells on stderr what is done: a bar on a terminal, a line each elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    names: dict[str, str] = {}
-    for experiment in study.experiments:
-        names.setdefault(experiment.key, f"{experiment.network} {experiment.name}")
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda key: _say(f"{names[key]}: {'failed' if store.failure(key) else 'done'}")
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("experiments", total=total)
-        yield lambda key: bar.update(task, advance=1, description=names[key])
 
 
 def _build(study: Study, store: Store, allowed: Licences) -> list[str]:
@@ -250,7 +238,7 @@ def _measure(study: Study, store: Store, builds: Builds, *, again: bool) -> list
             name = f"{experiment.network} {experiment.name}"
             with store.claim(experiment.key) as claim:
                 if claim is None:
-                    _say(f"{name}: another process is at work on it")
+                    _say(f"{name}: another process is measuring it")
                     failed.append(name)
                     continue
                 _say(f"{name}: measured on board {experiment.board}")

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from labd_host.networks.table import DEVICES, PRECISIONS
 from labd_shared.errors import BuildError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
-    from labd_host.networks.training_progress import Progress
-
-PLAIN_EVERY_S = 5.0  # a line for a log, not for every step
 
 
 @click.command()
@@ -65,6 +54,7 @@ def train(
     (docs/own-network.md). The test split is used once, at the end, to measure. Ctrl-C leaves a checkpoint in DIR that
     --resume goes on from. The learning curve is drawn in either case.
     """
+    from labd.progress import shown
     from labd_host.networks import launch
     from labd_host.networks import network as find_network
     from labd_host.networks.learning_curve import write_learning_curve
@@ -72,7 +62,7 @@ def train(
 
     wanted = find_network(network)
     folder = (out or training_folder(wanted.name)).absolute()
-    with Display() as display:
+    with shown() as listener:
         try:
             record = launch.train(
                 wanted,
@@ -88,13 +78,12 @@ def train(
                 recipe=recipe,
                 device=device,
                 finish=finish,
-                tell=display.tell,
-                note=display.note,
+                listener=listener,
             )
         except (KeyboardInterrupt, BuildError):
-            display.note(f"stopped; go on with: labd train {network} --resume -o {folder}")
+            listener.say(f"stopped; go on with: labd train {network} --resume -o {folder}")
             if curve := write_learning_curve(folder, wanted.name):
-                display.note(f"learning curve so far: {curve}")
+                listener.say(f"learning curve so far: {curve}")
             raise
     came = f"epoch {record.best_epoch} of {record.recipe.epochs}" if record.recipe.epochs else record.how
     if record.validation_samples:
@@ -107,62 +96,3 @@ def train(
         click.echo(f"{folder / record.network}.{suffix}")
     if curve := write_learning_curve(folder, wanted.name):
         click.echo(str(curve))
-
-
-class Display:
-    """Progress on standard error: a bar on a terminal, a line every few seconds elsewhere.
-
-    Args:
-        now_s: The clock.
-    """
-
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._now_s = now_s
-        self._began: tuple[float, int] | None = None  # when, and after how many steps
-        self._line_at_s = -PLAIN_EVERY_S
-        self._bar: Bar | None = None
-        self._task: Any = None
-
-    def __enter__(self) -> Display:
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        if self._console.is_terminal:
-            columns = (BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}"))
-            self._bar = Bar(*columns, console=self._console)
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def note(self, text: str) -> None:
-        """A sentence, above the bar."""
-        self._console.print(text, markup=False)
-
-    def tell(self, progress: Progress) -> None:
-        """Draw where the training stands."""
-        now_s = self._now_s()
-        if self._began is None:
-            self._began = now_s, progress.done_steps
-        text = f"{progress}{self._left(progress, now_s)}"
-        if self._bar is not None:
-            if self._task is None:
-                self._task = self._bar.add_task(text, total=progress.all_steps)
-            self._bar.update(self._task, completed=progress.done_steps, description=text)
-        elif now_s - self._line_at_s >= PLAIN_EVERY_S or progress.done_steps == progress.all_steps:
-            self._line_at_s = now_s
-            self._console.print(text, markup=False)
-
-    def _left(self, progress: Progress, now_s: float) -> str:
-        began_s, began_steps = self._began or (now_s, progress.done_steps)
-        steps = progress.done_steps - began_steps
-        if not steps:
-            return ""
-        left_s = (now_s - began_s) / steps * (progress.all_steps - progress.done_steps)
-        return f", {left_s / 60:.0f} min left" if left_s >= 90 else f", {left_s:.0f} s left"

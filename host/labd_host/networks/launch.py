@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from labd_host.machine.child import (
     ChildLingers,
     ChildSilent,
 )
+from labd_host.machine.listener import SILENT, Listener
 from labd_host.networks.pretrained import fetch
 from labd_host.networks.table import DEFINITION, NetworkSpec, read_network, recipe_of, recipe_with
 from labd_host.networks.trained import TrainedRecord, read_record
@@ -86,8 +87,7 @@ def train(
     recipe: Sequence[str] = (),
     device: str = "auto",
     finish: bool = False,
-    tell: Callable[[Progress], None] = lambda progress: None,
-    note: Callable[[str], None] = lambda text: None,
+    listener: Listener = SILENT,
     python: Path | None = None,
 ) -> TrainedRecord:
     """Train, export and measure *network* in a process of the train environment.
@@ -108,8 +108,7 @@ def train(
         recipe: Settings of the recipe that differ: KEY=VALUE.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         finish: With *resume*: train no further, export and measure the best epoch so far.
-        tell: Told a few times a second.
-        note: Told what happens next.
+        listener: Told what happens, and a few times a second how far the training is.
         python: The Python to train with; found when None.
 
     Returns:
@@ -157,7 +156,7 @@ def train(
     arguments += ["--start", str(next(out.glob(f"{START_FILE}.*")))] if run.start else []
     arguments += ["--teacher", _teacher(run, out), str(out / TEACHER_FILE)] if run.teacher else []
     arguments += ["--finish"] if finish else []
-    _follow([str(python), "-m", PROCESS, *arguments], threads, tell, note)
+    _follow([str(python), "-m", PROCESS, *arguments], threads, listener)
     return read_record(out / f"{network.name}.json")
 
 
@@ -284,9 +283,7 @@ def _settle(out: Path, default: Run, asked: dict[str, Any], *, resume: bool, typ
     return saved
 
 
-def _follow(
-    command: list[str], threads: int, tell: Callable[[Progress], None], note: Callable[[str], None]
-) -> None:
+def _follow(command: list[str], threads: int, listener: Listener) -> None:
     """Run the process to its end; raises what it raised."""
     with tempfile.TemporaryDirectory(prefix="labd-train-") as packages:
         # The two packages and nothing beside them: an installed labd lies among the host's numpy and onnx.
@@ -312,9 +309,10 @@ def _follow(
             try:
                 for message in child.messages(ChildDeadlines(silence_s=SILENCE_TIMEOUT_S)):
                     if "progress" in message:
-                        tell(Progress(**message["progress"]))
+                        now = Progress(**message["progress"])
+                        listener.progress("training", now.done_steps, now.all_steps, str(now))
                     elif "note" in message:
-                        note(str(message["note"]))
+                        listener.say(str(message["note"]))
                 code = child.finish(STOP_TIMEOUT_S)
             except ChildSilent as fault:
                 raise BuildError(

@@ -11,8 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,12 @@ from labd_host.machine.child import (
     ChildOverdue,
     ChildSilent,
 )
+from labd_host.machine.listener import SILENT, Listener
 from labd_host.machine.typed_records import write_record
 from labd_host.vivado.job import (
     LOG_NAME,
     MODULE,
+    STEPS,
     BuildFailure,
     BuildJob,
     BuildUnit,
@@ -50,43 +51,12 @@ END_TIMEOUT_S = 30.0
 DEADLINES = ChildDeadlines(silence_s=3600.0, whole_s=24 * 3600.0)
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a build stands.
-
-    Attributes:
-        unit: At work.
-        elapsed_s: Since the build began.
-        unit_s: Since the unit began.
-        expected_s: What the unit took here the last time, None where it never ran.
-        line: The newest line in its logs.
-    """
-
-    unit: BuildUnit
-    elapsed_s: float
-    unit_s: float
-    expected_s: float | None
-    line: str
-
-
-@dataclass(frozen=True)
-class Tell:
-    """Who is told what. Each may be called often and must be quick."""
-
-    begun: Callable[[BuildUnit, float | None], None] = field(default=lambda unit, expected_s: None)
-    ended: Callable[[BuildUnit, float], None] = field(default=lambda unit, seconds: None)
-    look: Callable[[Look], None] = field(default=lambda look: None)
-
-
-NOBODY = Tell()
-
-
 def run(
     job: BuildJob,
     variables: Mapping[str, str],
     *,
     deadlines: ChildDeadlines = DEADLINES,
-    tell: Tell = NOBODY,
+    listener: Listener = SILENT,
     module: str = MODULE,
 ) -> Products:
     """Build *job*; what is finished in its folder is not built again.
@@ -95,7 +65,7 @@ def run(
         job: Its folder is made.
         variables: The environment of the process.
         deadlines: After which it is ended.
-        tell: Told what happens.
+        listener: Told what begins and ends, and how far the newest step is beside what it took the last time.
         module: The Python module that builds.
 
     Raises:
@@ -122,7 +92,7 @@ def run(
         lifeline=True,
         end=ChildEnd(grace_s=END_TIMEOUT_S),
     ) as child:
-        following = _Following(job, tell)
+        following = _Following(job, listener)
         try:
             for message in child.messages(deadlines, following.look):
                 following.take(message)
@@ -156,9 +126,10 @@ def _given_up(fault: ChildFault, deadlines: ChildDeadlines, place: str, log: Pat
 class _Following:
     """What a running build has sent so far."""
 
-    def __init__(self, job: BuildJob, tell: Tell) -> None:
+    def __init__(self, job: BuildJob, listener: Listener) -> None:
         self._job = job
-        self._tell = tell
+        self._listener = listener
+        self._step = ""
         self._started = time.monotonic()
         self._times = _Times()
         self._newest_ns = 0
@@ -177,16 +148,25 @@ class _Following:
         if unit := unit_in(message, "begun"):
             self.unit = unit
             self._begun[(unit.step, unit.name)] = (unit, time.monotonic())
-            self._tell.begun(unit, self._times.expected_s(unit))
+            self._say_begun(unit, self._times.expected_s(unit))
         elif unit := unit_in(message, "ended"):
             seconds = float(message["seconds"])
             self._begun.pop((unit.step, unit.name), None)
             self._times.note(unit, seconds)
-            self._tell.ended(unit, seconds)
+            took = f"done in {duration(seconds)}" if seconds else "was done before"
+            self._listener.say(f"  {_among(unit)} {took}")
         elif failure := failure_in(message):
             self.failure = failure
         elif products := products_in(message):
             self.products = products
+
+    def _say_begun(self, unit: BuildUnit, expected_s: float | None) -> None:
+        if unit.step != self._step:
+            self._step = unit.step
+            self._listener.say(f"{unit.step}: {STEPS.get(unit.step, '')}")
+        expected = f", {duration(expected_s)} the last time" if expected_s and expected_s >= 1 else ""
+        self._listener.say(f"  {_among(unit)} begun{expected}; logs in {Path(unit.folder).name}")
+        self._listener.progress(_among(unit), 0.0, expected_s)
 
     def look(self) -> bool:
         """Pass on how the newest unit stands; whether a log has grown since the last look."""
@@ -194,18 +174,26 @@ class _Following:
             return False
         unit, begun = list(self._begun.values())[-1]
         now = time.monotonic()
-        self._tell.look(
-            Look(
-                unit,
-                now - self._started,
-                now - begun,
-                self._times.expected_s(unit),
-                last_line(Path(unit.folder)),
-            )
-        )
+        whole = f"in all {duration(now - self._started)}  {last_line(Path(unit.folder))}"
+        self._listener.progress(_among(unit), now - begun, self._times.expected_s(unit), whole)
         changed_ns = max(newest_change_ns(Path(unit.folder)) for unit, _ in self._begun.values())
         before_ns, self._newest_ns = self._newest_ns, max(changed_ns, self._newest_ns)
         return changed_ns > before_ns
+
+
+def duration(seconds: float) -> str:
+    """ "42 s", "3 min 05 s", "1 h 02 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _among(unit: BuildUnit) -> str:
+    """ "hls MVAU_hls_2, 3 of 7"."""
+    return unit.label + (f", {unit.number} of {unit.of}" if unit.of > 1 else "")
 
 
 def _place(unit: BuildUnit | None) -> str:

@@ -23,7 +23,7 @@ from labd_host.simulate.pipeline import assemble
 from labd_host.vivado import finn_dependencies
 from labd_host.vivado.build_estimate import CellEstimate, check_fits, estimate_of
 from labd_host.vivado.build_needs import demand, hardware_needs
-from labd_host.vivado.followed_build import DEADLINES, Tell, run
+from labd_host.vivado.followed_build import DEADLINES, run
 from labd_host.vivado.job import MODULE, BuildJob
 from labd_host.vivado.products import RoutedDesign, check_timing, read_routed
 from labd_host.vivado.tools import Toolchain, environment, find_toolchain, said
@@ -87,7 +87,6 @@ def build_hardware(
     folding: FoldingSource,
     options: Options,
     listener: Listener,
-    tell: Tell,
     model: Path | None = None,
 ) -> BuiltHardware:
     """Check what a build needs, compile and prove the network, run Vivado, check its products, write a bundle.
@@ -101,7 +100,6 @@ def build_hardware(
         folding: Where PE and SIMD of the layers come from.
         options: How to build.
         listener: Told what happens.
-        tell: Told how the build stands.
         model: A trained export of that network, from `labd train`; the one that ships when None.
 
     Raises:
@@ -138,7 +136,7 @@ def build_hardware(
     )
     variables = environment(tools) | {finn_dependencies.VARIABLE: str(finn_dependencies.folder())}
     listener.say(f"hardware: FINN's steps with Vivado, logs in {work}")
-    products = run(job, variables, deadlines=options.deadlines, tell=tell, module=options.worker)
+    products = run(job, variables, deadlines=options.deadlines, listener=listener, module=options.worker)
     compiled = prepared.compiled
     design = read_routed(
         Path(products.project),

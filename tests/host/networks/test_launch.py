@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from labd_host.cli.train import Display, train
+from labd_host.cli.train import train
+from labd_host.machine.listener import Listener
 from labd_host.networks import launch, network, trained_record
 from labd_host.networks.trained import TRAINED
 from labd_host.networks.training_progress import Progress
 from labd_shared.errors import BuildError, DataMissing, SetupError, UsageError
+from support.listeners import Kept
 from support.training import empty_mnist
 
 TFC = network("tfc-w1a1")
@@ -57,12 +59,13 @@ def test_progress_and_notes_arrive_and_the_record_is_returned(tmp_path, data, pr
         (out / "tfc-w1a1.json").write_bytes(Path({str(TRAINED / "tfc-w1a1.json")!r}).read_bytes())
         print(json.dumps({{"trained": True}}))
     """)
-    told, noted = [], []
+    heard = Kept()
     out = tmp_path / "out"
-    record = launch.train(TFC, out, epochs=3, threads=2, tell=told.append, note=noted.append, python=python)
+    record = launch.train(TFC, out, epochs=3, threads=2, listener=heard, python=python)
     assert record == trained_record("tfc-w1a1")
-    assert told == [Progress(**PROGRESS)]
-    assert noted == [
+    now = Progress(**PROGRESS)
+    assert heard.progressed == [("training", now.done_steps, now.all_steps, str(now))]
+    assert heard.said == [
         f"-m labd_host.networks.train_process tfc-w1a1 --out {out} --epochs 3 --seed 0 --precision float32 --threads 2"
     ]
     assert json.loads((out / "run.json").read_text()) == {
@@ -80,7 +83,7 @@ def test_the_process_sees_our_packages_and_nothing_beside_them(tmp_path, data, p
     """)
     noted = []
     with pytest.raises(BuildError, match="the training process ended with exit code 3"):
-        launch.train(TFC, tmp_path / "out", note=noted.append, python=python)
+        launch.train(TFC, tmp_path / "out", listener=Kept(noted), python=python)
     assert noted == ["['labd_host', 'labd_shared']", "True"]
 
 
@@ -112,12 +115,13 @@ def test_an_interrupt_lets_the_process_save_and_leaves_none_behind(tmp_path, dat
         time.sleep(60)
     """)
 
-    def interrupt(progress):
-        raise KeyboardInterrupt
+    class Interrupts(Listener):
+        def progress(self, task, done, total=None, note=""):
+            raise KeyboardInterrupt
 
     began_s = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        launch.train(TFC, tmp_path / "out", tell=interrupt, python=python)
+        launch.train(TFC, tmp_path / "out", listener=Interrupts(), python=python)
     assert time.monotonic() - began_s < 20
     number = int((tmp_path / "out" / "last.pt").read_text())
     assert not Path(f"/proc/{number}").exists()
@@ -146,7 +150,7 @@ def test_finishing_goes_with_resuming(tmp_path, data, process):
     noted = []
     with pytest.raises(BuildError):
         python = process('print(json.dumps({"note": sys.argv[-1]})); sys.exit(1)')
-        launch.train(TFC, out, resume=True, finish=True, note=noted.append, python=python)
+        launch.train(TFC, out, resume=True, finish=True, listener=Kept(noted), python=python)
     assert noted == ["--finish"]
 
 
@@ -171,7 +175,7 @@ def test_resuming_takes_the_settings_it_was_started_with(tmp_path, data, process
     noted = []
     with pytest.raises(BuildError):
         python = process('print(json.dumps({"note": " ".join(sys.argv[-8:])})); sys.exit(1)')
-        launch.train(TFC, tmp_path, resume=True, note=noted.append, python=python)
+        launch.train(TFC, tmp_path, resume=True, listener=Kept(noted), python=python)
     assert noted == ["--epochs 3 --seed 7 --precision float32 --threads 1"]
 
 
@@ -198,19 +202,6 @@ def test_the_command_passes_errors_on_to_the_command_line(tmp_path, data):
     assert (result.exit_code, "0 is not in the range x>=1" in result.output) == (2, True)
 
 
-def test_without_a_terminal_progress_is_a_line_every_few_seconds(capsys):
-    now_s = iter([0.0, 1.0, 10.0, 11.0])
-    with Display(now_s=lambda: next(now_s)) as display:
-        for epoch, step in ((1, 2), (1, 4), (2, 4), (3, 10)):
-            display.tell(Progress(**{**PROGRESS, "epoch": epoch, "step": step}))
-    text = ", loss 0.500, training 90.00 %, validation 88.00 % (best 89.00 %)"
-    assert capsys.readouterr().err.splitlines() == [
-        f"epoch 1 of 3{text}",
-        f"epoch 2 of 3{text}, 13 s left",
-        f"epoch 3 of 3{text}, 0 s left",
-    ]
-
-
 def test_the_first_epoch_has_no_validation_to_show():
     first = Progress(**{**PROGRESS, "epoch": 1, "validation_percent": None, "best_percent": None})
     assert str(first) == "epoch 1 of 3, loss 0.500, training 90.00 %"
@@ -222,7 +213,7 @@ def test_nothing_of_the_environment_is_lost_but_the_python_path(tmp_path, data, 
     noted = []
     python = process('print(json.dumps({"note": os.environ["LABD_PROBE"]})); sys.exit(1)')
     with pytest.raises(BuildError):
-        launch.train(TFC, tmp_path / "out", note=noted.append, python=python)
+        launch.train(TFC, tmp_path / "out", listener=Kept(noted), python=python)
     assert (noted, os.environ["LABD_PROBE"]) == (["kept"], "kept")
 
 
@@ -231,7 +222,7 @@ def arguments_of(out, process, **settings):
     noted = []
     python = process('print(json.dumps({"note": json.dumps(sys.argv[1:])})); sys.exit(1)')
     with pytest.raises(BuildError):
-        launch.train(TFC, out, note=noted.append, python=python, **settings)
+        launch.train(TFC, out, listener=Kept(noted), python=python, **settings)
     return json.loads(noted[0])
 
 

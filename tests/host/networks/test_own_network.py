@@ -11,6 +11,7 @@ from labd_host.cli.networks import networks as list_networks
 from labd_host.networks import Conv, launch, network, read_network, resolve, trained_record
 from labd_host.networks.trained import TRAINED
 from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, UsageError
+from support.listeners import Kept
 from support.paths import ROOT
 from support.training import empty_mnist, train_python
 
@@ -119,7 +120,7 @@ def test_a_training_keeps_the_definition_and_is_resumed_with_no_other(digits, tm
     monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "data"))
     python = train_python(tmp_path / "python", NAME, "$3")
     out, noted = tmp_path / "out", []
-    assert launch.train(read_network(digits), out, note=noted.append, python=python) == trained_record(
+    assert launch.train(read_network(digits), out, listener=Kept(noted), python=python) == trained_record(
         "tfc-w1a1"
     )
     assert noted == [f"{out / NAME}.toml"], "what the process trains is the copy"

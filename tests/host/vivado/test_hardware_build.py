@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from labd_host.machine.locks import take
-from labd_host.vivado.followed_build import DEADLINES, TIMES_NAME, Tell, run
+from labd_host.vivado.followed_build import DEADLINES, TIMES_NAME, run
 from labd_host.vivado.job import LOG_NAME, STATE_NAME, BuildJob
 from labd_host.vivado.products import check_timing, read_routed
 from labd_host.vivado.tools import environment, find_toolchain
@@ -32,6 +32,7 @@ from labd_shared.errors import (
 )
 from support.bundles import make_manifest
 from support.hardware import WORKER, equip, left_behind
+from support.listeners import Kept
 
 TENSORS = (*make_manifest({}).inputs, *make_manifest({}).outputs)
 
@@ -46,9 +47,13 @@ class Bench:
     def build(self, fault="", clock_mhz=100, key="key", **deadlines):
         job = BuildJob("none.onnx", str(self.work), key, PYNQ_Z2_PART, "Pynq-Z2", clock_mhz, 1)
         variables = {**environment(find_toolchain()), "LABD_STAND_IN": fault}
-        self.begun = []
-        tell = Tell(begun=lambda unit, expected_s: self.begun.append((unit.step, expected_s)))
-        return run(job, variables, tell=tell, module=WORKER, deadlines=replace(DEADLINES, **deadlines))
+        heard = Kept()
+        try:
+            return run(
+                job, variables, listener=heard, module=WORKER, deadlines=replace(DEADLINES, **deadlines)
+            )
+        finally:
+            self.begun = [(task.split()[0], total) for task, done, total, _ in heard.progressed if not done]
 
     def design(self, fault="", clock_mhz=100):
         project = Path(self.build(fault, clock_mhz).project)

@@ -8,7 +8,7 @@ import pytest
 from labd_host.explore.build_reports import XML_REPORT
 from labd_host.flow.finn_door import Finn
 from labd_host.vivado.finn_worker import _exact_period_ns
-from labd_host.vivado.followed_build import Tell, run
+from labd_host.vivado.followed_build import run
 from labd_host.vivado.hardware_build import fifo_depths
 from labd_host.vivado.job import BuildJob
 from labd_host.vivado.products import BIT, HWH
@@ -17,6 +17,7 @@ from labd_host.vivado.tools import environment, find_toolchain
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import SetupError
 from support.hardware import equip
+from support.listeners import Kept
 from support.vivado_stand_in import timing_report, utilisation_report
 
 
@@ -34,12 +35,12 @@ def build(job, monkeypatch, tmp_path):
     equip(monkeypatch, tmp_path)
 
     def building(fault=""):
-        begun, variables = [], {**environment(find_toolchain()), "LABD_STAND_IN": fault}
+        heard, variables = Kept(), {**environment(find_toolchain()), "LABD_STAND_IN": fault}
         try:
-            products = run(job, variables, tell=Tell(begun=lambda unit, expected_s: begun.append(unit)))
+            ended = run(job, variables, listener=heard).project
         except SetupError as error:
-            return begun, error
-        return begun, products.project
+            ended = error
+        return [task.partition(",")[0] for task, done, *_ in heard.progressed if not done], ended
 
     return building
 
@@ -54,14 +55,14 @@ def fifos_of(work):
 
 def test_finn_goes_through_every_step_and_a_build_that_failed_goes_on_where_it_was(build, job, tmp_path):
     begun, error = build("hls-once")
-    assert [unit.step for unit in begun][:4] == ["partition", "code", "code", "code"]
-    names = [unit.name for unit in begun if unit.step == "hls"]
+    assert [unit.split()[0] for unit in begun][:4] == ["partition", "code", "code", "code"]
+    names = [unit for unit in begun if unit.startswith("hls ")]
     assert any("IODMA_hls" in name for name in names) and any("MVAU_hls_1" in name for name in names)
     assert "MVAU_hls_1: Vitis HLS does not find bnn-library.h" in error.what
     assert error.facts["step"] == "hls" and error.facts["line"].startswith("ERROR: [HLS 207-812]")
 
     again, project = build()
-    steps = [unit.step for unit in again]
+    steps = [unit.split()[0] for unit in again]
     assert "code" not in steps and "partition" not in steps, "finished units are not repeated"
     assert steps.count("hls") < 7 and steps.count("stitch") == 3 and steps[-1] == "synthesis"
     for name in (BIT, HWH, XML_REPORT):
