@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from labd_host.machine.locks import hold
 from labd_host.machine.toml_files import parse_toml, read_toml
 from labd_host.machine.typed_records import find_record, read_record, write_record
 from labd_host.remote.data import is_whole
@@ -86,7 +87,7 @@ def test_a_dataclass_is_read_back_as_it_was(tmp_path):
 def test_a_virtual_board_whose_state_is_damaged_does_not_run(places, text):
     folder = board_state.folder("07")
     folder.mkdir(parents=True)
-    with board_state.locked(folder / board_state.LOCK_NAME):
+    with hold(folder / board_state.LOCK_NAME, 1.0, "running board 07"):
         (folder / board_state.STATE_NAME).write_text(text)
         assert board_state.load("07") is None
         state = board_state.VirtualBoardState(
