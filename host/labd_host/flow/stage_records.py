@@ -135,7 +135,7 @@ class Ledger:
     def __init__(self, folder: Path, start: str | None = None) -> None:
         self._folder = folder
         self._start = None if start is None else STAGE_NAMES.index(start)
-        self._earlier = {name: _read(stage_path(folder, name, ".json"), name) for name in STAGE_NAMES}
+        self._earlier = {name: read_record(stage_path(folder, name, ".json"), name) for name in STAGE_NAMES}
 
     def finished(self, name: str, inputs: Inputs, files: Sequence[str]) -> Record | None:
         """The record of stage *name* where it can be used again.
@@ -175,6 +175,10 @@ class Ledger:
             if file_sha256(self._folder / file) != record.files.get(file):
                 return f"{file} is damaged"
         return ""
+
+    def asked_for(self, name: str) -> bool:
+        """Whether stage *name* is to be made again whatever there is (``--from``)."""
+        return self._start is not None and STAGE_NAMES.index(name) >= self._start
 
     def begin(self, name: str) -> None:
         """Stage *name* is about to be made: it and what follows are not finished until they are kept."""
@@ -234,7 +238,7 @@ def load_observation(folder: Path, record: Record) -> Observation:
 
 def finished_stages(folder: Path) -> dict[str, Record]:
     """The stages that are finished in *folder*, in order: name -> record; every file as its record says."""
-    found = {name: _read(stage_path(folder, name, ".json"), name) for name in STAGE_NAMES}
+    found = {name: read_record(stage_path(folder, name, ".json"), name) for name in STAGE_NAMES}
     return {name: record for name, record in found.items() if record is not None and _whole(folder, record)}
 
 
@@ -268,7 +272,7 @@ def _narrow(values: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     return values.astype(kind)
 
 
-def _read(path: Path, name: str) -> Record | None:
+def read_record(path: Path, name: str) -> Record | None:
     """The record in *path*; None where there is none of this form: then its stage is not finished."""
     try:
         data = read_json(path, MAX_RECORD_BYTES).fields(_FIELDS)

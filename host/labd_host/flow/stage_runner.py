@@ -1,9 +1,11 @@
 """Stages, one after another: finished ones are used again, the others made, proven and recorded."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from labd_host.flow import stage_cache
 from labd_host.flow.compiled_network import CompiledStage
 from labd_host.flow.cost import ESTIMATE_FILE
 from labd_host.flow.finn_door import tool_versions
@@ -58,6 +60,8 @@ class StageRunner:
         inputs = self._inputs(task)
         names = [path.name for path in task.files] if task.compares else []
         record, why = self._ledger.finished(task.name, inputs, names), ""
+        if record is None and not self._ledger.asked_for(task.name):
+            record = self._fetched(task, inputs, names)
         if record is None:
             why = self._ledger.why_anew(task.name, inputs, names)
             self._listener.say(f"{task.name}: {task.title}{'' if why == NOT_BEFORE else f' (again: {why})'}")
@@ -67,11 +71,19 @@ class StageRunner:
             self._observed = None
         record = replace(record, files={each.name: file_sha256(each) for each in task.files})
         self._ledger.keep(record)
+        stage_cache.keep(record, names, self._folder)
         self._last = record
         seconds = time.monotonic() - started
         self.stages.append(
             CompiledStage(task.name, task.title, task.path, record.proof, record.nodes, seconds, why)
         )
+
+    def _fetched(self, task: StageTask, inputs: Inputs, names: Sequence[str]) -> Record | None:
+        """The stage as another command or folder finished it, brought here; None where the cache lacks it."""
+        if not stage_cache.entry_of(task.name, inputs, names).is_dir():
+            return None
+        self._begin(task)
+        return stage_cache.fetch(task.name, inputs, names, self._folder)
 
     def _inputs(self, task: StageTask) -> Inputs:
         return Inputs(
@@ -86,7 +98,7 @@ class StageRunner:
 
     def _made(self, task: StageTask, inputs: Inputs) -> Record:
         """Make the stage of *task* and prove it; its record, which lacks the digests of its files."""
-        made = task.make(lambda: self._begin(task.name))
+        made = task.make(lambda: self._begin(task))
         proof = self._proof(task, made)
         points: tuple[tuple[str, str], ...] = ()
         if task.values:
@@ -106,9 +118,12 @@ class StageRunner:
             tools=self.tools,
         )
 
-    def _begin(self, name: str) -> None:
-        """The files of stage *name* are about to change: the combined estimate is stale."""
-        self._ledger.begin(name)
+    def _begin(self, task: StageTask) -> None:
+        """The files of the stage are about to be replaced: those that are there may be shared with the cache."""
+        self._ledger.begin(task.name)
+        if task.compares:
+            for path in task.files:
+                path.unlink(missing_ok=True)
         (self._folder / ESTIMATE_FILE).unlink(missing_ok=True)
 
     def _proof(self, task: StageTask, made: StageResult) -> Proof:
