@@ -43,7 +43,7 @@ BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})  # of a processor that c
 RUN_FILE = "run.json"
 CHECKPOINT_FILE = "last.pt"
 BEST_FILE = "best.pt"
-START_FILE = "start"  # with the suffix of what was given
+START = "start-"  # before the name of the file that was given
 TEACHER_FILE = "teacher.pt"
 
 
@@ -144,7 +144,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     what = network.name if network.file is None else str(_keep_definition(network, network.file, out))
     if start is not None:
-        _keep(start, out / f"{START_FILE}{start.suffix}")
+        _keep(start, out / f"{START}{start.name}")
     if teacher is not None:
         _keep_teacher(teacher, out)
     (out / RUN_FILE).write_text(json.dumps(asdict(run), sort_keys=True) + "\n", encoding="utf-8")
@@ -153,7 +153,7 @@ def train(
     arguments += [each for setting in run.recipe for each in ("--recipe", setting)]
     arguments += ["--device", device] if device != "auto" else []
     arguments += ["--pretrained", str(weights)] if weights else []
-    arguments += ["--start", str(next(out.glob(f"{START_FILE}.*")))] if run.start else []
+    arguments += ["--start", str(next(out.glob(f"{START}*")))] if run.start else []
     arguments += ["--teacher", _teacher(run, out), str(out / TEACHER_FILE)] if run.teacher else []
     arguments += ["--finish"] if finish else []
     _follow([str(python), "-m", PROCESS, *arguments], threads, listener)

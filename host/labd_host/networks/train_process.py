@@ -31,6 +31,7 @@ from labd_host.networks.export import export
 from labd_host.networks.exported import ExportedModel
 from labd_host.networks.from_export import state_of
 from labd_host.networks.fused import can_compile, prepare_compiler
+from labd_host.networks.launch import START
 from labd_host.networks.table import DEVICES, NetworkSpec, Recipe, recipe_of, recipe_with
 from labd_host.networks.trained import INPUT_CONTRACT, TrainedRecord
 from labd_host.networks.training import Start, Teacher, Training, logits_of
@@ -282,7 +283,7 @@ def _command(wanted: argparse.Namespace, network: NetworkSpec) -> str:
     """What makes the training again that *wanted* asks for."""
     command = f"labd train {_typed(network)}"
     command += " --pretrained" if wanted.pretrained is not None else ""
-    command += f" --start {wanted.start.name}" if wanted.start is not None else ""
+    command += f" --start {wanted.start.name.removeprefix(START)}" if wanted.start is not None else ""
     command += f" --teacher {wanted.teacher[0]}" if wanted.teacher is not None else ""
     command += f" --epochs {wanted.epochs} --seed {wanted.seed} --threads {torch.get_num_threads()}"
     command += f" --precision {wanted.precision}" if wanted.precision != "float32" else ""

@@ -263,15 +263,15 @@ def test_a_setting_that_is_not_possible_is_refused_before_anything_is_made(tmp_p
 def test_weights_to_start_with_are_copied_and_known_when_it_is_resumed(tmp_path, data, process):
     weights, out = tmp_path / "mine.pt", tmp_path / "out"
     weights.write_bytes(b"weights")
-    assert arguments_of(out, process, start=weights)[-2:] == ["--start", str(out / "start.pt")]
-    assert (out / "start.pt").read_bytes() == b"weights"
+    assert arguments_of(out, process, start=weights)[-2:] == ["--start", str(out / "start-mine.pt")]
+    assert (out / "start-mine.pt").read_bytes() == b"weights"
     (out / "last.pt").touch()
     weights.unlink()
-    assert arguments_of(out, process, resume=True)[-2:] == ["--start", str(out / "start.pt")]
+    assert arguments_of(out, process, resume=True)[-2:] == ["--start", str(out / "start-mine.pt")]
     weights.write_bytes(b"others")
     with pytest.raises(UsageError, match="has start .*, asked for is "):
         launch.train(TFC, out, resume=True, start=weights)
-    assert (out / "start.pt").read_bytes() == b"weights"
+    assert (out / "start-mine.pt").read_bytes() == b"weights"
     with pytest.raises(UsageError, match="two kinds of weights to begin with"):
         launch.train(TFC, tmp_path / "other", start=weights, pretrained=True)
 
