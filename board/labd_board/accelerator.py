@@ -1,14 +1,16 @@
 """The driver: arrays in, arrays out, through the DMAs of FINN's shell."""
 
 import time
-from typing import Any, Callable, Iterator, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from labd_board.batches import BatchRunner, Times, expected_s
 from labd_board.device import Device
 from labd_board.opened_device import OpenedDevice, allocated, program, programmed_again
+from labd_board.session import find_bundle
 from labd_board.weights import external_weights, runtime_weights
+from labd_shared.answers import best_classes, class_name
 from labd_shared.bundle import BundleFiles
 from labd_shared.errors import ShapeError, UsageError, WrongTarget
 from labd_shared.manifest import BIT_NAME
@@ -22,12 +24,19 @@ DEFAULT_BATCH = 1000
 class Accelerator(object):
     """One bundle on one device.
 
+    On a board, for the release that is deployed there::
+
+        from labd_board import Accelerator
+
+        with Accelerator() as accelerator:
+            print(accelerator.classify(images))
+
     Constructing it touches no hardware; `open` (or ``with``) programs the bitfile, sets the clock and
     loads what weights are not in the bitfile.
 
     Args:
-        bundle: A checked bundle, any number of inputs and outputs.
-        device: A closed or fresh device.
+        bundle: A checked bundle, any number of inputs and outputs; the current release's when None.
+        device: A closed or fresh device; the board's own when None.
         batch_size: Frames the DMA buffers hold; fewer where memory is short. Any number of frames can be
             run with any batch size.
         monotonic_s: The wall clock, for tests.
@@ -36,8 +45,8 @@ class Accelerator(object):
 
     def __init__(
         self,
-        bundle: BundleFiles,
-        device: Device,
+        bundle: Optional[BundleFiles] = None,
+        device: Optional[Device] = None,
         batch_size: int = DEFAULT_BATCH,
         monotonic_s: Callable[[], float] = time.perf_counter,
         say: Callable[[str], None] = lambda line: None,
@@ -46,9 +55,10 @@ class Accelerator(object):
             raise UsageError(
                 "a batch of {} frames cannot be run".format(batch_size), fix="--batchsize 1 or more"
             )
+        bundle = find_bundle(None) if bundle is None else bundle
         self.bundle = bundle
         self.manifest = bundle.manifest
-        self.device = device
+        self.device = own_device() if device is None else device
         self.batch_size = self._wanted_batch = batch_size
         self.clock_mhz = 0.0  # achieved; 0 while closed
         self._say = say
@@ -128,6 +138,21 @@ class Accelerator(object):
                 fix="call run_all, which takes and gives one array for each",
             )
         return self.run_all([images])[0]
+
+    def classify(self, images: np.ndarray) -> List[str]:
+        """The class of each image.
+
+        Args:
+            images: As of `run`: uint8 ``(n, height, width, channels)``, raw.
+
+        Returns:
+            Names of the bundle's classes, one an image.
+
+        Raises:
+            As `run`.
+        """
+        names = self.manifest.class_names
+        return [class_name(names, int(best[0])) for best in best_classes(self.run(images), len(names), 1)]
 
     def run_all(self, inputs: Sequence[np.ndarray]) -> Tuple[np.ndarray, ...]:
         """The answers of a network with any number of inputs and outputs.
@@ -217,6 +242,13 @@ class Accelerator(object):
         self._runner.take_over(opened)
         if self._runtime_weights:
             self._runner.flush_weights()
+
+
+def own_device() -> Device:
+    """The board's own device; pynq is loaded when it is opened."""
+    from labd_board.pynq_device import PynqDevice
+
+    return PynqDevice()
 
 
 def _in_normal_layout(images: np.ndarray, tensor: Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
 from labd_board.pictures import image_shape, read_picture
-from labd_shared.answers import best_classes, class_lines, gives_scores
+from labd_shared.answers import best_classes, class_lines, class_name, gives_scores
 from labd_shared.picture_files import pictures_in
 from labd_shared.tensors import count
 
@@ -47,11 +47,11 @@ def classify(accelerator: Accelerator, files: Sequence[Path], invert: bool = Fal
                 {
                     "file": str(path),
                     "label": int(best[0]),
-                    "class": _name(names, int(best[0])),
+                    "class": class_name(names, int(best[0])),
                     "best": [
                         {
                             "label": int(label),
-                            "class": _name(names, int(label)),
+                            "class": class_name(names, int(label)),
                             "score": int(answer.reshape(-1)[label]) if scored else None,
                         }
                         for label in best
@@ -59,10 +59,6 @@ def classify(accelerator: Accelerator, files: Sequence[Path], invert: bool = Fal
                 }
             )
     return told
-
-
-def _name(names: Sequence[str], label: int) -> str:
-    return names[label] if 0 <= label < len(names) else "no class"
 
 
 def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:

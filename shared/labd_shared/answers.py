@@ -45,6 +45,11 @@ def gives_scores(values: int, classes: int = 0) -> bool:
     return values > 1 and values >= classes
 
 
+def class_name(names: Sequence[str], label: int) -> str:
+    """The name of class *label*, "no class" for one outside all classes."""
+    return names[label] if 0 <= label < len(names) else "no class"
+
+
 def class_lines(told: Sequence[Dict[str, Any]]) -> List[str]:
     """What `labd_board.classify` told of each picture, for people: its file and class, and the next best.
 

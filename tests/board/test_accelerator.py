@@ -10,6 +10,7 @@ from labd_board.fake import FakeBuffer, FakeDevice
 from labd_board.opened_device import CLOCK_AT_LEAST
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import (
+    ArtifactError,
     ClockRefused,
     DatatypeError,
     DmaBusy,
@@ -40,6 +41,21 @@ def test_any_number_of_frames_runs_with_any_batch_size(bundle, images):
             answers = accelerator.run(images)
             assert answers.shape == (23, 1) and answers.dtype == np.uint8
             assert np.array_equal(answers, darkness(images)), batch_size
+
+
+def test_images_are_classified_by_name_from_the_packages_own_door(bundle, images):
+    from labd_board import Accelerator as Door
+
+    with Door(bundle, fake_board()) as accelerator:
+        told = accelerator.classify(images)
+    names = bundle.manifest.class_names
+    expected = [names[each] if each < len(names) else "no class" for each in darkness(images)[:, 0]]
+    assert told == expected
+
+
+def test_without_a_bundle_the_deployed_one_is_meant_and_its_absence_is_said():
+    with pytest.raises(ArtifactError, match="no release is deployed here"):
+        Accelerator()
 
 
 def test_the_short_last_batch_uses_num_reps(bundle, images):

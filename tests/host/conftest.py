@@ -20,6 +20,20 @@ def ready_python(name):
     return folder / "bin" / "python"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def stages_of_this_session(tmp_path_factory):
+    """No test uses a stage that an earlier session proved, and none is left behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABD_STAGES", str(tmp_path_factory.mktemp("stages")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def stages_of_this_test(stages_of_this_session, tmp_path_factory, monkeypatch):
+    """Nor one that another test proved."""
+    monkeypatch.setenv("LABD_STAGES", str(tmp_path_factory.getbasetemp() / "stages" / os.urandom(8).hex()))
+
+
 @pytest.fixture(scope="session")
 def board_python():
     """The Python of a board environment."""

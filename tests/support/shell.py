@@ -35,6 +35,7 @@ class Shell:
             "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("host", "board", "shared")),
             "LABD_HOME": str(home),
             "LABD_CACHE": str(home / "cache"),
+            "LABD_STAGES": str(home / "stages"),
             "LABD_CONFIG": str(home / "config"),
             "LABD_DATASETS": str(data),
             "https_proxy": "http://127.0.0.1:9",  # nothing is fetched in a test

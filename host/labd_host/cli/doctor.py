@@ -30,7 +30,7 @@ def doctor(purpose: str, out: Path, as_json: bool) -> None:
     from labd_host.doctor.needs import MISSING, labd_needs
     from labd_host.vivado.build_needs import hardware_needs
 
-    groups = {"emu": labd_needs(), "hw": hardware_needs(out.absolute())}
+    groups = {"emu": [*labd_needs(), _stage_cache()], "hw": hardware_needs(out.absolute())}
     demanded = [*groups["emu"], *(groups["hw"] if purpose == "hw" else [])]
     missing = [need.name for need in demanded if need.state == MISSING]
     if as_json:
@@ -45,6 +45,18 @@ def doctor(purpose: str, out: Path, as_json: bool) -> None:
             fix="the table says how to get each",
             missing=missing,
         )
+    if not as_json:
+        click.echo(f"\nverdict: all that target {purpose} needs is there")
+
+
+def _stage_cache() -> Need:
+    """How much of its limit the cache of finished stages holds."""
+    from labd_host.doctor.needs import OK, Need
+    from labd_host.flow.stage_cache import LIMIT_BYTES, cache_folder, held_bytes
+
+    return Need(
+        "stage cache", OK, f"{held_bytes() / 1e9:.2f} of {LIMIT_BYTES / 1e9:.1f} GB in {cache_folder()}"
+    )
 
 
 def _record(need: Need) -> dict[str, Any]:

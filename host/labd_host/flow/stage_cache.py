@@ -20,14 +20,16 @@ from labd_host.machine import places
 from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.files import replacing_folder
 
+VARIABLE = "LABD_STAGES"
 LIMIT_BYTES = 5 << 30
 RECORD_NAME = "record.json"
 READ_ONLY = 0o444
 
 
 def cache_folder() -> Path:
-    """Where the entries are."""
-    return places.cache() / "stages"
+    """Where the entries are: the folder ``LABD_STAGES`` names, else a folder of the user's cache."""
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser() if named else places.cache() / "stages"
 
 
 def entry_of(stage: str, inputs: Inputs, files: Sequence[str]) -> Path:

@@ -189,3 +189,60 @@ def test_each_task_of_the_fabfile_is_listed_with_its_help(fab):
         "validate",
     )
     assert [line.split()[0] for line in done.stdout.splitlines() if re.match(r"  [a-z]", line)] == list(names)
+
+
+def as_the_labd_command(places, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "labd_host.cli.main", *arguments],
+        cwd=places, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def timeless(text):
+    """A JSON document without what differs from run to run."""
+    record = json.loads(text)
+    for board in record.get("boards", []):
+        for level in (board.get("result", {}), board.get("result", {}).get("deploy", {})):
+            level.pop("seconds", None)
+    return record
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["validate", "--board", "03", "--batchsize", "300"],
+        ["validate", "--board", "03", "--batchsize", "666"],
+        ["selftest", "--board", "03", "--passes", "2"],
+        ["throughput", "--board", "03", "--sweep", "1,10"],
+        ["info", "--board", "03"],
+        ["boards"],
+        ["setup", "--board", "03"],
+        ["deploy", "--board", "3", "--bundle", "nowhere"],
+    ],
+)
+def test_the_labd_command_gives_the_json_and_the_exit_code_of_the_fab_task(deployed, fab, places, command):
+    theirs, ours = fab(*command, "--json"), as_the_labd_command(places, *command, "--json")
+    assert ours.returncode == theirs.returncode
+    assert timeless(ours.stdout) == timeless(theirs.stdout)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["validate", "--board", "03", "--batchsize", "0"],
+        ["throughput", "--board", "03", "--sweep", "1,none"],
+        ["selftest", "--board", "03", "--passes", "-1"],
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_here_and_no_board_is_asked(places, command):
+    ended = as_the_labd_command(places, *command)
+    assert ended.returncode == 2 and "labd_board" not in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_two_boards_each_say_their_own_error(lab, make_board, places):
+    lab.servers["04"] = make_board("board-04")
+    hostkeys.pin("127.0.0.1", lab.servers["04"].port, lab.servers["04"].public_key)
+    lab.write_inventory()
+    ended = as_the_labd_command(places, "validate", "--board", "03", "--board", "04")
+    errors = [line for line in ended.stderr.splitlines() if "nothing is deployed" in line]
+    assert [line.split(":")[0] for line in errors] == ["board 03", "board 04"]
