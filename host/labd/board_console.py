@@ -3,15 +3,18 @@
 With ``--json`` standard output is one JSON document and nothing else, also when the task fails.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labd.progress import shown
+from labd.shown import terminal
 from labd_host.machine.listener import Listener
 from labd_host.remote.data import Pushed
 from labd_host.remote.enrolment import Enrolled
@@ -21,8 +24,10 @@ from labd_host.remote.releases import Deployed
 from labd_host.remote.tasks import DeployedWithData, Ran, SetUp
 from labd_shared.errors import INTERRUPTED, LabdError
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 JSON_VERSION = 1
-TABLE_WIDTH = 160  # where no terminal says how wide it is: in a pipe nothing is folded
 _writing = threading.Lock()
 
 
@@ -154,23 +159,42 @@ def _data(done: DeployedWithData) -> str:
 
 def _table(report: Report) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     if not report.outcomes:
         _line("no real board in the inventory and no virtual one up; start one: labd board up 03")
         return
-    table = Table(box=box.SIMPLE)
-    for column in ("board", "kind", "address", "state", "release", "network", "in use by", "free"):
+    rows: list[BoardRow] = [outcome.result for outcome in report.outcomes]
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("board", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for column in ("network", "in use by", "address", "free", "release"):
         table.add_column(column, overflow="fold")
-    for outcome in report.outcomes:
-        row: BoardRow = outcome.result
+    for row in rows:
         free = "" if row.free_mb is None else f"{row.free_mb} MB"
-        table.add_row(row.number, row.kind, row.address, row.state, row.release, row.network, row.owner, free)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=TABLE_WIDTH)
-    console.print(table)
-    for outcome in report.outcomes:
-        if outcome.result.problem:
-            _say(f"{outcome.board}: {outcome.result.problem}")
+        address = row.address if row.kind == "real" else f"{row.address} ({row.kind})"
+        table.add_row(row.number, row.state, row.network, row.owner, address, free, row.release)
+    _print(table)
+    for line in _problems(rows):
+        _say(line)
+
+
+def _problems(rows: Sequence[BoardRow]) -> Iterator[str]:
+    """Why boards are not up: a line for boards in the same state, the whole reason for one alone."""
+    states: dict[str, list[BoardRow]] = {}
+    for row in rows:
+        if row.problem:
+            states.setdefault(row.state, []).append(row)
+    for state, alike in states.items():
+        if len(alike) == 1:
+            yield alike[0].problem
+        else:
+            numbers = ", ".join(row.number for row in alike)
+            yield f"boards {numbers}: {state}; the reason of one: labd boards --board {alike[0].number}"
+
+
+def _print(table: Table) -> None:
+    console = terminal()
+    with console.capture() as captured:
+        console.print(table)
+    _line(captured.get().rstrip("\n"))

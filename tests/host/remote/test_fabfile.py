@@ -78,7 +78,7 @@ def test_a_changed_host_key_ends_with_six_and_the_command_to_type(lab, fab):
     after = hostkeys.fingerprint(lab.servers["03"].public_key)
     assert done.returncode == 6
     assert re.search(
-        f"^fix: .*fab enroll --board 03 --fingerprint {re.escape(after)}$", done.stderr, re.MULTILINE
+        f"^ *fix: .*fab enroll --board 03 --fingerprint {re.escape(after)}$", done.stderr, re.MULTILINE
     )
     assert fab("enroll", "--board", "03", "--fingerprint", after).returncode == 0
     assert hostkeys.lookup("127.0.0.1", lab.servers["03"].port) == (lab.servers["03"].public_key,)
