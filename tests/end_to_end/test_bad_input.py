@@ -62,8 +62,11 @@ def test_names_that_nobody_has_are_usage_errors(deployed, arguments, words):
     check(deployed.fab(*arguments), 2, *words)
 
 
-def test_a_board_that_is_down_names_the_command_that_starts_it(deployed):
-    check(deployed.fab("validate", "--board", "98"), 6, "labd board up 98")
+def test_a_virtual_board_that_is_down_is_started_and_has_nothing_deployed(deployed):
+    said = deployed.fab("validate", "--board", "98")
+    check(said, 5, "nothing is deployed on board 98")
+    assert "virtual board 98 is up" in said.err
+    deployed.labd("board", "down", "98")
 
 
 def test_damaged_truncated_and_swapped_files_never_reach_the_board(unchanged, tmp_path):
@@ -77,7 +80,7 @@ def test_damaged_truncated_and_swapped_files_never_reach_the_board(unchanged, tm
     check(damage("damaged", {"accel.bit": bit[:-1] + b"\1"}), 5, "accel.bit has sha256")
     check(damage("truncated", {"accel.hwh": hwh[:100]}), 5, "accel.hwh has 100 bytes, the manifest says")
     check(damage("swapped", {"accel.bit": hwh, "accel.hwh": bit}), 5, "the manifest says")
-    check(damage("cut", {"manifest.json": b'{"format": "labd-bun'}), 5, "the manifest is not JSON")
+    check(damage("cut", {"manifest.json": b'{"format": "labd-bun'}), 5, "manifest.json: not JSON")
 
 
 def test_a_bitfile_for_another_part_is_refused(unchanged, tmp_path):

@@ -124,7 +124,7 @@ def test_the_demo_walks_the_road_and_leaves_no_board_up(home, mnist_folder):
     assert said.code == 0, said.err
     assert "export     93.55 %" in said.out and "golden     93.55 %" in said.out
     assert "agreement  10000 same" in said.out and "cycle model" in said.out
-    assert "$ fab deploy --board 63" in said.err
+    assert "$ labd deploy --board 63" in said.err
     assert board_state.load("63") is None
     record = json.loads((home / "demo" / "tfc-w1a1-validation.json").read_text())
     assert record["samples"] == 10000 and record["accuracy_percent"] >= 92.0

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from labd_host import datasets
-from labd_host.datasets import SOURCES, Limits, Source
+from labd_host.datasets import SOURCES, Source
+from labd_host.machine.downloads import DownloadLimits
 from labd_shared.datasets import DATASETS, SPLITS
 from labd_shared.errors import DataDamaged, DataMissing, UnknownName
 from support.cifar_files import split_of, write_official
 from support.facts import lacking
 
-QUICK = Limits(connect_s=2.0, silence_s=0.3, file_s=0.6, file_bytes=1 << 20)
+QUICK = DownloadLimits(connect_s=2.0, silence_s=0.3, file_s=0.6, file_bytes=1 << 20)
 
 
 def idx(array):

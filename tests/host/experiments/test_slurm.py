@@ -22,6 +22,7 @@ from labd_host.experiments.store import Store
 from labd_host.machine.typed_records import to_record
 from labd_shared.errors import ArtifactError, SetupError, ToolNotFound, UsageError
 from support.facts import lacking
+from support.listeners import Calls
 from support.slurm_stand_in import Slurm
 
 KEYS = [hashlib.sha256(bytes([index])).hexdigest() for index in range(3)]
@@ -362,7 +363,7 @@ def test_a_study_on_slurm_tells_what_it_found_and_what_became_of_it(stand_in, tm
             store.fail(KEYS[0], "too slow", 1)
             store.fail(KEYS[1], "too slow", 1)
 
-    assert SlurmPool(store, Demand(), done.append, say).run(KEYS) == {}
+    assert SlurmPool(store, Demand(), done.append, Calls(say)).run(KEYS) == {}
     assert said[0] == "Slurm: 1 submitted, 1 found at work"
     assert done == [KEYS[2], KEYS[0], KEYS[1]]
 
@@ -377,7 +378,7 @@ def test_ctrl_c_goes_on_after_the_way_back_was_told(stand_in, tmp_path, ctrl_c):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        SlurmPool(Store(tmp_path / "study"), Demand(), lambda key: None, say).run(KEYS)
+        SlurmPool(Store(tmp_path / "study"), Demand(), lambda key: None, Calls(say)).run(KEYS)
     assert lacking(said[-1], "the same command", "scancel 101") == []
 
 

@@ -156,13 +156,13 @@ def test_the_page_loads_and_runs_nothing(shown):
 def test_another_process_gives_the_same_bytes(shown, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
-        "from labd_host.dataflow.cycles import Estimate, NodeCycles\n"
+        "from labd_host.dataflow.cycles import CycleEstimate, NodeCycles\n"
         "from labd_host.flow.stage_pictures import pictures, read_stage\n"
         "from labd_host.drawing.graph_svg import graph_svg\n"
         "folder, out = Path(sys.argv[1]), Path(sys.argv[2])\n"
         "stages = [read_stage(n, 't', folder / f, folder / '6-partition-dataflow.onnx', ())\n"
         "          for n, f in (('a', '1-exported.onnx'), ('b', '4-streamlined.onnx'), ('c', '6-partition.onnx'))]\n"
-        "for picture in pictures(stages, Estimate((NodeCycles('i', 'IODMA', 1),), 1, 1, 'i')):\n"
+        "for picture in pictures(stages, CycleEstimate((NodeCycles('i', 'IODMA', 1),), 1, 1, 'i')):\n"
         "    (out / picture.stage).write_text(graph_svg(picture), encoding='utf-8')\n"
         "print('finn' in sys.modules)\n"
     )

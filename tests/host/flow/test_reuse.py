@@ -26,14 +26,16 @@ NAMES = ["exported", "tidy", "prepost", "streamlined", "hardware", "partition", 
 
 
 def compiled_in(folder, *, folding=UNFOLDED, count=2, **options):
-    return compile_network(
-        folder / "small.onnx",
-        folding=folding,
-        out=folder / "out",
-        images=images(count),
-        many_images=images(20, seed=6),
-        **options,
-    )
+    with pytest.MonkeyPatch.context() as patch:  # the folder alone is on trial, not the cache
+        patch.setenv("LABD_STAGES", str(folder / "stages" / os.urandom(8).hex()))
+        return compile_network(
+            folder / "small.onnx",
+            folding=folding,
+            out=folder / "out",
+            images=images(count),
+            many_images=images(20, seed=6),
+            **options,
+        )
 
 
 @pytest.fixture(scope="module")

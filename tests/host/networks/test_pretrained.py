@@ -14,6 +14,7 @@ from labd_host.networks import NETWORKS, launch, network, trained_record
 from labd_host.networks.pretrained import checksum, fetch
 from labd_host.networks.table import parse_table
 from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, UsageError
+from support.listeners import Kept
 from support.training import empty_mnist, train_python
 
 WEIGHTS = b"any bytes: what is in them is not looked at here"
@@ -116,7 +117,7 @@ def test_the_process_gets_the_weights_and_resuming_knows(tmp_path, cache, server
     monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "data"))
     python = train_python(tmp_path / "python", "tfc-w1a1", "$*")
     noted, out, tfc = [], tmp_path / "out", published_at(server)
-    settings = {"note": noted.append, "python": python}
+    settings = {"listener": Kept(noted), "python": python}
     assert launch.train(tfc, out, epochs=epochs, pretrained=True, **settings) == trained_record("tfc-w1a1")
     launch.train(tfc, out, resume=True, **settings)
     given = f"--epochs {asked} --seed 0 --precision float32 --threads 1 --pretrained {cache / FILE}"

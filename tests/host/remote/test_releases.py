@@ -265,7 +265,7 @@ def test_an_emulation_bundle_is_refused_on_a_real_board_before_any_write(lab, de
 
 def test_a_hardware_bundle_without_its_network_is_refused_on_a_virtual_board(lab, make_bundle, make_wheel):
     wanted = releases.plan(open_bundle(make_bundle("hw")), make_wheel())
-    virtual = releases.Board("03", "virtual", "127.0.0.1", 1, "xilinx")
+    virtual = releases.BoardEntry("03", "virtual", "127.0.0.1", 1, "xilinx")
     with pytest.raises(WrongTarget, match="has no network.npz") as caught:
         releases.check_identity(wanted, virtual, {"model": ""})
     assert caught.value.fix.endswith("labd attach-network BUNDLE network.npz")

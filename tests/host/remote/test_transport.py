@@ -183,7 +183,7 @@ def test_a_server_that_says_nothing_is_given_up_within_the_banner_deadline(lab):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        board = transport.Board("03", "real", "127.0.0.1", mute.getsockname()[1], "xilinx")
+        board = transport.BoardEntry("03", "real", "127.0.0.1", mute.getsockname()[1], "xilinx")
         started_s = time.monotonic()
         with pytest.raises(BoardUnreachable, match="does not answer"):
             transport.Connection(board, transport.Deadlines(banner_s=1)).open()

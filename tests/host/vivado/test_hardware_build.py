@@ -211,10 +211,10 @@ def test_ctrl_c_ends_the_whole_tree_and_the_build_goes_on_afterwards(bench, tmp_
 
 def test_no_vivado_is_left_when_the_program_that_follows_is_killed(bench, tmp_path):
     script = (
-        "import sys; from labd_host.vivado.job import Job\n"
+        "import sys; from labd_host.vivado.job import BuildJob\n"
         "from labd_host.vivado.followed_build import run\n"
         "from labd_host.vivado.tools import environment, find_toolchain\n"
-        "job = Job('none.onnx', sys.argv[1], 'key', 'xc7z020clg400-1', 'Pynq-Z2', 100, 1)\n"
+        "job = BuildJob('none.onnx', sys.argv[1], 'key', 'xc7z020clg400-1', 'Pynq-Z2', 100, 1)\n"
         "run(job, environment(find_toolchain()), module='support.stand_in_worker')\n"
     )
     process = subprocess.Popen(

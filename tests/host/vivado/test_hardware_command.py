@@ -138,7 +138,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(typed, monkeypatch, tmp_path)
 
     monkeypatch.setattr(module, "run", interrupted)
     code, _, err = typed()
-    assert code == 130 and "the same command goes on where this one was" in err
+    assert code == 130 and "Run the same command again to resume" in err
 
 
 def test_what_is_expected_not_to_fit_is_refused_unless_accepted(typed, monkeypatch):
