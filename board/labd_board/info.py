@@ -8,10 +8,10 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-import labd_board
 from labd_board import session
 from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
+from labd_shared import __version__
 from labd_shared.errors import LabdError
 
 
@@ -19,7 +19,7 @@ def system_facts() -> Dict[str, Any]:
     """What can be said without touching the logic."""
     release = session.current_release()
     return {
-        "labd_board": labd_board.__version__,
+        "labd_board": __version__,
         "python": platform.python_version(),
         "numpy": str(np.__version__),
         "machine": platform.machine(),

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
 
-import labd_board
 from labd_shared.bundle import BundleFiles, open_bundle
 from labd_shared.datasets import (
     INDEX_NAME,
@@ -38,7 +37,7 @@ class Release(NamedTuple):
 def current_release() -> Optional[Release]:
     """The release this very package belongs to, found from its own place (HOME differs under sudo);
     None where it was installed in another way."""
-    site = Path(os.path.realpath(labd_board.__file__)).parent.parent
+    site = Path(os.path.realpath(__file__)).parent.parent
     folder = site.parent
     if site.name == "site" and folder.parent.name == "releases" and (folder / "bundle").is_dir():
         return Release(folder.parent.parent, folder.name, folder / "bundle")
@@ -56,7 +55,7 @@ def find_bundle(path: Optional[str]) -> BundleFiles:
     release = current_release()
     if release is None:
         raise ArtifactError(
-            "no release is deployed here ({} lies outside one)".format(labd_board.__file__),
+            "no release is deployed here ({} lies outside one)".format(__file__),
             fix="from the host: fab deploy --board NN, or give --bundle PATH",
         )
     return open_bundle(release.bundle)

@@ -4,10 +4,10 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-import labd_board
 from labd_board.accelerator import Accelerator
 from labd_board.session import Dataset
 from labd_board.tally import Tally
+from labd_shared import __version__
 from labd_shared.answers import predicted_classes
 from labd_shared.bundle import Golden
 from labd_shared.digest import image_digest
@@ -125,7 +125,7 @@ def predictions_of(
             "dataset": dataset.name,
             "split": dataset.split,
             "target": manifest.target,
-            "source": "labd_board.validate {} ({})".format(labd_board.__version__, accelerator.device.timing),
+            "source": "labd_board.validate {} ({})".format(__version__, accelerator.device.timing),
         },
         row=np.arange(tally.frames),
         digest=digests,
