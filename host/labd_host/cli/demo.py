@@ -29,6 +29,7 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     Afterwards the virtual board is down; the bundle and the reports stay in DIR.
     """
     import labd
+    from labd.progress import ProgressLines
     from labd.shown import terminal
     from labd_host.networks import find_trained, trained_record
     from labd_host.networks import network as find_network
@@ -41,9 +42,10 @@ def demo(network: str, number: str, out: Path, batchsize: int) -> None:
     trained = trained_record(spec.name, find_trained(spec))
     out = out.absolute()
     folder = out / f"{spec.name}-emu"
-    board = labd.Board(number)
+    told = ProgressLines()
+    board = labd.Board(number, listener=told)
     with _step(steps, f"labd build {network} -o {_short(folder)}"):
-        design = labd.network(network).compile(out=folder.with_name(folder.name + ".stages"))
+        design = labd.network(network).compile(out=folder.with_name(folder.name + ".stages"), listener=told)
         bundle = design.build(out=folder)
     try:
         with _step(steps, f"labd board up {number}"):

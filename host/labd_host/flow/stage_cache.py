@@ -2,8 +2,8 @@
 
 An entry is a folder with the stage's record and its files, named by the digest of all that the stage came from.
 A stage folder and the cache share the bytes (hard links, where the file system has them), so that a second
-folder costs next to nothing and stays whole when the cache is emptied. So the files are read-only: what is to be
-changed is replaced, never written into.
+folder costs next to nothing and stays whole when the cache is emptied. So those files are read-only: what is to
+be changed is replaced, never written into. The folding, which people edit, is copied.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ VARIABLE = "LABD_STAGES"
 LIMIT_BYTES = 5 << 30
 RECORD_NAME = "record.json"
 READ_ONLY = 0o444
+EDITED = ".json"  # what people change and compile again
 
 
 def cache_folder() -> Path:
@@ -72,7 +73,6 @@ def keep(record: Record, files: Sequence[str], folder: Path) -> None:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with replacing_folder(entry) as making:
             for name in files:
-                (folder / name).chmod(READ_ONLY)
                 _share(folder / name, making / name)
             (making / RECORD_NAME).write_text(record.text(), encoding="utf-8")
         _make_room()
@@ -110,11 +110,12 @@ def _entries() -> list[tuple[float, int, Path]]:
 def _share(source: Path, target: Path) -> None:
     """Have *target* be *source*: the same bytes on disk where that can be, else a copy."""
     target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        target.chmod(READ_ONLY)
+    if source.suffix != EDITED:
+        source.chmod(READ_ONLY)
+        with contextlib.suppress(OSError):  # another file system, or one without links
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
 
 
 def _digest(path: Path) -> str:

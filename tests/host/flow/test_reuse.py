@@ -115,6 +115,7 @@ def test_another_labd_or_another_finn_makes_everything_again(again, monkeypatch,
 )
 def test_a_damaged_or_missing_file_is_noticed_and_made_again(first, again, file, stage):
     path = again / "out" / file
+    path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-10])
     assert made(compiled_in(again)) == {stage: f"{file} is damaged"}
     assert contents(again) == contents(first)
@@ -124,6 +125,7 @@ def test_a_damaged_or_missing_file_is_noticed_and_made_again(first, again, file,
 
 def test_a_damaged_golden_model_is_made_again_before_it_answers(again):
     path = again / "out" / "network.npz"
+    path.chmod(0o644)
     path.write_bytes(b"PK" + path.read_bytes()[2:-10])
     assert set(made(compiled_in(again))) == {"golden"}
 

@@ -60,6 +60,7 @@ def test_a_folder_shares_its_bytes_with_the_cache_and_stays_whole_without_it(cac
     compiled(model, tmp_path / "second")
     links = {path.stat().st_nlink for path in (tmp_path / "second").glob("?-*.onnx")}
     assert links == {3}, "two folders and the cache"
+    assert (tmp_path / "second" / "folding.json").stat().st_nlink == 1, "which people edit"
     before = files_of(tmp_path / "second")
     shutil.rmtree(cache)
     _, made = compiled(model, tmp_path / "second")
