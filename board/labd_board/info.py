@@ -4,7 +4,7 @@ import argparse
 import os
 import platform
 import sys
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -13,6 +13,16 @@ from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
 from labd_shared import __version__
 from labd_shared.errors import LabdError
+
+# The end of a fact's name, the unit it is shown in, and what one of the first is in the second.
+_UNITS = (
+    ("_frames_per_s", "frames/s", 1.0),
+    ("_bytes", "MB", 1e-6),
+    ("_percent", "%", 1.0),
+    ("_mhz", "MHz", 1.0),
+    ("_ns", "ns", 1.0),
+    ("_c", "C", 1.0),
+)
 
 
 def system_facts() -> Dict[str, Any]:
@@ -25,7 +35,7 @@ def system_facts() -> Dict[str, Any]:
         "machine": platform.machine(),
         "board": _first_line("/proc/device-tree/chosen/pynq_board") or os.environ.get("BOARD"),
         "image": _first_line("/etc/pynq_version") or _first_line("/home/xilinx/REVISION"),
-        "memory_kb": _memory_kb(),
+        "memory_bytes": _memory_bytes(),
         "release": None if release is None else release.name,
     }
 
@@ -56,16 +66,33 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
     except LabdError as error:
         facts["bundle"] = None
         facts["bundle_problem"] = error.to_wire()
+    for line in _lines(facts):
+        output.line(line)
+    output.result(facts)
+
+
+def _lines(facts: Dict[str, Any], indent: str = "") -> Iterator[str]:
+    """One fact a line, in its unit; those of the device and of the bundle stand below its name."""
     for key in sorted(facts):
         value = facts[key]
-        if isinstance(value, dict):
-            value = (
-                value["what"]
-                if "what" in value
-                else ", ".join("{} {}".format(k, value[k]) for k in sorted(value))
-            )
-        output.line("{:16} {}".format(key.replace("_", " "), "unknown" if value is None else value))
-    output.result(facts)
+        if isinstance(value, dict) and "what" not in value:
+            yield indent + key.replace("_", " ")
+            for line in _lines(value, indent + "  "):
+                yield line
+        else:
+            name, shown = _in_its_unit(key, value)
+            yield "{:<24} {}".format(indent + name, shown)
+
+
+def _in_its_unit(key: str, value: Any) -> Tuple[str, str]:
+    """What a fact is called and how it reads: clock_mhz, 100.0 is "clock", "100 MHz"."""
+    if isinstance(value, dict):
+        return key.replace("_", " "), str(value["what"])
+    for suffix, unit, factor in _UNITS:
+        if key.endswith(suffix):
+            name = key[: -len(suffix)].replace("_", " ")
+            return name, "unknown" if value is None else "{:.10g} {}".format(round(value * factor, 2), unit)
+    return key.replace("_", " "), "unknown" if value is None else str(value)
 
 
 def _first_line(path: str) -> Optional[str]:
@@ -76,9 +103,9 @@ def _first_line(path: str) -> Optional[str]:
         return None
 
 
-def _memory_kb() -> Optional[int]:
-    line = _first_line("/proc/meminfo")
-    return int(line.split()[1]) if line else None
+def _memory_bytes() -> Optional[int]:
+    line = _first_line("/proc/meminfo")  # MemTotal: 507892 kB
+    return int(line.split()[1]) * 1024 if line else None
 
 
 def main(argv: Optional[List[str]] = None, device: Optional[Device] = None) -> int:

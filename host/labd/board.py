@@ -245,7 +245,9 @@ class Board:
         if command in ON_DATA:
             options["as_data"] = True
         with heard(self._listener) as listener:
-            whole = self._listener is not None  # who listens hears everything, who looks at results only how far it is
+            whole = (
+                self._listener is not None
+            )  # who listens hears everything, who looks at results only how far it is
             told = listener if whole else Notes(listener, f"{command} on board {self.number}")
             (outcome,) = work([self.number], listener=told, **options).outcomes
         if outcome.error is not None:

@@ -1,6 +1,7 @@
 """validate, throughput, selftest and info as a user runs them, on the fake board."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -246,6 +247,15 @@ def test_info_says_what_it_knows(options, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["bundle"]["network"] == "tiny" and facts["device"]["device"] == "fake"
     assert facts["numpy"] == np.__version__ and facts["release"] is None
+
+
+def test_info_reads_in_units_one_fact_a_line(options, capsys):
+    assert info.main(options[:2], fake_board()) == 0
+    lines = [re.sub(" +", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
+    assert "clock 100 MHz" in lines and "bundle" in lines and "device" in lines
+    assert any(re.match(r"memory [0-9.]+ MB$", line) for line in lines)
+    assert any(re.match(r"expected [0-9.]+ frames/s$", line) for line in lines)
+    assert not any("_" in line for line in lines if not line.startswith(("labd", "release", "machine")))
 
 
 def test_info_survives_a_board_without_a_bundle(capsys):
