@@ -10,6 +10,7 @@ import click
 
 from labd.loading import WHAT
 from labd_host.cli.clock_option import clock_option
+from labd_host.cli.completion import networks_or_files
 from labd_host.cli.folding_options import folding_options
 from labd_shared.errors import UsageError, unknown_name
 
@@ -21,7 +22,7 @@ HARDWARE_ONLY = "--jobs, --accept-timing, --ignore-check and --silence-minutes"
 
 
 @click.command()
-@click.argument("what", metavar=WHAT)
+@click.argument("what", metavar=WHAT, shell_complete=networks_or_files)
 @click.option("--target", type=click.Choice(["emu", "hw"]), default="emu", show_default=True,
               help="What it is for: emu, a virtual board; hw, a real one, which takes Vivado and hours.")  # fmt: skip
 @folding_options

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from labd_host.cli.clock_option import clock_option
+from labd_host.cli.completion import networks_or_files
 from labd_host.cli.folding_options import folding_options
 
 
 @click.command(name="compile")
-@click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx")
+@click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx", shell_complete=networks_or_files)
 @folding_options
 @clock_option("Clock of the accelerator, for frames a second.")
 @click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")

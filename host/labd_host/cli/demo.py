@@ -11,13 +11,14 @@ from pathlib import Path
 
 import click
 
+from labd_host.cli.completion import networks_or_files
 from labd_host.cli.demo_report import RoadStep, report
 
 ONLY_VIRTUAL = "LABD_BOARDS"
 
 
 @click.command()
-@click.argument("network", default="tfc-w1a1")
+@click.argument("network", default="tfc-w1a1", shell_complete=networks_or_files)
 @click.option("--board", "number", default="03", show_default=True, help="Number of the virtual board.")
 @click.option("-o", "--out", default="build/demo", show_default=True,
               type=click.Path(path_type=Path, file_okay=False), metavar="DIR",

@@ -8,10 +8,11 @@ import click
 
 from labd.loading import WHAT
 from labd_host.cli.clock_option import clock_option
+from labd_host.cli.completion import networks_or_files
 
 
 @click.command()
-@click.argument("what", metavar=WHAT)
+@click.argument("what", metavar=WHAT, shell_complete=networks_or_files)
 @click.option("--folding", metavar="NAME|FILE", help="PE and SIMD: a preset (lab) or FINN's folding JSON.")
 @clock_option("Clock of the accelerator.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

@@ -6,11 +6,12 @@ import json
 
 import click
 
+from labd_host.cli.completion import networks_or_files
 from labd_shared.errors import UsageError
 
 
 @click.command()
-@click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx")
+@click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx", shell_complete=networks_or_files)
 @click.option("--dataset", help="Data set (default: the one the network is for).")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N images.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, with the keys of labd validate.")

@@ -9,12 +9,13 @@ import click
 
 from labd.loading import WHAT
 from labd_host.cli.clock_option import clock_option
+from labd_host.cli.completion import networks_or_files
 from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import UsageError
 
 
 @click.command(name="explore")
-@click.argument("network", metavar=WHAT)
+@click.argument("network", metavar=WHAT, shell_complete=networks_or_files)
 @click.option("--target-fps", type=click.FloatRange(0.001, 1e9), metavar="N",
               help="The cheapest folding for N frames a second.")  # fmt: skip
 @click.option("--fastest", is_flag=True, help="The fastest folding that fits (the default).")

@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from labd_shared import __version__
 from labd_shared.errors import INTERRUPTED, LabdError, unknown_name
@@ -20,6 +21,7 @@ COMMANDS = {
     "classify": ("on_boards", "classify", "What a board sees in pictures of this machine."),
     "compare": ("compare", "compare", "The images on which two runs differ, with pictures."),
     "compile": ("compile", "compile_", "A network through FINN, every stage proven."),
+    "completion": ("completion", "completion", "The Tab key completes labd, in bash, zsh or fish."),
     "data": ("on_boards", "data", "Send a data set to a board."),
     "demo": ("demo", "demo", "The whole road once, ending on a virtual board."),
     "deploy": ("on_boards", "deploy", "A bundle to a board, proven there, rolled back when wrong."),
@@ -52,12 +54,21 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:  # the Tab key asks, and wants no words
+                return None
             raise unknown_name("command", cmd_name, COMMANDS, fix="labd --help")
         module, attribute, _ = COMMANDS[cmd_name]
         command = getattr(importlib.import_module(f"labd_host.cli.{module}"), attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"labd_host.cli.{module}.{attribute} is no command")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands from the table: nothing is imported for the Tab key."""
+        named = [
+            CompletionItem(name, help=COMMANDS[name][2]) for name in COMMANDS if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from labd_host.cli.completion import board_numbers
+
 COMMAND_S = 900.0  # longest time a command on a board may take, unless told otherwise
 WHOLE = click.IntRange(min=1)
 
@@ -20,6 +22,7 @@ boards_option = click.option(
     multiple=True,
     required=True,
     metavar="NN",
+    shell_complete=board_numbers,
     help="Two digits; may be given several times.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")

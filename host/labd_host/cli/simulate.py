@@ -11,6 +11,7 @@ import click
 from labd.loading import WHAT
 from labd.simulated_run import FRAMES
 from labd_host.cli.clock_option import clock_option
+from labd_host.cli.completion import networks_or_files
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ FINN, MINIMAL = "finn", "minimal"
 
 
 @click.command()
-@click.argument("what", metavar=WHAT)
+@click.argument("what", metavar=WHAT, shell_complete=networks_or_files)
 @click.option("--folding", metavar="NAME|FILE", help="PE and SIMD: a preset (lab) or FINN's folding JSON.")
 @click.option("--frames", type=click.IntRange(1, 100_000), default=FRAMES, show_default=True,
               help="How many frames go through.")  # fmt: skip

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from labd_host.cli.completion import networks_or_files
 from labd_host.networks.table import DEVICES, PRECISIONS
 from labd_shared.errors import BuildError
 
 
 @click.command()
-@click.argument("network", metavar="NETWORK|MY.toml")
+@click.argument("network", metavar="NETWORK|MY.toml", shell_complete=networks_or_files)
 @click.option(
     "--epochs", type=click.IntRange(1), help="Passes over the training set (default: the recipe's)."
 )

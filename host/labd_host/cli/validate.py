@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from labd_host.cli.completion import board_numbers, networks_or_files
 from labd_host.cli.on_boards import WHOLE, deadline_option, json_option, run
 from labd_shared.errors import UsageError
 
@@ -22,8 +23,13 @@ ON_BOARDS = (
 
 
 @click.command()
-@click.argument("network", required=False, metavar="[NETWORK|MY.toml|BUNDLE|DIR|network.npz]")
-@click.option("--board", "boards", multiple=True, metavar="NN",
+@click.argument(
+    "network",
+    required=False,
+    metavar="[NETWORK|MY.toml|BUNDLE|DIR|network.npz]",
+    shell_complete=networks_or_files,
+)
+@click.option("--board", "boards", multiple=True, metavar="NN", shell_complete=board_numbers,
               help="What is deployed on this board; may be given several times.")  # fmt: skip
 @click.option("--dataset", help="Data set (default: the one the network is for).")
 @click.option("--limit", type=WHOLE, metavar="N", help="Only the first N images.")
