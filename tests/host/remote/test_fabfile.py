@@ -213,7 +213,8 @@ def timeless(text):
     record = json.loads(text)
     for board in record.get("boards", []):
         for level in (board.get("result", {}), board.get("result", {}).get("deploy", {})):
-            level.pop("seconds", None)
+            for of_this_moment in ("seconds", "free_mb"):
+                level.pop(of_this_moment, None)
     return record
 
 
