@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from labd_host.machine.toml_files import parse_toml
+from labd_host.machine.typed_records import to_record
 from labd_shared.datasets import dataset_spec
 from labd_shared.errors import ArtifactError, UnknownName, UsageError
+from labd_shared.files import read_bounded
+from labd_shared.records import MAX_NAME, SHOWN, Origin, Value, bounded
 
 TABLE = Path(__file__).with_name("table.toml")
 DEFINITION = ".toml"  # of a user's own network
@@ -22,7 +24,9 @@ KINDS = ("fc", "cnv")
 PRECISIONS = ("auto", "float32", "bfloat16")  # auto: bfloat16 where the processor computes with it
 DEVICES = ("auto", "cpu", "cuda")  # auto: a GPU where there is one
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # it becomes the name of files
-PRETRAINED = re.compile(r"https://[!-~]+/[A-Za-z0-9_.]+-[0-9a-f]{8,64}\.pth")
+NAME_WANTED = "a name of a to z, 0 to 9 and . _ -, 64 characters at most,"
+DATASET = re.compile(r".+")
+PRETRAINED = re.compile(r"(https://[!-~]+/[A-Za-z0-9_.]+-[0-9a-f]{8,64}\.pth)?")
 MAX_FILE_BYTES = 1 << 16
 MAX_BITS = 8
 MAX_WEIGHTS = 1 << 27  # half a GB of float32; the largest of the table has 3 million
@@ -144,9 +148,18 @@ class NetworkSpec:
         return "-".join([*widths, *map(str, (*self.hidden, self.classes))])
 
     def with_recipe(self, recipe: Recipe) -> NetworkSpec:
-        """The same network, to be trained by *recipe*; checked like the table."""
-        table = {**_as_table(self), "recipe": _as_table(recipe)}
-        return replace(_network(self.name, table, where="the recipe"), file=self.file)
+        """The same network, to be trained by *recipe*, which is checked like one of the table."""
+        value = bounded(to_record(recipe), Origin(f"the recipe of {self.name}", "correct the recipe"))
+        return replace(self, recipe=_recipe_for(self.kind, value))
+
+
+RECIPE_NEEDS = tuple(each.name for each in fields(Recipe) if each.default is MISSING)
+RECIPE_HAS = tuple(each.name for each in fields(Recipe) if each.default is not MISSING)
+SETTABLE = tuple(name for name in (*RECIPE_NEEDS, *RECIPE_HAS) if name not in ("epochs", "precision"))
+NETWORK_NEEDS = (
+    "kind", "dataset", "classes", "input_shape", "in_bits", "weight_bits", "act_bits", "convs", "hidden",
+)  # fmt: skip
+NETWORK_HAS = ("recipe", "pretrained")
 
 
 def recipe_with(recipe: Recipe, settings: Collection[str]) -> Recipe:
@@ -155,17 +168,14 @@ def recipe_with(recipe: Recipe, settings: Collection[str]) -> Recipe:
     Raises:
         UsageError: one of them is not a setting, or its value is not possible.
     """
-    table = _as_table(recipe)
     for setting in settings:
-        key, _, value = setting.partition("=")
-        try:
-            _known_keys({key: value}, Recipe, but=("epochs", "precision"))
-            table[key] = tomllib.loads(f"value = {value}")["value"]
-            recipe = _parse_recipe(table)
-        except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(
-                f"--recipe {setting}: {error}", fix="give it like this: --recipe learning_rate=0.003"
-            ) from error
+        key, _, text = setting.partition("=")
+        origin = Origin(
+            f"--recipe {setting[:SHOWN]}", "give it like this: --recipe learning_rate=0.003", UsageError
+        )
+        _known(bounded({key: 0}, origin), (), SETTABLE)
+        given = parse_toml(f"{key} = {text}".encode(), origin).fields((key,))
+        recipe = parse_recipe(Value({**to_record(recipe), key: given[key].raw}, origin))
     return recipe
 
 
@@ -173,24 +183,15 @@ def read_table(path: Path = TABLE) -> dict[str, NetworkSpec]:
     """The networks of a table file, by name.
 
     Raises:
-        ArtifactError: the file cannot be read, is no TOML, or a value in it cannot be.
+        ArtifactError: the file cannot be read, is not TOML, or has a wrong value.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(
-            f"the network table {path} cannot be read: {error}", fix="reinstall labd"
-        ) from error
-    return parse_table(text, where=path.name)
+    content = read_bounded(path, MAX_FILE_BYTES, "reinstall labd")
+    return _networks(parse_toml(content, _origin(path.name)))
 
 
 def parse_table(text: str, *, where: str = "the network table") -> dict[str, NetworkSpec]:
     """The networks of *text*, TOML; see `read_table`."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ArtifactError(f"{where} is no TOML: {error}", fix=f"correct {where}") from error
-    return {name: _network(name, entry, where=where) for name, entry in table.items()}
+    return _networks(parse_toml(text.encode("utf-8"), _origin(where)))
 
 
 def read_network(path: Path, taken: Collection[str] = ()) -> NetworkSpec:
@@ -201,29 +202,24 @@ def read_network(path: Path, taken: Collection[str] = ()) -> NetworkSpec:
         taken: Names that it must not have, because others would be meant by them.
 
     Raises:
-        ArtifactError: the file cannot be read, or a value in it cannot be.
+        ArtifactError: the file cannot be read, is not TOML, or has a wrong value.
     """
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ArtifactError(
-                f"{path} has {path.stat().st_size} bytes, no network needs that",
-                fix="docs/own-network.md has an example",
-            )
-        entry = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    content = read_bounded(path, MAX_FILE_BYTES, "docs/own-network.md has an example")
+    entry = parse_toml(content, _origin(str(path)))
+    known = _known(entry, ("name", *NETWORK_NEEDS), NETWORK_HAS)
+    name = known["name"].text(MAX_NAME, NAME, NAME_WANTED)
+    if name in taken:
         raise ArtifactError(
-            f"{path} cannot be read: {reason}", fix="docs/own-network.md has an example"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ArtifactError(f"{path} is no TOML: {error}", fix=f"correct {path}") from error
-    name = entry.pop("name", None)
-    if not isinstance(name, str) or not NAME.fullmatch(name) or name in taken:
-        reason = "is that of one of labd's own" if name in taken else "must be of a to z, 0 to 9 and . _ -"
-        raise ArtifactError(f"{path}: its name {name!r} {reason}", fix='give it one: name = "my-network"')
-    made = replace(_network(name, entry, where=str(path)), file=path)
+            f"{path}: name is {name!r}, which is the name of one of labd's own networks",
+            fix='give it another: name = "my-network"',
+        )
+    made = replace(_network(name, entry, known), file=path)
     _check_dataset(made, path)
     return made
+
+
+def _origin(where: str) -> Origin:
+    return Origin(where, f"correct {where}")
 
 
 def _check_dataset(network: NetworkSpec, path: Path) -> None:
@@ -240,157 +236,114 @@ def _check_dataset(network: NetworkSpec, path: Path) -> None:
         )
 
 
-def _network(name: str, entry: Any, *, where: str) -> NetworkSpec:
-    try:
-        made = _parse_network(name, entry)
-        _check(made)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise ArtifactError(f"{where}: network {name!r}: {reason}", fix=f"correct {where}") from error
+def _networks(table: Value) -> dict[str, NetworkSpec]:
+    return {
+        name: _network(name, entry, _known(entry, NETWORK_NEEDS, NETWORK_HAS))
+        for name, entry in table.entries().items()
+    }
+
+
+def _network(name: str, entry: Value, known: dict[str, Value]) -> NetworkSpec:
+    """The network *name* in *entry*, whose fields are *known*."""
+    kind = known["kind"].choice(KINDS)
+    shape = known["input_shape"].list()
+    if len(shape) != 3:
+        known["input_shape"].refuse("[height, width, channels]")
+    height, width, channels = (axis.integer(1) for axis in shape)
+    made = NetworkSpec(
+        name=name,
+        kind=kind,
+        dataset=known["dataset"].text(MAX_NAME, DATASET, "a name"),
+        classes=known["classes"].integer(1),
+        input_shape=(height, width, channels),
+        in_bits=known["in_bits"].integer(1, MAX_BITS),
+        weight_bits=known["weight_bits"].integer(1, MAX_BITS),
+        act_bits=known["act_bits"].integer(1, MAX_BITS),
+        convs=tuple(_conv(each) for each in known["convs"].list()),
+        hidden=tuple(width.integer(1) for width in known["hidden"].list()),
+        recipe=_recipe_for(kind, known["recipe"]) if "recipe" in known else None,
+        pretrained=known["pretrained"].text(MAX_NAME, PRETRAINED, "https://.../NAME-45185b4d.pth")
+        if "pretrained" in known
+        else "",
+    )
+    if (kind == "fc") != (not made.convs):
+        known["convs"].refuse("an empty list for kind fc, convolutions for kind cnv")
+    if min(made.flat_shape) < 1:
+        raise entry.origin.fault(
+            f"{entry.below('convs')} leave nothing of an image of {made.input_shape}, {made.flat_shape} remains"
+        )
+    if made.weights > MAX_WEIGHTS:
+        raise entry.origin.fault(
+            f"network {name!r} has {made.weights} weights, labd takes {MAX_WEIGHTS} at most"
+        )
     return made
 
 
-def _parse_network(name: str, entry: Mapping[str, Any]) -> NetworkSpec:
-    _known_keys(entry, NetworkSpec, but=("name", "file"))
-    convs = _list("convs", entry["convs"])
-    for conv in convs:
-        _known_keys(conv, Conv)
-    recipe = entry.get("recipe")
-    shape = _list("input_shape", entry["input_shape"])
-    if len(shape) != 3:
-        raise ValueError(f"input_shape is {shape}, not [height, width, channels]")
-    height, width, channels = (_positive("input_shape", axis) for axis in shape)
-    return NetworkSpec(
-        name=name,
-        kind=_one_of("kind", entry["kind"], KINDS),
-        dataset=_text("dataset", entry["dataset"]),
-        classes=_positive("classes", entry["classes"]),
-        input_shape=(height, width, channels),
-        in_bits=_bits("in_bits", entry["in_bits"]),
-        weight_bits=_bits("weight_bits", entry["weight_bits"]),
-        act_bits=_bits("act_bits", entry["act_bits"]),
-        convs=tuple(
-            Conv(_positive("channels", conv["channels"]), _flag("pool", conv["pool"])) for conv in convs
-        ),
-        hidden=tuple(_positive("hidden", width) for width in _list("hidden", entry["hidden"])),
-        recipe=None if recipe is None else _parse_recipe(recipe),
-        pretrained=_address(entry.get("pretrained", "")),
-    )
+def _conv(value: Value) -> Conv:
+    known = _known(value, ("channels", "pool"))
+    return Conv(known["channels"].integer(1), known["pool"].truth())
 
 
-def _parse_recipe(entry: Mapping[str, Any]) -> Recipe:
-    _known_keys(entry, Recipe)
-    recipe = Recipe(
-        epochs=_positive("epochs", entry["epochs"]),
-        batch=_positive("batch", entry["batch"]),
-        learning_rate=_number("learning_rate", entry["learning_rate"]),
-        latent_scale=_number("latent_scale", entry["latent_scale"]),
-        dropout=_number("dropout", entry["dropout"]),
-        augment=_flag("augment", entry["augment"]),
-        precision=_one_of("precision", entry["precision"], PRECISIONS),
-        validation=_positive("validation", entry["validation"]),
-        warmup_steps=_count("warmup_steps", entry.get("warmup_steps", 0)),
-        final_learning_rate=_number("final_learning_rate", entry.get("final_learning_rate", 0.001)),
-        label_smoothing=_number("label_smoothing", entry.get("label_smoothing", 0.0)),
-        float_epochs=_count("float_epochs", entry.get("float_epochs", 0)),
-        distillation=_number("distillation", entry.get("distillation", 0.0)),
-    )
-    if recipe.learning_rate <= 0 or not 0 < recipe.latent_scale <= 1 or not 0 <= recipe.dropout < 1:
-        raise ValueError(
-            f"learning_rate {recipe.learning_rate} must be positive, latent_scale {recipe.latent_scale} above 0 "
-            f"and at most 1, dropout {recipe.dropout} at least 0 and below 1"
+def _recipe_for(kind: str, value: Value) -> Recipe:
+    """The recipe in *value* for a network of *kind*."""
+    recipe = parse_recipe(value)
+    if recipe.dropout and kind != "fc":
+        raise value.origin.fault(
+            f"{value.below('dropout')} is {recipe.dropout}, only fully connected networks have dropout"
         )
-    for name in ("final_learning_rate", "label_smoothing", "distillation"):
-        if not 0 <= (value := getattr(recipe, name)) <= 1:
-            raise ValueError(f"{name} is {value}, not between 0 and 1")
-    if recipe.float_epochs >= recipe.epochs:
-        raise ValueError(f"float_epochs {recipe.float_epochs} leave none of {recipe.epochs} epochs")
     return recipe
 
 
-def _check(network: NetworkSpec) -> None:
-    """What single values cannot show."""
-    if (network.kind == "fc") != (not network.convs):
-        raise ValueError(f"kind is {network.kind!r} and it has {len(network.convs)} convolutions")
-    if min(network.flat_shape) < 1:
-        raise ValueError(f"its convolutions leave nothing of an image of {network.input_shape}")
-    if network.weights > MAX_WEIGHTS:
-        raise ValueError(f"it has {network.weights} weights, labd takes {MAX_WEIGHTS} at most")
-    if network.recipe is not None and network.recipe.dropout and network.kind != "fc":
-        raise ValueError("only fully connected networks have dropout")
+def parse_recipe(value: Value, least: int = 1) -> Recipe:
+    """The recipe in *value*.
+
+    Args:
+        value: Its settings by name; those of `RECIPE_HAS` may be left out.
+        least: Epochs and validation images; 0 in the record of weights that were taken as they are.
+
+    Raises:
+        LabdError: of the class of the value's origin: a setting is missing, unknown or not possible.
+    """
+    known = _known(value, RECIPE_NEEDS, RECIPE_HAS)
+    epochs = known["epochs"].integer(least)
+    optional: dict[str, Any] = {
+        key: known[key].integer(0) for key in ("warmup_steps", "float_epochs") if key in known
+    }
+    for key in ("final_learning_rate", "label_smoothing", "distillation"):
+        if key in known:
+            optional[key] = known[key].number(0, 1)
+    recipe = Recipe(
+        epochs=epochs,
+        batch=known["batch"].integer(1),
+        learning_rate=_number(known["learning_rate"], "a number above 0", lambda rate: rate > 0),
+        latent_scale=_number(
+            known["latent_scale"], "a number above 0 and at most 1", lambda scale: 0 < scale <= 1
+        ),
+        dropout=_number(known["dropout"], "a number from 0 to below 1", lambda share: 0 <= share < 1),
+        augment=known["augment"].truth(),
+        precision=known["precision"].choice(PRECISIONS),
+        validation=known["validation"].integer(least),
+        **optional,
+    )
+    if epochs and recipe.float_epochs >= epochs:
+        known["float_epochs"].refuse(f"a number below epochs ({epochs})")
+    return recipe
 
 
-def _as_table(made: NetworkSpec | Recipe) -> dict[str, Any]:
-    names = [each.name for each in fields(made) if each.name not in ("name", "file")]
-    table = {name: getattr(made, name) for name in names}
-    if isinstance(made, NetworkSpec):
-        table["convs"] = [{"channels": conv.channels, "pool": conv.pool} for conv in made.convs]
-        table["recipe"] = None if made.recipe is None else _as_table(made.recipe)
-    return table
+def _number(value: Value, wanted: str, fits: Callable[[float], bool]) -> float:
+    """The number, which must be one that *fits*; *wanted* says in words what that means."""
+    number = value.number()
+    if not fits(number):
+        value.refuse(wanted)
+    return number
 
 
-def _known_keys(entry: Any, kind: type[Any], but: tuple[str, ...] = ()) -> None:
-    if not isinstance(entry, Mapping):
-        raise TypeError(f"{entry!r} is no table")
-    known = sorted({each.name for each in fields(kind)} - set(but))
-    if strange := sorted(set(entry) - set(known)):
-        near = difflib.get_close_matches(strange[0], known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        raise ValueError(f"{strange[0]!r} means nothing; {hint}")
-
-
-def _list(key: str, value: Any) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        raise TypeError(f"{key} is {value!r}, not a list")
-    return list(value)
-
-
-def _bits(key: str, value: Any) -> int:
-    if _positive(key, value) > MAX_BITS:
-        raise ValueError(f"{key} is {value}, more than {MAX_BITS}")
-    return int(value)
-
-
-def _positive(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{key} is {value!r}, not a positive integer")
-    return value
-
-
-def _count(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{key} is {value!r}, not zero or a positive integer")
-    return value
-
-
-def _number(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{key} is {value!r}, not a number")
-    return float(value)
-
-
-def _flag(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{key} is {value!r}, not true or false")
-    return value
-
-
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{key} is {value!r}, not a name")
-    return value
-
-
-def _address(value: Any) -> str:
-    if value and not (isinstance(value, str) and PRETRAINED.fullmatch(value)):
-        raise ValueError(f"pretrained is {value!r}, not https://.../NAME-45185b4d.pth")
-    return str(value)
-
-
-def _one_of(key: str, value: Any, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise ValueError(f"{key} is {value!r}, not one of {', '.join(known)}")
-    return str(value)
+def _known(value: Value, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Value]:
+    """The fields of *value*, as of `Value.fields`: an unknown one is a fault of the file that offers the nearest."""
+    try:
+        return value.fields(needed, optional, f"key of {value.path}" if value.path else "key")
+    except UnknownName as error:
+        raise value.origin.error(error.what, fix=error.fix) from error
 
 
 def recipe_of(network: NetworkSpec) -> Recipe:

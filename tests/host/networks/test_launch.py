@@ -243,14 +243,20 @@ def test_settings_of_the_recipe_are_passed_on_and_kept(tmp_path, data, process):
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("lr=0.1", "'lr' means nothing"),
-        ("learning_rate", "--recipe learning_rate: Invalid"),
-        ("learning_rate=fast", "--recipe learning_rate=fast: "),
-        ("learning_rate=0", "learning_rate 0.0 must be positive"),
-        ("epochs=3", "'epochs' means nothing"),
-        ("label_smoothing=2", "label_smoothing is 2.0, not between 0 and 1"),
-        ("warmup_steps=-1", "warmup_steps is -1, not zero or a positive integer"),
-        ("float_epochs=300", "float_epochs 300 leave none of 300 epochs"),
+        ("lr=0.1", "no key in --recipe lr=0.1 named 'lr'; known: augment, batch, "),
+        ("learning_rate", "--recipe learning_rate: not TOML: Invalid"),
+        ("learning_rate=fast", "--recipe learning_rate=fast: not TOML"),
+        ("learning_rate=0", "--recipe learning_rate=0: learning_rate is 0, a number above 0 is wanted"),
+        ("learning_rate=nan", "learning_rate is nan, a finite number"),
+        ("learning_rate=inf", "learning_rate is inf, a finite number"),
+        (f"batch={10**400}", "batch is a number of 1329 bits"),
+        (f"batch={'[' * 40}{']' * 40}", "nested more than 32 deep"),
+        ("batch=2\nepochs=3", "epochs is unknown; known: batch"),
+        ("batch=2\nbatch=3", "not TOML: Cannot overwrite a value"),
+        ("epochs=3", "no key in --recipe epochs=3 named 'epochs'"),
+        ("label_smoothing=2", "label_smoothing is 2, a number from 0 to 1 is wanted"),
+        ("warmup_steps=-1", "warmup_steps is -1, a whole number from 0 on is wanted"),
+        ("float_epochs=300", "float_epochs is 300, a number below epochs (300) is wanted"),
     ],
 )
 def test_a_setting_that_is_not_possible_is_refused_before_anything_is_made(tmp_path, data, setting, says):

@@ -40,18 +40,23 @@ def test_the_example_of_the_documents_is_a_network(digits):
 @pytest.mark.parametrize(
     ("was", "becomes", "says"),
     [
-        ('name = "digits-w1a2"', "", "its name None must be of a to z"),
-        ("digits-w1a2", "../digits", "its name '../digits' must be of a to z"),
-        ("digits-w1a2", "tfc-w1a1", "its name 'tfc-w1a1' is that of one of labd's own"),
+        ('name = "digits-w1a2"', "", "name is missing"),
+        ("digits-w1a2", "../digits", "name is '../digits', a name of a to z, 0 to 9 and . _ -, "),
+        ("digits-w1a2", "tfc-w1a1", "name is 'tfc-w1a1', which is the name of one of labd's own"),
         ('"mnist"', '"mnits"', "no dataset named 'mnits'; known: "),
         ("[28, 28, 1]", "[32, 32, 3]", "it takes (32, 32, 3) for 10 classes, mnist has (28, 28, 1) for 10"),
         ("classes = 10", "classes = 11", "it takes (28, 28, 1) for 11 classes, mnist has (28, 28, 1) for 10"),
-        ("act_bits", "activation_bits", "'activation_bits' means nothing; did you mean 'act_bits'?"),
-        ("epochs = 3", "epoch = 3", "'epoch' means nothing; did you mean 'epochs'?"),
-        ("epochs = 3", 'epochs = "3"', "epochs is '3', not a positive integer"),
-        ("hidden = [64]", "", "'hidden' is missing"),
-        ("kind =", "kind", "is no TOML: "),
-        (EXAMPLE, "\n" * 70_000, "has 70000 bytes"),
+        ("act_bits", "activation_bits", "named 'activation_bits'; known: act_bits, "),
+        ("epochs = 3", "epoch = 3", "named 'epoch'; known: augment, "),
+        ("epochs = 3", 'epochs = "3"', "recipe.epochs is '3', a whole number from 1 on is wanted"),
+        ("hidden = [64]", "", "hidden is missing"),
+        ("kind =", "kind", "not TOML: "),
+        ("= 0.005", "= nan", "recipe.learning_rate is nan, a finite number"),
+        ("= 0.005", "= -inf", "recipe.learning_rate is -inf, a finite number"),
+        ("= 0.005", "= 0.005\nlearning_rate = 0.1", "not TOML: Cannot overwrite a value"),
+        ("epochs = 3", f"epochs = {10**400}", "recipe.epochs is a number of 1329 bits, a whole number of 64 bits"),
+        ("[64]", "[" * 10_000, "nested too deep"),
+        (EXAMPLE, "\n" * 70_000, "has 70000 bytes, more than 65536"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_refused_by_its_name_and_what_is_wrong(digits, was, becomes, says):
@@ -68,7 +73,7 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"none\.toml cannot be read: No such file"):
         network(str(tmp_path / "none.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ArtifactError, match=r"binary\.toml cannot be read"):
+    with pytest.raises(ArtifactError, match=r"binary\.toml: not TOML"):
         network(str(tmp_path / "binary.toml"))
 
 
