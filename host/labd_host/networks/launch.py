@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,12 +30,24 @@ from labd_host.machine.child import (
     ChildSilent,
 )
 from labd_host.machine.listener import SILENT, Listener
+from labd_host.machine.typed_records import from_record
 from labd_host.networks.pretrained import fetch
-from labd_host.networks.table import DEFINITION, NetworkSpec, read_network, recipe_of, recipe_with
+from labd_host.networks.table import (
+    DEFINITION,
+    NAME,
+    NAME_WANTED,
+    PRECISIONS,
+    NetworkSpec,
+    read_network,
+    recipe_of,
+    recipe_with,
+)
 from labd_host.networks.trained import TrainedRecord, read_record
 from labd_host.networks.training_progress import Progress
 from labd_shared.digest import file_sha256
 from labd_shared.errors import BuildError, SetupError, UsageError
+from labd_shared.files import replacing, write_text
+from labd_shared.records import MAX_NAME, Origin, Value, read_json
 
 PROCESS = "labd_host.networks.train_process"
 SILENCE_TIMEOUT_S = 900.0  # longer than importing torch, a step or an evaluation takes on a slow machine
@@ -45,6 +59,10 @@ CHECKPOINT_FILE = "last.pt"
 BEST_FILE = "best.pt"
 START = "start-"  # before the name of the file that was given
 TEACHER_FILE = "teacher.pt"
+MAX_RUN_BYTES = 1 << 20
+START_KNOWN_BY = re.compile(r"([0-9a-f]{64})?")
+TEACHER_KNOWN_BY = re.compile(rf"({NAME.pattern} [0-9a-f]{{64}})?")
+PROGRESS = Origin("the progress of the training process", "go on with --resume", BuildError)
 
 
 @dataclass(frozen=True)
@@ -147,7 +165,7 @@ def train(
         _keep(start, out / f"{START}{start.name}")
     if teacher is not None:
         _keep_teacher(teacher, out)
-    (out / RUN_FILE).write_text(json.dumps(asdict(run), sort_keys=True) + "\n", encoding="utf-8")
+    write_text(out / RUN_FILE, json.dumps(asdict(run), sort_keys=True) + "\n")
     arguments = [what, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
     arguments += ["--precision", run.precision, "--threads", str(threads)]
     arguments += [each for setting in run.recipe for each in ("--recipe", setting)]
@@ -177,12 +195,22 @@ def read_run(out: Path) -> Run:
     Raises:
         UsageError: there is none, or its file is damaged.
     """
-    try:
-        return Run(**json.loads((out / RUN_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"{out / RUN_FILE} cannot be read: {error}", fix=f"start anew: remove {out}"
-        ) from error
+    origin = Origin(str(out / RUN_FILE), f"start again: remove {out}", UsageError)
+    known = read_json(out / RUN_FILE, MAX_RUN_BYTES, origin).fields(
+        ("network", "epochs", "seed", "precision"), ("pretrained", "start", "teacher", "recipe")
+    )
+    return Run(
+        network=known["network"].text(MAX_NAME, NAME, NAME_WANTED),
+        epochs=known["epochs"].integer(0),
+        seed=known["seed"].integer(),
+        precision=known["precision"].choice(PRECISIONS),
+        pretrained=known["pretrained"].truth() if "pretrained" in known else False,
+        start=known["start"].text(MAX_NAME, START_KNOWN_BY, "a sha256") if "start" in known else "",
+        teacher=known["teacher"].text(MAX_NAME, TEACHER_KNOWN_BY, "a name and a sha256")
+        if "teacher" in known
+        else "",
+        recipe=[setting.text() for setting in known["recipe"].list()] if "recipe" in known else [],
+    )
 
 
 def find_python() -> Path:
@@ -206,9 +234,8 @@ def find_python() -> Path:
 
 def _keep(file: Path, kept: Path) -> None:
     """Copy *file*, so that resuming needs nothing from elsewhere."""
-    making = kept.with_name(kept.name + ".making")
-    making.write_bytes(file.read_bytes())
-    making.replace(kept)
+    with replacing(kept) as making:
+        shutil.copyfile(file, making)
 
 
 def _teacher_known_by(teacher: Path) -> str:
@@ -255,7 +282,7 @@ def _keep_definition(network: NetworkSpec, file: Path, out: Path) -> Path:
                 fix=f"labd train {kept} --resume -o {out}, or another folder after -o",
             )
         return kept
-    kept.write_bytes(file.read_bytes())
+    _keep(file, kept)
     return kept
 
 
@@ -309,7 +336,7 @@ def _follow(command: list[str], threads: int, listener: Listener) -> None:
             try:
                 for message in child.messages(ChildDeadlines(silence_s=SILENCE_TIMEOUT_S)):
                     if "progress" in message:
-                        now = Progress(**message["progress"])
+                        now = from_record(Progress, Value(message["progress"], PROGRESS))
                         listener.progress("training", now.done_steps, now.all_steps, str(now))
                     elif "note" in message:
                         listener.say(str(message["note"]))

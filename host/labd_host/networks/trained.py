@@ -8,20 +8,23 @@ made. `labd train` writes the same pair into its own folder. Large ones are stor
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from labd_host.machine import places
 from labd_host.networks.compact import AGAIN, SUFFIX, unpacked
-from labd_host.networks.table import NetworkSpec, Recipe
+from labd_host.networks.table import NAME, NAME_WANTED, NetworkSpec, Recipe, parse_recipe
 from labd_shared.digest import file_sha256
-from labd_shared.errors import ArtifactError, DataMissing, DigestMismatch, LabdError
+from labd_shared.errors import DataMissing, DigestMismatch, LabdError
+from labd_shared.files import write_text
+from labd_shared.records import MAX_NAME, Origin, read_json
 
 TRAINED = Path(__file__).with_name("trained")
 RECORD_FORMAT = "labd-trained-network"
 RECORD_VERSION = 1
+MAX_RECORD_BYTES = 1 << 20
+SHA256 = re.compile(r"[0-9a-f]{64}")
 INPUT_CONTRACT = "float32 (1, channels, height, width), uint8 pixel / 255"
 
 
@@ -81,9 +84,10 @@ class TrainedRecord:
                 del content["recipe"][each.name]
         if not self.how:
             del content["how"]
-        making = path.with_name(path.name + ".making")
-        making.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        making.replace(path)
+        write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+_NEEDED = tuple(each.name for each in fields(TrainedRecord) if each.name != "how")
 
 
 def training_folder(name: str) -> Path:
@@ -144,44 +148,31 @@ def read_record(path: Path) -> TrainedRecord:
     """The record in *path*.
 
     Raises:
-        ArtifactError: it cannot be read, or does not say what a record must.
+        ArtifactError: it cannot be read, or a field of it is missing or wrong.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return _parse(content)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise ArtifactError(
-            f"{path} is no record of a trained network: {reason}", fix="labd train again"
-        ) from error
-
-
-def _parse(content: Any) -> TrainedRecord:
-    if not isinstance(content, Mapping) or not isinstance(content.get("tools", {}), Mapping):
-        raise TypeError("it, or its tools, is no JSON object")
-    if (content["format"], content["version"]) != (RECORD_FORMAT, RECORD_VERSION):
-        raise ValueError(f"it is {content['format']!r} version {content['version']!r}")
-    record = TrainedRecord(
-        network=str(content["network"]),
-        dataset=str(content["dataset"]),
-        onnx_sha256=str(content["onnx_sha256"]),
-        input=str(content["input"]),
-        split=str(content["split"]),
-        samples=int(content["samples"]),
-        correct=int(content["correct"]),
-        validation_samples=int(content["validation_samples"]),
-        validation_correct=int(content["validation_correct"]),
-        best_epoch=int(content["best_epoch"]),
-        seed=int(content["seed"]),
-        threads=int(content["threads"]),
-        recipe=Recipe(**content["recipe"]),
-        tools={str(name): str(version) for name, version in content["tools"].items()},
-        command=str(content["command"]),
-        how=str(content.get("how", "")),
+    origin = Origin(str(path), "labd train again")
+    content = read_json(path, MAX_RECORD_BYTES, origin).of_format(RECORD_FORMAT, RECORD_VERSION)
+    known = content.fields(_NEEDED, None)
+    samples = known["samples"].integer(1)
+    validation_samples = known["validation_samples"].integer(0)
+    return TrainedRecord(
+        network=known["network"].text(MAX_NAME, NAME, NAME_WANTED),
+        dataset=known["dataset"].text(MAX_NAME),
+        onnx_sha256=known["onnx_sha256"].text(64, SHA256, "a sha256"),
+        input=known["input"].text(),
+        split=known["split"].text(MAX_NAME),
+        samples=samples,
+        correct=known["correct"].integer(0, samples),
+        validation_samples=validation_samples,
+        validation_correct=known["validation_correct"].integer(0, validation_samples),
+        best_epoch=known["best_epoch"].integer(0),
+        seed=known["seed"].integer(),
+        threads=known["threads"].integer(0),
+        recipe=parse_recipe(known["recipe"], least=0),
+        tools={name: version.text(MAX_NAME) for name, version in known["tools"].entries().items()},
+        command=known["command"].text(),
+        how=known["how"].text() if "how" in known else "",
     )
-    if not 0 <= record.correct <= record.samples or record.samples < 1:
-        raise ValueError(f"{record.correct} of {record.samples} samples cannot be right")
-    return record
 
 
 def _none_trained(name: str, typed: str) -> LabdError:

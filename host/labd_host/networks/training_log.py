@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from labd_shared.errors import ArtifactError
+from labd_shared.records import Origin, Value, read_json
 
 LOG_FILE = "log.json"
 MAX_LOG_BYTES = 1 << 24  # of 40,000 epochs and more
@@ -35,27 +34,23 @@ def read_log(path: Path) -> list[Epoch]:
     """The epochs in *path*, in order.
 
     Raises:
-        ArtifactError: it is missing, too large, or no log of a training.
+        ArtifactError: it is missing or too large, or an entry of it is wrong.
     """
-    try:
-        if path.stat().st_size > MAX_LOG_BYTES:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
-        epochs = [
-            Epoch(
-                number=int(entry["epoch"]),
-                loss=float(entry["loss"]),
-                train_percent=float(entry["train_percent"]),
-                validation_percent=float(entry["validation_percent"]),
-                learning_rate=float(entry["learning_rate"]),
-            )
-            for entry in json.loads(path.read_text(encoding="utf-8"))
-        ]
-        if [epoch.number for epoch in epochs] != list(range(1, len(epochs) + 1)):
-            raise ValueError("its epochs do not count from 1")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise ArtifactError(f"{path} is no log of a training: {reason}", fix="labd train again") from error
-    return epochs
+    entries = read_json(path, MAX_LOG_BYTES, Origin(str(path), "labd train again")).list()
+    return [_epoch(entry, number) for number, entry in enumerate(entries, 1)]
+
+
+def _epoch(entry: Value, number: int) -> Epoch:
+    known = entry.fields(("epoch", "loss", "train_percent", "validation_percent", "learning_rate"), None)
+    if known["epoch"].integer() != number:
+        known["epoch"].refuse(f"{number} (epochs count from 1)")
+    return Epoch(
+        number=number,
+        loss=known["loss"].number(),
+        train_percent=known["train_percent"].number(0, 100),
+        validation_percent=known["validation_percent"].number(0, 100),
+        learning_rate=known["learning_rate"].number(0),
+    )
 
 
 def best_epoch(epochs: list[Epoch]) -> Epoch:

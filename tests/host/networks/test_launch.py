@@ -179,12 +179,42 @@ def test_resuming_takes_the_settings_it_was_started_with(tmp_path, data, process
     assert noted == ["--epochs 3 --seed 7 --precision float32 --threads 1"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"epochs": 3}'])
-def test_an_unreadable_run_file_is_named(tmp_path, data, text):
+RUN = '{"network": "tfc-w1a1", "epochs": 3, "seed": 7, "precision": "float32"}'
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        (RUN, "", "not JSON: Expecting value"),
+        (RUN, "[]", "the content is a list of 0 entries, an object is wanted"),
+        ('"epochs": 3, ', "", "epochs is missing"),
+        ("3,", '"3",', "epochs is '3', a whole number from 0 on is wanted"),
+        ("3,", "NaN,", "epochs is nan, a finite number"),
+        ("3,", "1" + "0" * 400 + ",", "not JSON: the number 10000000000000000000... has more than 64 bits"),
+        ("3,", "[" * 10_000 + ",", "lists and objects are nested more than 32 deep"),
+        ("seed", "epochs", "not JSON: the key 'epochs' stands twice"),
+        ("seed", "seeds", "seeds is unknown; known: epochs, network, "),
+        ("tfc-w1a1", "../tfc", "network is '../tfc', a name of a to z, 0 to 9 and . _ -, "),
+        ("float32", "float16", "precision is 'float16', one of auto, float32, bfloat16 is wanted"),
+        ("7", '7, "start": "mine.pt"', "start is 'mine.pt', a sha256 is wanted"),
+        ("7", '7, "teacher": "wide"', "teacher is 'wide', a name and a sha256 is wanted"),
+        ("7", '7, "recipe": [1]', "recipe[0] is 1, text is wanted"),
+    ],
+)
+def test_a_damaged_run_file_is_refused_by_what_is_wrong(tmp_path, data, was, becomes, says):
     (tmp_path / "last.pt").touch()
-    (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
+    (tmp_path / "run.json").write_text(RUN.replace(was, becomes))
+    with pytest.raises(UsageError) as raised:
         launch.train(TFC, tmp_path, resume=True)
+    assert raised.value.what.startswith(f"{tmp_path / 'run.json'}: {says}")
+    assert raised.value.fix == f"start again: remove {tmp_path}"
+
+
+def test_progress_that_is_wrong_ends_the_training(tmp_path, data, process):
+    wrong = {"progress": {**PROGRESS, "loss": "low"}}
+    python = process(f"print(json.dumps({wrong!r}), flush=True); time.sleep(60)")
+    with pytest.raises(BuildError, match="the progress of the training process: loss is 'low', a number"):
+        launch.train(TFC, tmp_path / "out", python=python)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed here")

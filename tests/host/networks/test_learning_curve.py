@@ -80,10 +80,22 @@ def test_of_equal_epochs_the_last_is_the_best(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "Expecting property name"),
-        ('[{"epoch": 1}]', "'loss' is missing"),
-        ("[1]", "not subscriptable"),
-        (json.dumps(ENTRIES[1:]), "its epochs do not count from 1"),
+        ("{", "log.json: not JSON: Expecting property name"),
+        ('[{"epoch": 1}]', r"log.json: \[0\].loss is missing"),
+        ("[1]", r"log.json: \[0\] is 1, an object is wanted"),
+        (json.dumps(ENTRIES[1:]), r"log.json: \[0\].epoch is 2, 1 \(epochs count from 1\) is wanted"),
+        (json.dumps(ENTRIES).replace("1.2002", "NaN"), r"log.json: \[0\].loss is nan, a finite number"),
+        (json.dumps(ENTRIES).replace("58.09", "580.9"), r"train_percent is 580.9, a number from 0 to 100"),
+        (json.dumps(ENTRIES).replace("0.0049", "-1"), r"learning_rate is -1, a number from 0 on is wanted"),
+        (
+            json.dumps(ENTRIES).replace("0.0049", "1" + "0" * 400),
+            "log.json: not JSON: the number 1000.* 64 bits",
+        ),
+        (
+            json.dumps(ENTRIES).replace('"loss"', '"epoch"'),
+            "log.json: not JSON: the key 'epoch' stands twice",
+        ),
+        ("[" * 10_000, "log.json: lists and objects are nested more than 32 deep"),
     ],
 )
 def test_a_damaged_log_is_named(tmp_path, text, says):

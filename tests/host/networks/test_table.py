@@ -188,11 +188,13 @@ def test_the_shipped_tfc_is_as_good_as_finns():
     assert trained_onnx("tfc-w1a1") == TRAINED / "tfc-w1a1.onnx"
 
 
-def test_a_record_survives_writing_and_reading(tmp_path):
-    record = trained_record("tfc-w1a1")
+@pytest.mark.parametrize("shipped", sorted(TRAINED.glob("*.json")), ids=lambda path: path.stem)
+def test_a_record_is_written_again_byte_by_byte_as_it_was(tmp_path, shipped):
+    record = read_record(shipped)
     record.write(tmp_path / "again.json")
     assert read_record(tmp_path / "again.json") == record
-    assert (tmp_path / "again.json").read_bytes() == (TRAINED / "tfc-w1a1.json").read_bytes()
+    assert (tmp_path / "again.json").read_bytes() == shipped.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"again.json"}
 
 
 def test_a_network_that_was_never_trained_is_to_be_trained(tmp_path, monkeypatch):
@@ -218,12 +220,17 @@ def test_a_changed_export_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"version": 2}, "it is 'labd-trained-network' version 2"),
-        ({"correct": 10001}, "10001 of 10000 samples cannot be right"),
-        ({"samples": 0, "correct": 0}, "0 of 0 samples cannot be right"),
-        ({"recipe": {"epochs": 1}}, "missing 7 required positional arguments"),
-        ({"seed": "x"}, "invalid literal for int()"),
-        ({"tools": None}, "it, or its tools, is no JSON object"),
+        ({"version": 2}, "the version of labd-trained-network is 2, this labd reads 1"),
+        ({"correct": 10001}, "correct is 10001, a whole number from 0 to 10000 is wanted"),
+        ({"samples": 0, "correct": 0}, "samples is 0, a whole number from 1 on is wanted"),
+        ({"validation_correct": 5001}, "validation_correct is 5001, a whole number from 0 to 5000 is wanted"),
+        ({"recipe": {"epochs": 1}}, "recipe.batch is missing"),
+        ({"seed": "x"}, "seed is 'x', a whole number is wanted"),
+        ({"tools": None}, "tools is null, an object is wanted"),
+        ({"tools": {"numpy": 2.4}}, "tools.numpy is 2.4, a text of at most 1000 characters is wanted"),
+        ({"network": "../tfc"}, "network is '../tfc', a name of a to z, 0 to 9 and . _ -, "),
+        ({"onnx_sha256": "../../x"}, "onnx_sha256 is '../../x', a sha256 is wanted"),
+        ({"accuracy_percent": math.inf}, "accuracy_percent is inf, a finite number"),
     ],
 )
 def test_a_wrong_record_is_refused_by_what_is_wrong(tmp_path, change, says):
@@ -232,12 +239,34 @@ def test_a_wrong_record_is_refused_by_what_is_wrong(tmp_path, change, says):
     path.write_text(json.dumps(content))
     with pytest.raises(ArtifactError) as raised:
         read_record(path)
-    assert says in raised.value.what
+    assert raised.value.what.startswith(f"{path}: {says}")
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "says"),
+    [
+        ('"learning_rate": 0.005', '"learning_rate": NaN', "recipe.learning_rate is nan, a finite number"),
+        ('"learning_rate": 0.005', '"learning_rate": 1e400', "recipe.learning_rate is inf, a finite number"),
+        ('"learning_rate": 0.005', '"learning_rate": 0', "recipe.learning_rate is 0, a number above 0 is wanted"),
+        ('"seed": 0', '"seed": 1' + "0" * 400, "not JSON: the number 10000000000000000000... has more than 64 bits"),
+        ('"seed": 0', '"samples": 0', "not JSON: the key 'samples' stands twice in an object"),
+        ('"seed": 0', '"seed": ' + "[" * 40 + "]" * 40, "lists and objects are nested more than 32 deep"),
+        ('"batch"', '"bach"', "no key of recipe in "),
+    ],
+)  # fmt: skip
+def test_a_hostile_record_is_refused(tmp_path, was, becomes, says):
+    text = (TRAINED / "tfc-w1a1.json").read_text()
+    assert was in text
+    path = tmp_path / "wrong.json"
+    path.write_text(text.replace(was, becomes))
+    with pytest.raises(ArtifactError) as raised:
+        read_record(path)
+    assert says in raised.value.what and str(path) in raised.value.what
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "labd-trained-network"}', "\xff"])
-def test_something_that_is_no_record_is_refused(tmp_path, text):
+def test_something_other_than_a_record_is_refused(tmp_path, text):
     path = tmp_path / "wrong.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ArtifactError, match="is no record of a trained network"):
+    with pytest.raises(ArtifactError, match=r"wrong\.json: "):
         read_record(path)
