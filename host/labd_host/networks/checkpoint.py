@@ -1,13 +1,12 @@
 """The files a training leaves: its checkpoints and its log. Train environment only.
 
 ``last.pt`` is where it stands, ``best.pt`` the weights of the best epoch, ``log.json`` an entry an
-epoch. Each is written to a temporary name and renamed, so a kill leaves the one before it.
+epoch. Each is replaced in one step, so a kill leaves the one before it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from labd_host.machine.locks import take
 from labd_host.networks.training_log import LOG_FILE
 from labd_shared.errors import ArtifactError, UsageError
+from labd_shared.files import replacing, write_text
 
 # What torch.load raises for a file that is no checkpoint, or not all of one.
 DAMAGED = (
@@ -125,9 +125,9 @@ class CheckpointFolder:
 
     def write_log(self, entries: list[dict[str, Any]]) -> None:
         """Replace the log."""
-        making = self.path / f"{LOG_FILE}.making"
-        making.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        making.replace(self.path / LOG_FILE)
+        write_text(
+            self.path / LOG_FILE, json.dumps(entries, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        )
 
     def _load(self, path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         try:
@@ -143,9 +143,5 @@ class CheckpointFolder:
         return dict(content)
 
     def _save(self, path: Path, content: dict[str, Any]) -> None:
-        making = path.with_name(path.name + ".making")
-        with making.open("wb") as handle:
+        with replacing(path) as making, making.open("wb") as handle:  # a path's name would be in the content
             torch.save(content, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        making.replace(path)

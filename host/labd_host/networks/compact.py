@@ -9,8 +9,6 @@ version of xz that packed it.
 from __future__ import annotations
 
 import lzma
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +16,9 @@ import numpy as np
 
 from labd_host.machine import places
 from labd_host.networks.exported import MAX_MODEL_BYTES
-from labd_shared.digest import file_sha256
+from labd_shared.digest import bytes_sha256, file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, UsageError
+from labd_shared.files import replacing
 
 if TYPE_CHECKING:
     import onnx
@@ -70,22 +69,19 @@ def unpacked(packed: Path, sha256: str) -> Path:
     if target.is_file() and file_sha256(target) == sha256:
         return target
     data = _decompress(packed)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, making = tempfile.mkstemp(dir=target.parent)
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-    except OSError as error:
-        raise UsageError(
-            f"{target.parent} cannot be written: {error.strerror}", fix="set LABD_CACHE to another folder"
-        ) from error
-    if (found := file_sha256(Path(making))) != sha256:
-        Path(making).unlink()
+    if (found := bytes_sha256(data)) != sha256:
         raise DigestMismatch(
             f"{packed} holds an export of sha256 {found[:12]}..., its record says {sha256[:12]}...",
             fix=AGAIN,
         )
-    Path(making).replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as making:
+            making.write_bytes(data)
+    except OSError as error:
+        raise UsageError(
+            f"{target.parent} cannot be written: {error.strerror}", fix="set LABD_CACHE to another folder"
+        ) from error
     return target
 
 

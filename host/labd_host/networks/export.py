@@ -15,6 +15,7 @@ from brevitas.export import export_qonnx
 
 from labd_host.networks.table import NetworkSpec
 from labd_host.networks.ties import keep_off_sums
+from labd_shared.files import replacing
 
 PRODUCER = "labd"
 
@@ -24,26 +25,25 @@ def export(model: torch.nn.Module, network: NetworkSpec, path: Path) -> None:
 
     Thresholds within a rounding error of a sum are moved off it (`ties`). The same weights give the
     same bytes: what the exporter notes about this machine (stack traces with its paths) is taken out.
-    Written to a temporary name first.
+    The file is replaced in one step.
     """
     height, width, channels = network.input_shape
-    making = path.with_name(path.name + ".making")
     model.eval()
-    with _quiet():
-        export_qonnx(
-            model,
-            torch.zeros(1, channels, height, width),
-            str(making),
-            verbose=False,
-            optimize=True,
-            external_data=False,
-            keep_initializers_as_inputs=False,  # weights are constants, not inputs
-        )
-    graph = onnx.load(str(making))
-    _forget_this_machine(graph)
-    keep_off_sums(graph)
-    making.write_bytes(graph.SerializeToString(deterministic=True))
-    making.replace(path)
+    with replacing(path) as making:
+        with _quiet():
+            export_qonnx(
+                model,
+                torch.zeros(1, channels, height, width),
+                str(making),
+                verbose=False,
+                optimize=True,
+                external_data=False,
+                keep_initializers_as_inputs=False,  # weights are constants, not inputs
+            )
+        graph = onnx.load(str(making))
+        _forget_this_machine(graph)
+        keep_off_sums(graph)
+        making.write_bytes(graph.SerializeToString(deterministic=True))
 
 
 def _forget_this_machine(model: onnx.ModelProto) -> None:

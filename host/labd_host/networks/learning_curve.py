@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from labd_host.networks.training_log import LOG_FILE, Epoch, best_epoch, read_log
+from labd_shared.files import replacing
 
 CURVE_FILE = "learning-curve.svg"
 TRAINING, VALIDATION, BEST = "#1f63c4", "#d9730d", "#12733a"
@@ -34,9 +35,8 @@ def write_learning_curve(folder: Path, name: str) -> Path | None:
     if not (folder / LOG_FILE).is_file() or not (epochs := read_log(folder / LOG_FILE)):
         return None
     path = folder / CURVE_FILE
-    making = folder / f"{CURVE_FILE}.making"
-    draw(epochs, name, making)
-    making.replace(path)
+    with replacing(path) as making:
+        draw(epochs, name, making)
     return path
 
 

@@ -23,6 +23,7 @@ from labd_host.networks.launch import read_run
 from labd_host.networks.trained import TRAINED, TrainedRecord, read_record
 from labd_shared.digest import file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, LabdError, StageMismatch, UsageError
+from labd_shared.files import replacing
 
 Images = npt.NDArray[np.uint8]
 
@@ -74,7 +75,8 @@ def ship(model: Path, record: TrainedRecord, test_set: tuple[Images, Images], ou
             )
         made = replace(record, onnx_sha256=file_sha256(path))
         packed = pack(path)
-        (out / packed.name).write_bytes(packed.read_bytes())
+        with replacing(out / packed.name) as making:
+            making.write_bytes(packed.read_bytes())
     made.write(out / f"{record.network}.json")
     return made
 
