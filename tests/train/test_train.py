@@ -205,6 +205,22 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path):
     assert run(tmp_path, stopping=lambda: True) is None
 
 
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(tmp_path):
+    from labd_host.networks.checkpoint import CheckpointFolder
+
+    folder = CheckpointFolder(tmp_path)
+    folder.save_best({"model": {}, "epoch": 1})
+    folder.write_log([{"epoch": 1, "loss": 0.5}])
+    with pytest.raises(AttributeError):  # of pickle: a local function
+        folder.save_best({"model": {}, "epoch": lambda: 2})
+    with pytest.raises(ValueError, match="JSON"):
+        folder.write_log([{"epoch": 1, "loss": float("nan")}])
+    folder.close()
+    assert folder.load_best() == {"model": {}, "epoch": 1}
+    assert json.loads((tmp_path / "log.json").read_text()) == [{"epoch": 1, "loss": 0.5}]
+    assert {path.name for path in tmp_path.iterdir()} == {"best.pt", "lock", "log.json"}
+
+
 def test_a_set_too_small_to_split_is_refused(tmp_path):
     recipe = replace(SMALL.recipe, validation=599)
     with pytest.raises(UsageError, match="600 training images leave 1 after 599 for validation"):

@@ -213,7 +213,7 @@ def test_a_damaged_run_file_is_refused_by_what_is_wrong(tmp_path, data, was, bec
 def test_progress_that_is_wrong_ends_the_training(tmp_path, data, process):
     wrong = {"progress": {**PROGRESS, "loss": "low"}}
     python = process(f"print(json.dumps({wrong!r}), flush=True); time.sleep(60)")
-    with pytest.raises(BuildError, match="the progress of the training process: loss is 'low', a number"):
+    with pytest.raises(BuildError, match="training process: loss is 'low', a number is wanted"):
         launch.train(TFC, tmp_path / "out", python=python)
 
 
