@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import sys
 import threading
 import time
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from labd_host.machine.listener import Listener
 
 if TYPE_CHECKING:
+    from IPython.display import DisplayHandle
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
 FIRST_BAR_S = 2.0  # a task that takes less is not worth a bar
 LINE_EVERY_S = 10.0  # between two plain lines about the same task
+REDRAW_EVERY_S = 0.2  # between two pictures of a notebook's bar
 
 
 class ProgressLines(Listener):
@@ -89,11 +92,10 @@ class Pace:
 
 
 class ProgressBars(ProgressLines):
-    """Bars in a terminal or a notebook, for tasks that take longer than a moment; lines stay above them."""
+    """Bars in a terminal, for tasks that take longer than a moment; lines stay above them."""
 
-    def __init__(self, *, notebook: bool = False, outputs: TextIO | None = None) -> None:
+    def __init__(self, *, outputs: TextIO | None = None) -> None:
         super().__init__(outputs=outputs)
-        self._notebook = notebook
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -130,7 +132,7 @@ class ProgressBars(ProgressLines):
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}", markup=False),
             )
-            self._bars = Bars(*columns, console=Console(stderr=not self._notebook), transient=True)
+            self._bars = Bars(*columns, console=Console(stderr=True), transient=True)
             self._bars.start()
         return self._bars
 
@@ -143,6 +145,56 @@ class ProgressBars(ProgressLines):
             self._tasks.clear()
 
 
+class NotebookBars(ProgressLines):
+    """Bars below a notebook's cell, for tasks that take longer than a moment; each goes at its task's end.
+
+    IPython alone draws them: rich's bars want ipywidgets.
+    """
+
+    def __init__(self, *, outputs: TextIO | None = None) -> None:
+        super().__init__(outputs=outputs)
+        self._bars: dict[str, DisplayHandle] = {}
+
+    def progress(self, task: str, done: float, total: float | None = None, note: str = "") -> None:
+        with self._lock:
+            now_s = self._now_s()
+            pace = self._pace.setdefault(task, Pace(now_s, done))
+            if total is not None and done >= total:
+                self._take_away(task)
+                return
+            if task not in self._bars and now_s - pace.began_s < FIRST_BAR_S:
+                return
+            if now_s - self._shown_s.get(task, 0.0) >= REDRAW_EVERY_S:
+                self._shown_s[task] = now_s
+                self._draw(task, done, total, _line(task, done, total, note, pace.left_s(now_s, done, total)))
+
+    def _draw(self, task: str, done: float, total: float | None, line: str) -> None:
+        from IPython.display import HTML, display
+
+        share = "" if total is None else f'value="{done:g}" max="{total:g}"'
+        bar = HTML(f"<progress {share}></progress> {html.escape(line)}")
+        if task in self._bars:
+            self._bars[task].update(bar)
+        else:
+            self._bars[task] = display(bar, display_id=True)
+
+    def _take_away(self, task: str) -> None:
+        self._pace.pop(task, None)
+        self._shown_s.pop(task, None)
+        bar = self._bars.pop(task, None)
+        if bar is not None:
+            from IPython.display import HTML
+
+            bar.update(HTML(""))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            for task in [*self._bars]:
+                self._take_away(task)
+
+
 def shown(outputs: TextIO | None = None) -> ProgressLines:
     """The listener that suits where this runs: bars in a terminal or a notebook, plain lines elsewhere.
 
@@ -152,7 +204,7 @@ def shown(outputs: TextIO | None = None) -> ProgressLines:
         outputs: Where results go; standard output when None.
     """
     if _in_notebook():
-        return ProgressBars(notebook=True, outputs=outputs)
+        return NotebookBars(outputs=outputs)
     return ProgressBars(outputs=outputs) if sys.stderr.isatty() else ProgressLines(outputs=outputs)
 
 

@@ -1,15 +1,18 @@
-"""The Python lines of the README, as printed, on a virtual board; and in a notebook's kernel where there is one."""
+"""The Python lines of the README, as printed, on a virtual board; in a script and in a notebook's kernel."""
 
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import labd
 from labd_shared.errors import ArtifactError, UsageError
 from support.paths import ROOT, SHIPPED_BUNDLE
 
 BOARD = "66"
+KERNEL_S = 120  # a cell may take
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,72 @@ def test_the_lines_of_the_readme_run_as_printed(
     assert (tmp_path / "build" / "tfc-w1a1-emu" / "manifest.json").is_file()
     for shown in (named["net"], named["design"], named["bundle"]):
         assert len(repr(shown)) < 300 and shown._repr_html_().startswith("<")
+
+
+@pytest.fixture
+def notebook(tmp_path, monkeypatch):
+    """Runs cells in a kernel of their own and gives the outputs of each."""
+
+    def run(*cells):
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        NotebookClient(book, timeout=KERNEL_S, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        return [cell.outputs for cell in book.cells]
+
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "jupyter"))
+    return run
+
+
+def test_the_lines_of_the_readme_run_in_a_notebook(road, labd_home, board_python, mnist_folder, notebook):
+    from labd_host.virtual_board import board_root, board_state
+
+    board_root.prepare(board_state.folder(BOARD) / "root", board_python)
+    ran, design, table, failure = notebook(
+        road,
+        "design",
+        "design.estimate()",
+        "try:\n    labd.network('tfc')\nexcept labd.LabdError as e:\n    print(e)",
+    )
+    printed = "".join(part.text for part in ran if part.get("name") == "stdout").splitlines()
+    assert printed[0] == str(float(labd.network("tfc-w1a1").accuracy_percent))
+    assert not any("Warning" in str(part) for part in ran)
+    for (shown,), words in ((design, "stages"), (table, "cycles a frame")):
+        assert shown.output_type == "execute_result" and words in shown.data["text/html"]
+    assert "no network named 'tfc'" in failure[0].text
+
+
+def test_progress_in_a_notebook_is_a_bar_that_goes_at_the_end(notebook):
+    (bar, *rest), (plain,) = notebook(
+        """
+import labd.progress
+labd.progress.FIRST_BAR_S = labd.progress.REDRAW_EVERY_S = 0.0
+with labd.progress.shown() as listener:
+    for done in range(2):
+        listener.progress("images <1>", done, 4)
+from IPython.display import display
+""",
+        "with labd.progress.shown() as listener:\n    listener.say('a line')",
+    )
+    assert rest == [] and bar.output_type == "display_data"
+    assert bar.data["text/html"] == "", "it was taken away"
+    assert plain.text == "a line\n"
+
+
+def test_a_bar_tells_how_far_a_task_is_and_the_time_left(notebook):
+    ((bar,),) = notebook(
+        """
+import labd.progress
+labd.progress.FIRST_BAR_S = labd.progress.REDRAW_EVERY_S = 0.0
+now_s = iter([0.0, 10.0])
+listener = labd.progress.NotebookBars()
+listener._now_s = lambda: next(now_s)
+for done in range(2):
+    listener.progress("images <1>", done, 4)
+"""
+    )
+    assert (
+        bar.data["text/html"] == '<progress value="1" max="4"></progress> images &lt;1&gt;: 25 %, 30 s left'
+    )
 
 
 def test_the_shipped_bundle_is_loaded_estimated_and_says_what_it_is():
