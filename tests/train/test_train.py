@@ -16,7 +16,7 @@ from labd_host.networks import NETWORKS, Conv, Recipe, network, read_record
 from labd_host.networks.exported import ExportedModel
 from labd_host.networks.training_log import best_epoch, read_log
 from labd_shared.digest import file_sha256
-from labd_shared.errors import ArtifactError, UsageError
+from labd_shared.errors import ArtifactError, BuildError, UsageError
 
 SMALL = replace(
     network("tfc-w1a1"),
@@ -100,6 +100,15 @@ def test_a_training_stopped_anywhere_ends_like_one_that_was_not(tmp_path, finish
     assert record == wanted
     assert (tmp_path / "small.onnx").read_bytes() == (out / "small.onnx").read_bytes()
     assert (tmp_path / "log.json").read_bytes() == (out / "log.json").read_bytes()
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_its_epoch_and_rate(tmp_path):
+    wild = replace(SMALL, recipe=replace(SMALL.recipe, learning_rate=1e38))
+    with pytest.raises(
+        BuildError, match=r"the loss is (nan|inf) in epoch 1, step \d+, at a learning rate of 1e\+38"
+    ):
+        run(tmp_path, small=wild)
+    assert not (tmp_path / "small.onnx").exists()
 
 
 def test_a_training_that_ended_is_only_exported_again(tmp_path, finished):

@@ -23,7 +23,7 @@ from labd_host.networks.checkpoint import CheckpointFolder
 from labd_host.networks.fused import Fused
 from labd_host.networks.table import NetworkSpec, recipe_of
 from labd_host.networks.training_progress import Progress
-from labd_shared.errors import UsageError
+from labd_shared.errors import BuildError, UsageError
 
 SAVE_EVERY_S = 30.0  # what a killed training loses at most, besides one step
 EVALUATION_BATCH = 500
@@ -266,12 +266,21 @@ class Training:
         if self._teacher is not None:
             share = self.recipe.distillation
             loss = (1 - share) * loss + share * self._distance(self._teacher.model, logits, planes)
+        found = float(loss.detach())
+        if not math.isfinite(
+            found
+        ):  # the weights of the last checkpoint are well: nothing of this step is kept
+            raise BuildError(
+                f"the loss is {found} in epoch {self.state.epoch + 1}, step {self.state.step + 1}, "
+                f"at a learning rate of {self.recipe.learning_rate:g}",
+                fix=f"train anew in another folder with --recipe learning_rate={self.recipe.learning_rate / 10:g}",
+            )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
         models.clip_weights(self.model)
         self.state.step += 1
-        self.state.loss_sum += float(loss.detach())
+        self.state.loss_sum += found
         self.state.hits += int((logits.argmax(1) == labels).sum())
 
     def _distance(self, teacher: torch.nn.Module, logits: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
