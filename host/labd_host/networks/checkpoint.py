@@ -103,7 +103,7 @@ class CheckpointFolder:
             if (was := saved["settings"].get(name)) != value:
                 raise UsageError(
                     f"the training in {self.path} has {name} {was}, asked for is {value}",
-                    fix="resume it with what it was started with, or start anew elsewhere: -o DIR",
+                    fix="resume it with what it was started with, or start again elsewhere: -o DIR",
                 )
         return saved
 
@@ -138,7 +138,7 @@ class CheckpointFolder:
         except DAMAGED as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise ArtifactError(
-                f"the checkpoint {path} cannot be read: {first}", fix=f"start anew: remove {self.path}"
+                f"the checkpoint {path} cannot be read: {first}", fix=f"start again: remove {self.path}"
             ) from error
         return dict(content)
 

@@ -162,6 +162,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     what = network.name if network.file is None else str(_keep_definition(network, network.file, out))
     if start is not None:
+        for left in out.glob(f"{START}*"):  # a kill cut its copy short
+            if not left.samefile(start):
+                left.unlink()
         _keep(start, out / f"{START}{start.name}")
     if teacher is not None:
         _keep_teacher(teacher, out)

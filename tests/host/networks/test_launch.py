@@ -296,6 +296,18 @@ def test_a_setting_that_is_not_possible_is_refused_before_anything_is_made(tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_kill_left_of_a_copy_of_weights_is_not_started_with(tmp_path, data, process):
+    (tmp_path / "mine.pt").write_bytes(b"weights")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "start-mine.pt.0123456789abcdef").write_bytes(b"wei")
+    assert arguments_of(out, process, start=tmp_path / "mine.pt")[-2:] == [
+        "--start",
+        str(out / "start-mine.pt"),
+    ]
+    assert [path.name for path in out.glob("start-*")] == ["start-mine.pt"]
+
+
 def test_weights_to_start_with_are_copied_and_known_when_it_is_resumed(tmp_path, data, process):
     weights, out = tmp_path / "mine.pt", tmp_path / "out"
     weights.write_bytes(b"weights")
