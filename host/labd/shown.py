@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,20 +13,20 @@ NOTEBOOK_WIDTH = 100  # columns of a table in a notebook
 PIPE_WIDTH = 160  # columns where no terminal says how wide it is: nothing is folded
 
 
-class Shown:
+class Shown(ABC):
     """A result that a person looks at.
 
     Subclasses give `summary` (one line), `record` (JSON-able) and `show`.
     """
 
+    @abstractmethod
     def summary(self) -> str:
         """The result in a line."""
-        raise NotImplementedError(type(self).__name__)
 
     @property
+    @abstractmethod
     def record(self) -> dict[str, Any]:
         """The result as JSON-able data, as the command's --json prints it."""
-        raise NotImplementedError(type(self).__name__)
 
     def show(self, console: Console | None = None) -> None:
         """Print the result; on standard output unless *console* says otherwise."""

@@ -16,15 +16,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from labd_host.dataflow.axes import Axis, NodeSettings
-from labd_host.dataflow.layers.layer import Array, Layer, ProofPoint, stream_faults
+from labd_host.dataflow.axes import NodeSettings
+from labd_host.dataflow.layers.layer import Array, ChannelwiseLayer, ProofPoint
 from labd_host.dataflow.programs import READ, WRITE, Loop, Pipelines, is_hls
 from labd_host.dataflow.resources import CostUnit, Resources, memory_luts
 from labd_shared.datatypes import parse_datatype
 
 
 @dataclass(frozen=True)
-class GlobalPool(Layer):
+class GlobalPool(ChannelwiseLayer):
     """The sum of each channel over all pixels of a feature map (FINN's GlobalAccPool).
 
     Attributes:
@@ -62,20 +62,6 @@ class GlobalPool(Layer):
     def out_values(self) -> int:
         """Values of one frame coming out."""
         return self.channels
-
-    @property
-    def words(self) -> tuple[int, int]:
-        """Values in a word in, in a word out."""
-        return self.pe, self.pe
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """PE divides the channels."""
-        return (Axis("PE", self.channels, "channels"),)
-
-    def folding_faults(self) -> list[str]:
-        """A stream that is too wide; a word of the sums' memory is as wide as one of the output."""
-        return stream_faults(self, self.axes[0], self.pe)
 
     @property
     def cycles(self) -> int:

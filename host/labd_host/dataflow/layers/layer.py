@@ -253,6 +253,27 @@ class Layer(ABC):
         return f"passes {'one value' if lanes == 1 else f'{lanes} values'} a cycle"
 
 
+class ChannelwiseLayer(Layer):
+    """A layer that takes and gives PE channels in a cycle, each on its own."""
+
+    channels: int
+    pe: int
+
+    @property
+    def words(self) -> tuple[int, int]:
+        """Values in a word in, in a word out."""
+        return self.pe, self.pe
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """PE divides the channels."""
+        return (Axis("PE", self.channels, "channels"),)
+
+    def folding_faults(self) -> list[str]:
+        """A stream that is too wide."""
+        return stream_faults(self, self.axes[0], self.pe)
+
+
 def first_within(layers: Sequence[AnyLayer], cycles: int) -> AnyLayer:
     """The first of *layers* that takes at most *cycles* cycles a frame, or the last."""
     return next((layer for layer in layers if layer.cycles <= cycles), layers[-1])

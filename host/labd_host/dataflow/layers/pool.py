@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from labd_host.dataflow.axes import Axis, NodeSettings
-from labd_host.dataflow.layers.layer import Layer, stream_faults
+from labd_host.dataflow.axes import NodeSettings
+from labd_host.dataflow.layers.layer import ChannelwiseLayer, Layer
 from labd_host.dataflow.layers.window import SlidingWindow
 from labd_host.dataflow.programs import Loop, Pipelines, is_hls, reduction
 from labd_host.dataflow.resources import CostUnit, Resources
 
 
 @dataclass(frozen=True)
-class MaxPool(Layer):
+class MaxPool(ChannelwiseLayer):
     """The largest value of each channel in each window (FINN's Pool, which a SlidingWindow feeds).
 
     Attributes:
@@ -59,20 +59,6 @@ class MaxPool(Layer):
     def out_values(self) -> int:
         """Values of one frame coming out."""
         return self.vectors * self.channels
-
-    @property
-    def words(self) -> tuple[int, int]:
-        """Values in a word in, in a word out."""
-        return self.pe, self.pe
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """PE divides the channels."""
-        return (Axis("PE", self.channels, "channels"),)
-
-    def folding_faults(self) -> list[str]:
-        """A stream that is too wide."""
-        return stream_faults(self, self.axes[0], self.pe)
 
     def led_by(self, before: Layer) -> MaxPool | None:
         """Behind a window it takes the channels in the groups that the window gives."""

@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from labd_host.dataflow.axes import Axis, NodeSettings
+from labd_host.dataflow.axes import NodeSettings
 from labd_host.dataflow.layers.layer import (
     Array,
-    Layer,
+    ChannelwiseLayer,
     ProofPoint,
     StoredForm,
     levels_of,
     store_thresholds,
-    stream_faults,
     thresholds_form,
 )
 from labd_host.dataflow.programs import READ, WRITE, Loop, Pipelines, each_step, is_hls
@@ -41,7 +40,7 @@ _MEMORIES = (
 
 
 @dataclass(frozen=True)
-class Thresholding(Layer):
+class Thresholding(ChannelwiseLayer):
     """Counts, per channel, how many thresholds a value reaches.
 
     Attributes:
@@ -80,20 +79,6 @@ class Thresholding(Layer):
     def out_values(self) -> int:
         """Values of one frame coming out."""
         return self.vectors * self.channels
-
-    @property
-    def words(self) -> tuple[int, int]:
-        """Values in a word in, in a word out."""
-        return self.pe, self.pe
-
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """PE divides the channels."""
-        return (Axis("PE", self.channels, "channels"),)
-
-    def folding_faults(self) -> list[str]:
-        """A stream that is too wide."""
-        return stream_faults(self, self.axes[0], self.pe)
 
     @property
     def cycles(self) -> int:
