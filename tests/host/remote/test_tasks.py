@@ -515,7 +515,9 @@ def test_setup_writes_labd_pth_as_root_where_the_user_may_not(
     server = sudo_board.servers["03"]
     packages = next(own_board_python.parent.glob("lib/python3.*/site-packages"))
     # The tests may run as root, whom no file mode stops: this Python refuses unless sudo started it.
-    (packages / "sitecustomize.py").write_text(
+    # Not as sitecustomize: Debian's own Python has one that comes first.
+    (packages / "refusing_open.pth").write_text("import refusing_open\n")
+    (packages / "refusing_open.py").write_text(
         "import builtins, os\n"
         "really_open = builtins.open\n"
         "def refusing_open(path, *rest, **named):\n"
