@@ -177,7 +177,7 @@ class Design(Shown):
             out: The bundle's folder; build/NAME-emu when None.
 
         Raises:
-            UsageError: no such target, or *out* holds something else than a bundle.
+            UsageError: no such target, the data set is not known, or *out* holds something else than a bundle.
             DataMissing: the data set is not available.
         """
         from labd_host import datasets
@@ -188,15 +188,10 @@ class Design(Shown):
             raise UsageError(
                 f"target {target!r}: a design is built for 'emu' here", fix="labd build NETWORK --target hw"
             )
-        spec = self.network.spec
-        if spec is None:
-            raise UsageError(
-                f"{self.network.name} is not in the network table, so it cannot be bundled yet",
-                fix="describe it in a file of its own: docs/own-network.md",
-            )
-        images, labels = datasets.load(self.network.dataset, "test")
-        folder = bundle_folder(self.network.name, target, out)
-        prepared = measure(spec, self.compiled, images, labels)
+        name, dataset = self.network.name, self.network.known_dataset
+        images, labels = datasets.load(dataset, "test")
+        folder = bundle_folder(name, target, out)
+        prepared = measure(name, dataset, self.compiled, images, labels)
         return Bundle(write_emulation(prepared, folder.absolute(), self.clock_mhz))
 
     def chain(self) -> FoldedChain:
@@ -219,18 +214,23 @@ def bundle_folder(name: str, target: str, out: str | Path | None) -> Path:
     return Path(out) if out is not None else Path("build") / f"{name}-{target}"
 
 
-def load_design(folder: Path) -> Design:
+def load_design(folder: Path, dataset: str = "") -> Design:
     """The design in *folder*, which `labd compile` left.
+
+    Args:
+        folder: Of the stages.
+        dataset: Another data set than the one that it was compiled for.
 
     Raises:
         UsageError: it does not hold a whole compilation.
         ArtifactError: a file is damaged.
     """
     from labd.network import Network
-    from labd_host.flow.compiled_folder import load_compiled
+    from labd_host.flow.compiled_folder import compiled_dataset, load_compiled
     from labd_host.networks import NETWORKS
 
     compiled = load_compiled(folder)
     name = compiled.golden.network.name
     spec = NETWORKS.get(name)
-    return Design(Network(name, name if spec else str(folder), spec), compiled, compiled.cost.clock_mhz)
+    network = Network(name, name if spec else str(folder), spec, dataset or compiled_dataset(folder))
+    return Design(network, compiled, compiled.cost.clock_mhz)

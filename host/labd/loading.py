@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labd.built_bundle import Bundle, load_bundle
+from labd.folding_requests import DEFAULT_CLOCK_MHZ, chosen_folding
 from labd.network import Network
+from labd.progress import shown
 from labd_shared.errors import ArtifactError, UsageError, unknown_name
 from labd_shared.manifest import MANIFEST_NAME
 
@@ -49,22 +51,22 @@ def load(what: str | Path, *, dataset: str = "") -> Network | Design | Bundle:
         UnknownName: there is neither a network nor a file of that name; the fix offers the nearest.
         ArtifactError: it is damaged.
     """
-    from labd_host.networks import DEFINITION, NETWORKS, resolve
+    from labd_host.networks import NETWORKS, ONNX, is_table_name, spec_beside
 
     text, path = str(what), Path(what)
-    if text in NETWORKS or text.endswith(DEFINITION):
+    if is_table_name(text):
         return network(text)
-    if path.suffix == ".onnx":
-        _, spec = resolve(text)
+    if path.suffix == ONNX:
         if not path.is_file():
             raise ArtifactError(f"there is no file {path}", fix="give the path of an exported network")
+        spec = spec_beside(path)
         return Network(spec.name if spec else path.stem, text, spec, dataset)
     if path.suffix == ".zip" or (path / MANIFEST_NAME).is_file():
         return load_bundle(path)
     if path.is_dir():
         from labd.design import load_design
 
-        return load_design(path)
+        return load_design(path, dataset)
     raise unknown_name("network, file or folder", text, NETWORKS, fix="labd networks lists the networks")
 
 
@@ -99,57 +101,41 @@ def load_network(what: str | Path, *, dataset: str = "", model: Path | None = No
     return Network(found.name, found.typed, found.spec, found.dataset, model=model)
 
 
-def chain_of(what: str, folding: str | None = None) -> FoldedChain:
-    """The folded layers of what *what* names: what can be estimated, simulated and explored.
+def chain_of(
+    what: str, folding: str | None = None, *, dataset: str = "", clock_mhz: float = DEFAULT_CLOCK_MHZ
+) -> FoldedChain:
+    """The folded layers of what *what* names: what can be estimated and simulated.
 
     Args:
         what: As of `load`; also a network.npz, and the folded dataflow graph of a compile (.onnx).
-        folding: A preset or a file; a network without a folding of its own needs one.
+        folding: A preset, a file, or "auto" for the fastest that fits. None: what *what* is folded to; a network
+            or an export, which has no folding yet, takes the lab's where there is one, else "auto".
+        dataset: What a model that labd does not know was trained for.
+        clock_mhz: For a rate.
 
     Raises:
-        UsageError: a folding is missing, or there is no such file.
-        ArtifactError: a file is damaged.
+        UnknownName: there is neither a network nor a file of that name.
+        ArtifactError: a file is damaged, or the network cannot be built.
         IllegalFolding: the folding does not fit.
     """
-    from labd_host.dataflow.folding import load_folding
-    from labd_host.networks import DEFINITION, NETWORKS
-
-    chain = unfolded_chain(what)
-    if folding is not None:
-        return chain.folded(load_folding(folding, chain.name))
-    if what in NETWORKS or what.endswith(DEFINITION):
-        raise UsageError(
-            f"no folding was given for {what}", fix=f"add --folding lab, or a JSON file, to {what}"
-        )
-    return chain
+    chain, is_folded = _named(what, dataset)
+    if folding is None and is_folded:
+        return chain
+    chosen = chosen_folding(folding, None, clock_mhz, network=chain.name)
+    if folding is None:
+        with shown() as listener:
+            listener.say(f"folding: {chosen.name}, as none was given")
+    return chain.folded(chosen)
 
 
-def unfolded_chain(what: str) -> FoldedChain:
+def unfolded_chain(what: str, *, dataset: str = "") -> FoldedChain:
     """The same in the folding it has; a network of the table has the one that FINN begins with."""
-    from labd_host.dataflow.folded_chain import design_of, read_design
-    from labd_host.networks import DEFINITION, NETWORKS
-    from labd_host.networks import network as find_network
-
-    path = Path(what)
-    if what in NETWORKS or what.endswith(DEFINITION):
-        return design_of(find_network(what))
-    if path.suffix == ".onnx" and path.is_file():
-        return _dataflow_graph(path)
-    if path.suffix == ".zip" and path.is_file():
-        bundle = load_bundle(path)  # its unpacked files go when it goes
-        return read_design(bundle.folder)
-    if path.exists():
-        return read_design(path)
-    raise unknown_name("network or folder", what, NETWORKS, fix="labd networks lists the networks")
+    return _named(what, dataset)[0]
 
 
-def _dataflow_graph(path: Path) -> FoldedChain:
-    """The dataflow graph of a compile's last stage, through FINN; or the layers of a known network's export."""
-    from labd_host.dataflow.folded_chain import FoldedChain
-    from labd_host.flow.describe import describe
-    from labd_host.flow.finn_door import Finn
+def _named(what: str, dataset: str) -> tuple[FoldedChain, bool]:
+    """The layers of *what*, and whether somebody chose their folding."""
+    from labd_host.judge.chains import is_folded, named_chain
 
-    with Finn() as finn:
-        model = finn.load(path)
-        described = describe(finn.graph(model), path.stem, finn.edges(model))
-    return FoldedChain(described.name, described.layers, described.inputs, described.outputs)
+    with shown() as listener:
+        return named_chain(what, listener, dataset), is_folded(what)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from labd.design import Design
     from labd_host.dataflow.folded_chain import FoldedChain
     from labd_host.flow import CompiledNetwork
-    from labd_host.networks import NetworkSpec
+    from labd_host.networks import NetworkSpec, TrainedExport
 
 BUILD_FOLDER = Path("build")
 
@@ -59,15 +59,20 @@ class Network(Shown):
             DataMissing: it was not trained.
             ArtifactError: there is no such file, or it is damaged.
         """
+        return self.export.file
+
+    @property
+    def export(self) -> TrainedExport:
+        """The trained export, and what is known of it; errors as of `model`."""
         from labd_host.networks import resolve
 
-        path = self._model or resolve(self.typed)[0]
-        if not path.is_file():
+        found = resolve(self.typed, self.dataset, self._model)
+        if not found.file.is_file():
             raise ArtifactError(
-                f"there is no model {path}",
+                f"there is no model {found.file}",
                 fix="give the path of an exported network, or its name: labd networks",
             )
-        return path
+        return found
 
     @property
     def accuracy_percent(self) -> Figure | None:
@@ -113,7 +118,7 @@ class Network(Shown):
         from labd_host.judge.classifiers import exported
         from labd_host.judge.scoring import scored
 
-        found = scored(exported(self.typed), dataset or self.dataset or None, limit)
+        found = scored(exported(self.export), dataset or self.dataset or None, limit)
         return Score(found.report, "onnxruntime", found.predictions)
 
     def compile(
@@ -150,20 +155,22 @@ class Network(Shown):
         from labd_host import datasets
         from labd_host.flow import MANY_IMAGES, compile_network, proof_images
         from labd_host.flow.gallery import GALLERY_FILE
+        from labd_host.networks import ONNX
 
         source = chosen_folding(folding, target_fps, clock_mhz, network=self.name)
-        if self._spec is not None and not self.typed.endswith(".onnx"):
+        if self._spec is not None and not self.typed.endswith(ONNX):
             self.chain().folded(source)  # refused now, not minutes later
         many = images if images is not None and not isinstance(images, int) else None
         if many is None:
-            many, _ = datasets.load(self._known_dataset(), "test")
+            many, _ = datasets.load(self.known_dataset, "test")
         count = images if isinstance(images, int) else None
-        few = many[: count or proof_images(self._spec.kind if self._spec else "cnv")]
+        export = self.export
+        few = many[: count or proof_images(export.kind)]
         folder = Path(out) if out is not None else BUILD_FOLDER / f"{self.name}.stages"
         (folder / GALLERY_FILE).unlink(missing_ok=True)  # a page about an earlier run must not outlive it
         with heard(listener) as told:
             compiled = compile_network(
-                self.model,
+                export.file,
                 folding=source,
                 out=folder,
                 images=few,
@@ -177,9 +184,11 @@ class Network(Shown):
     def design_of(self, compiled: CompiledNetwork, clock_mhz: float) -> Design:
         """The design that *compiled* is, its gallery written."""
         from labd.design import Design
+        from labd_host.flow.compiled_folder import write_purpose
         from labd_host.flow.gallery import write_gallery
 
         self._check_structure(compiled)
+        write_purpose(compiled.folder, self.dataset)
         write_gallery(compiled, clock_mhz)
         return Design(self, compiled, clock_mhz)
 
@@ -248,25 +257,30 @@ class Network(Shown):
         return self.search(**search).frontier()
 
     def chain(self) -> FoldedChain:
-        """Its layers as FINN makes them where no folding says otherwise.
+        """Its layers, as FINN makes them where no folding says otherwise.
+
+        Those of a model that labd does not know are found by a compile, which is kept in the user's cache.
 
         Raises:
-            UsageError: they are not known before the network is compiled.
+            ArtifactError: it cannot be read or built.
+            BuildError: a stage failed or changed a result.
         """
-        from labd_host.dataflow.folded_chain import design_of
+        from labd_host.judge.chains import named_chain
 
-        if self._spec is None:
-            raise UsageError(
-                f"the layers of {self.name} are known when it is compiled",
-                fix=f"labd compile {self.typed} -o DIR",
-            )
-        return design_of(self._spec)
+        with shown() as listener:
+            return named_chain(self.typed, listener, self.dataset)
 
-    def _known_dataset(self) -> str:
+    @property
+    def known_dataset(self) -> str:
+        """Name of its data set.
+
+        Raises:
+            UsageError: nobody knows it.
+        """
         if not self.dataset:
             raise UsageError(
                 f"{self.name} is not in the network table, so its data set is not known",
-                fix=f"labd compile {self.typed} --dataset mnist -o DIR",
+                fix="say which, for example: --dataset mnist",
             )
         return self.dataset
 

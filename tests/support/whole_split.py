@@ -23,7 +23,8 @@ class DeployedNetwork:
     """
 
     def __init__(self, name, compiled, split, home, board_python):
-        bundle = write_emulation(measure(networks.network(name), compiled, *split), home / "bundle", 100.0)
+        prepared = measure(name, networks.network(name).dataset, compiled, *split)
+        bundle = write_emulation(prepared, home / "bundle", 100.0)
         virtual_board.up(BOARD, python=board_python)
         self._shell = Shell(home, Path(os.environ["LABD_DATASETS"]))
         said = self._shell.fab("deploy", "--board", BOARD, "--bundle", str(bundle.folder))

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labd_host import datasets, networks
+from labd_host import datasets
 from labd_host.bundles.golden_samples import golden_arrays, golden_samples
 from labd_host.dataflow.folding import FoldingSource
 from labd_host.flow import MANY_IMAGES, CompiledNetwork, compile_network, proof_images
 from labd_host.machine.listener import Listener
+from labd_host.networks import TrainedExport
 from labd_shared.answers import predicted_classes
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.datasets import dataset_spec
@@ -85,46 +86,49 @@ class Prepared:
 
 
 def prepare(
-    network: str,
+    export: TrainedExport,
     stages: Path,
     *,
     folding: FoldingSource,
     clock_mhz: float,
     listener: Listener,
-    model: Path | None = None,
 ) -> Prepared:
-    """Compile a network of the table and measure its golden model on the whole test split.
+    """Compile a trained network and measure its golden model on the whole test split.
 
     Args:
-        network: A name of the table, or a user's own network (NAME.toml).
+        export: The network; its data set must be known.
         stages: The folder for the compiled stages and their proofs.
         folding: Where PE and SIMD of the layers come from.
         clock_mhz: For the frames a second of the stages' ``estimate.json``.
         listener: Told what happens.
-        model: A trained export of that network, from `labd train`; the one that ships when None.
 
     Raises:
-        UsageError: unknown names.
-        DataMissing: the data set is not to be had.
+        UsageError: the data set is not known.
+        DataMissing: it is not available.
         BuildError: a stage failed or changed a result.
     """
-    entry = networks.network(network)
-    images, labels = datasets.load(entry.dataset, "test")
+    if not export.dataset:
+        raise UsageError(
+            f"{export.name} is not in the network table, so its data set is not known",
+            fix=f"say which: labd build {export.typed} --dataset mnist",
+        )
+    images, labels = datasets.load(export.dataset, "test")
     compiled = compile_network(
-        model or networks.resolve(network)[0],
+        export.file,
         folding=folding,
         out=stages,
-        images=images[: proof_images(entry.kind)],
+        images=images[: proof_images(export.kind)],
         many_images=images[:MANY_IMAGES],
         clock_mhz=clock_mhz,
         listener=listener,
     )
-    listener.say(f"golden model: {len(images)} images of {entry.dataset}")
-    return measure(entry, compiled, images, labels)
+    listener.say(f"golden model: {len(images)} images of {export.dataset}")
+    return measure(export.name, export.dataset, compiled, images, labels)
 
 
 def measure(
-    entry: networks.NetworkSpec,
+    name: str,
+    dataset: str,
     compiled: CompiledNetwork,
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.uint8],
@@ -132,19 +136,20 @@ def measure(
     """What the golden model of a compiled network answers to its test split, and to the golden samples.
 
     Args:
-        entry: The network in the table.
-        compiled: The same network.
+        name: The network's.
+        dataset: Name of its data set.
+        compiled: The network, compiled.
         images, labels: The whole test split of its data set, (n, ...) and (n,).
 
     Raises:
         UsageError: the network takes frames of another size than the data set has.
     """
-    spec = dataset_spec(entry.dataset)
+    spec = dataset_spec(dataset)
     golden = compiled.golden
     if count(golden.inputs[0].normal) != count(spec.image_shape):
         raise UsageError(
-            f"{entry.name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
-            fix="correct the data set in the network's table entry",
+            f"{name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
+            fix="name the data set it was trained on: --dataset",
         )
     predictions = predicted_classes(golden.run(images).outputs[0])
     right = int((predictions == labels).sum())
@@ -152,7 +157,7 @@ def measure(
     digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)
     order = np.argsort(digests)
     return Prepared(
-        network=entry.name,
+        network=name,
         dataset=spec.name,
         class_names=spec.class_names,
         compiled=compiled,

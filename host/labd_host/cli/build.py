@@ -16,6 +16,7 @@ from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from labd_host.dataflow.folding import FoldingSource
+    from labd_host.networks import TrainedExport
     from labd_host.vivado.hardware_build import BuiltHardware, Options
 
 HARDWARE_ONLY = "--jobs, --accept-timing, --ignore-check and --silence-minutes"
@@ -77,7 +78,7 @@ def build(
         if target == "hw":
             source = chosen_folding(folding, target_fps, clock_mhz, network=network.name)
             options = _options(clock_mhz, jobs, accept_timing, ignored, silence_minutes)
-            built = _build_hardware(network.typed, folder, source, model, options)
+            built = _build_hardware(network.export, folder, source, options)
             bundle, design = Bundle(built.bundle), network.design_of(built.compiled, clock_mhz)
         else:
             stages = folder.with_name(folder.name + ".stages")
@@ -114,7 +115,7 @@ def _options(
 
 
 def _build_hardware(
-    network: str, out: Path, folding: FoldingSource, model: Path | None, options: Options
+    export: TrainedExport, out: Path, folding: FoldingSource, options: Options
 ) -> BuiltHardware:
     """Run the build, showing how it stands on standard error; then the resources, on standard output."""
     from labd.progress import shown
@@ -124,9 +125,7 @@ def _build_hardware(
 
     with shown() as listener:
         try:
-            built = build_hardware(
-                network, out, folding=folding, options=options, listener=listener, model=model
-            )
+            built = build_hardware(export, out, folding=folding, options=options, listener=listener)
         except KeyboardInterrupt:
             listener.say("All tools stopped. Run the same command again to resume.")
             raise

@@ -67,13 +67,15 @@ def _predictions(text: str, dataset: str | None, limit: int | None) -> Predictio
     from labd.progress import shown
     from labd_host.judge.classifiers import exported, golden, is_predictions
     from labd_host.judge.scoring import scored
+    from labd_host.networks import ONNX, resolve
     from labd_shared.predictions import load_predictions
 
     if is_predictions(text):
         return load_predictions(text)
+    is_export = text.endswith(ONNX)
     with shown() as listener:
-        classifier = exported(text) if text.endswith(".onnx") else golden(text, listener)
-    return scored(classifier, dataset, limit).predictions
+        run = exported(resolve(text, dataset or "")) if is_export else golden(text, listener, dataset)
+    return scored(run, dataset, limit).predictions
 
 
 def _say(line: str) -> None:

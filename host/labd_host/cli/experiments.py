@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labd.loading import WHAT
 from labd_host.cli.clock_option import CLOCKS_MHZ
 from labd_shared.errors import BoardError, BuildError, LabdError, UsageError
 
@@ -31,8 +32,10 @@ TIMEOUT_S = 600.0
                 type=click.Path(path_type=Path, dir_okay=False, exists=True))  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Where results and the page go.  [default: build/experiments/STUDY]")  # fmt: skip
-@click.option("--network", "networks", multiple=True, metavar="NETWORK",
+@click.option("--network", "networks", multiple=True, metavar=WHAT,
               help="Instead of the study's networks; may be given more than once.")  # fmt: skip
+@click.option("--dataset", default="", metavar="NAME",
+              help="What networks that labd does not know were trained for, instead of the study's.")  # fmt: skip
 @click.option("--folding", "foldings", multiple=True, metavar="NAME|FILE.json",
               help="Instead of the study's experiments; may be given more than once.")  # fmt: skip
 @click.option("--clock-mhz", "clocks_mhz", multiple=True, type=click.FloatRange(*CLOCKS_MHZ), metavar="MHZ",
@@ -61,7 +64,7 @@ TIMEOUT_S = 600.0
 @click.option("--again", is_flag=True, help="Try again what failed.")
 @click.option("--example", is_flag=True, help="Print labd's own study, to be copied and changed.")
 def experiments(
-    study: Path | None, out: Path | None, networks: tuple[str, ...], foldings: tuple[str, ...],
+    study: Path | None, out: Path | None, networks: tuple[str, ...], dataset: str, foldings: tuple[str, ...],
     clocks_mhz: tuple[float, ...], part: str | None, frames: int | None, board: str | None,
     builds: tuple[Path, ...], vivado: int | None, jobs: int | None, memory_gb: float | None, timeout_s: float,
     executor: str, slurm_licenses: str, slurm_partition: str, slurm_account: str, status: bool, again: bool,
@@ -87,6 +90,7 @@ def experiments(
         return
     written = read_request(study or PART3)
     request = _changed(written, networks, foldings, clocks_mhz, part, frames, board)
+    request = replace(request, dataset=dataset or request.dataset)
     check(request)
     if request.board:
         inventory.load().board(request.board)  # now, not when everything else is done
@@ -151,7 +155,7 @@ def _accuracies(request: Request) -> dict[str, NetworkAccuracy | None]:
     from labd_host.experiments.accuracy import accuracy_of
 
     with shown() as listener:
-        return {name: accuracy_of(name, listener) for name in request.networks}
+        return {name: accuracy_of(name, listener, request.dataset) for name in request.networks}
 
 
 def _run(study: Study, store: Store, allowed: PoolLimits | Demand) -> dict[str, str]:

@@ -10,6 +10,7 @@ import click
 from labd.loading import WHAT
 from labd_host.cli.clock_option import clock_option
 from labd_host.cli.completion import networks_or_files
+from labd_host.cli.dataset_option import dataset_option
 from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import UsageError
 
@@ -34,6 +35,7 @@ from labd_shared.errors import UsageError
 @click.option("--ff-budget", type=click.IntRange(min=0), metavar="N")
 @click.option("--bram-budget", type=click.IntRange(min=0), metavar="N", help="Block RAMs of 18 kbit.")
 @click.option("--dsp-budget", type=click.IntRange(min=0), metavar="N")
+@dataset_option
 @click.option("--no-dma", is_flag=True, help="Let no DMA bound the rate, as FINN's own RTL simulation.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write FINN's folding JSON, for labd compile --folding FILE.")  # fmt: skip
@@ -42,9 +44,9 @@ def explore(
     network: str, target_fps: float | None, fastest: bool, lowest_latency: bool, frontier: bool,
     folding: str | None, model: str,
     part: str, clock_mhz: float, lut_budget: int | None, ff_budget: int | None, bram_budget: int | None,
-    dsp_budget: int | None, no_dma: bool, out: Path | None, as_json: bool,
+    dsp_budget: int | None, dataset: str, no_dma: bool, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Find the best folding of NETWORK (a name of the table, or what a compile or build left).
+    """Find the best folding of NETWORK (a network, an export, or what a compile or build left).
 
     The search is exact: no other PE, SIMD and memories are cheaper, or faster, within the budgets; only the
     lowest latency is the best of those that were simulated. Budgets are what AMD recommends to use of the
@@ -67,7 +69,7 @@ def explore(
             fix=f"labd explore {network} --target-fps N -o {out}",
         )
     budgets = {"lut": lut_budget, "ff": ff_budget, "bram18": bram_budget, "dsp": dsp_budget}
-    chain = unfolded_chain(network)
+    chain = unfolded_chain(network, dataset=dataset)
     search = FoldingSearch(
         chain, clock_mhz=clock_mhz, part=part, costs=model, budgets=budgets, dma=not no_dma
     )

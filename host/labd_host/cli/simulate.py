@@ -12,6 +12,7 @@ from labd.loading import WHAT
 from labd.simulated_run import FRAMES
 from labd_host.cli.clock_option import clock_option
 from labd_host.cli.completion import networks_or_files
+from labd_host.cli.dataset_option import dataset_option
 from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ FINN, MINIMAL = "finn", "minimal"
 
 @click.command()
 @click.argument("what", metavar=WHAT, shell_complete=networks_or_files)
-@click.option("--folding", metavar="NAME|FILE", help="PE and SIMD: a preset (lab) or FINN's folding JSON.")
+@click.option("--folding", metavar="NAME|FILE|auto",
+              help="PE and SIMD: a preset (lab), FINN's folding JSON, or auto, the fastest that fits.  [default: the "
+              "one it has; a network that has none takes lab, or auto where there is no lab]")  # fmt: skip
+@dataset_option
 @click.option("--frames", type=click.IntRange(1, 100_000), default=FRAMES, show_default=True,
               help="How many frames go through.")  # fmt: skip
 @click.option("--fifo-depths", "depths", metavar="finn|minimal|FILE", default=FINN, show_default=True,
@@ -38,8 +42,8 @@ FINN, MINIMAL = "finn", "minimal"
               help="Write the FIFO depths, for --fifo-depths.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def simulate(
-    what: str, folding: str | None, frames: int, depths: str, size_fifos: bool, no_dma: bool, clock_mhz: float,
-    picture: Path | None, animation: Path | None, out: Path | None, as_json: bool,
+    what: str, folding: str | None, dataset: str, frames: int, depths: str, size_fifos: bool, no_dma: bool,
+    clock_mhz: float, picture: Path | None, animation: Path | None, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run a folded network cycle by cycle: latency, rate, FIFO levels, and who waits for whom.
 
@@ -48,7 +52,7 @@ def simulate(
     """
     from labd.simulated_run import SimulatedRun
 
-    machine = _machine(what, folding, depths, dma=not no_dma)
+    machine = _machine(what, folding, dataset, depths, dma=not no_dma)
     found = SimulatedRun(machine, frames, clock_mhz, size_fifos=size_fifos)
     if size_fifos:
         click.echo(f"{found.simulations} simulations to size the FIFOs", err=True)
@@ -70,14 +74,14 @@ def simulate(
         click.echo(line)
 
 
-def _machine(what: str, folding: str | None, depths: str, *, dma: bool) -> Machine:
+def _machine(what: str, folding: str | None, dataset: str, depths: str, *, dma: bool) -> Machine:
     from labd.loading import chain_of, unfolded_chain
     from labd_host.simulate.fifos import depths_of_finn
     from labd_host.simulate.hardware_config import read_hardware_config
     from labd_host.simulate.pipeline import assemble
 
     if depths in (FINN, MINIMAL):
-        chain = chain_of(what, folding)
+        chain = chain_of(what, folding, dataset=dataset)
         machine = assemble(chain, dma=dma)
         return machine.with_named_depths(depths_of_finn(chain)) if depths == FINN else machine
     if not Path(depths).is_file():
@@ -86,5 +90,5 @@ def _machine(what: str, folding: str | None, depths: str, *, dma: bool) -> Machi
         )
     config = read_hardware_config(Path(depths))
     if folding is None and config.folding.nodes:
-        return config.machine(unfolded_chain(what), dma=dma)
-    return assemble(chain_of(what, folding), dma=dma).with_named_depths(config.depths)
+        return config.machine(unfolded_chain(what, dataset=dataset), dma=dma)
+    return assemble(chain_of(what, folding, dataset=dataset), dma=dma).with_named_depths(config.depths)

@@ -96,7 +96,7 @@ def _golden(
     from labd_shared.predictions import save_predictions
 
     with shown() as listener:
-        result = scored(golden(network, listener), dataset, limit)
+        result = scored(golden(network, listener, dataset), dataset, limit)
     if predictions is not None:
         try:
             save_predictions(predictions, result.predictions)

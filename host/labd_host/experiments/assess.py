@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from labd_host import networks
 from labd_host.dataflow.cycles import CycleEstimate, NodeCycles, estimate
-from labd_host.dataflow.folded_chain import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.layers import Layer, Mvau
 from labd_host.dataflow.resources import CostUnit, Resources
@@ -15,6 +14,7 @@ from labd_host.experiments.study_model import Experiment, LayerResult, Predicted
 from labd_host.explore import calibration
 from labd_host.explore.cost_units import units_of
 from labd_host.explore.rivals import finn_total
+from labd_host.judge.chains import named_chain
 from labd_host.simulate.fifos import depths_of_finn, unbounded
 from labd_host.simulate.pipeline import FIFO, assemble
 from labd_host.simulate.simulator import BLOCKED, STARVED, WORKING, Deadlock, Simulation, simulate
@@ -71,7 +71,7 @@ def assess(experiment: Experiment) -> Result:
 
 
 def _design(experiment: Experiment) -> FoldedChain:
-    design = design_of(networks.network(experiment.network))
+    design = named_chain(experiment.network, dataset=experiment.dataset)
     if network_sha256(design) != experiment.network_sha256:
         raise ArtifactError(
             f"{experiment.network} is not the network any more that {experiment.name} was planned for",

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labd_host import networks
-from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import Folding
 from labd_host.dataflow.parts import Part
 from labd_host.dataflow.resources import Resources
 from labd_host.experiments.study_model import Experiment
 from labd_host.explore.build_reports import REPORT, TOP, XML_REPORT, BuildReport, read_build
+from labd_host.judge.chains import named_chain
 from labd_shared.bundle import BundleFiles, open_bundle
 from labd_shared.errors import IllegalFolding, UnknownName, UsageError
 from labd_shared.manifest import MANIFEST_NAME
@@ -50,8 +49,7 @@ class Builds:
         """The bundle of this folding for *target* ("emu", "hw") at the experiment's clock, None where there is none."""
         for bundle in self.bundles:
             manifest = bundle.manifest
-            name = networks.network(experiment.network).name
-            same = (manifest.network, manifest.target) == (name, target)
+            same = (manifest.network, manifest.target) == (named_chain(experiment.network).name, target)
             near = abs(manifest.clock_mhz - experiment.clock_mhz) < 0.5  # what the clock's dividers reach
             if same and near and _is_folded_so(experiment, Folding("", manifest.folding, {})):
                 return bundle
@@ -112,7 +110,7 @@ def _is_build(folder: Path) -> bool:
 
 
 def _is_folded_so(experiment: Experiment, folding: Folding) -> bool:
-    design: FoldedChain = design_of(networks.network(experiment.network))
+    design = named_chain(experiment.network)
     try:
         built = design.folded(folding)
     except (UnknownName, IllegalFolding, UsageError):

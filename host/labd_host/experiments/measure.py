@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labd_host import networks
 from labd_host.dataflow.folding import Folding, to_json
 from labd_host.experiments.builds import Builds
 from labd_host.experiments.study_model import BoardMeasurement, Experiment
@@ -87,14 +88,18 @@ def _emulation(experiment: Experiment, folder: Path) -> Path:
     stages.parent.mkdir(parents=True, exist_ok=True)
     folding = Folding(experiment.name, experiment.settings, {})
     prepared = prepare(
-        experiment.network, stages, folding=folding, clock_mhz=experiment.clock_mhz, listener=SILENT
+        networks.resolve(experiment.network, experiment.dataset),
+        stages,
+        folding=folding,
+        clock_mhz=experiment.clock_mhz,
+        listener=SILENT,
     )
     return write_emulation(prepared, bundle, experiment.clock_mhz).folder
 
 
 def _written(experiment: Experiment, folder: Path) -> Path:
     """A file with the experiment's folding."""
-    path = folder / BUNDLES / f"{experiment.network}-{experiment.name}.json"
+    path = folder / BUNDLES / f"{Path(experiment.network).stem}-{experiment.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(to_json(experiment.settings), encoding="utf-8")
     return path

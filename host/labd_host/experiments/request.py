@@ -28,7 +28,7 @@ CHEAPEST, FASTEST, LOWEST_LATENCY, SET_FOLDING = "cheapest", "fastest", "lowest-
 FOUND = (CHEAPEST, FASTEST, LOWEST_LATENCY, SET_FOLDING)  # foldings that labd finds
 FOR_A_RATE = (CHEAPEST, SET_FOLDING)
 STUDY_KEYS = (
-    "name", "title", "networks", "clocks_mhz", "part", "frames", "board", "baseline", "experiments",
+    "name", "title", "networks", "dataset", "clocks_mhz", "part", "frames", "board", "baseline", "experiments",
 )  # fmt: skip
 EXPERIMENT_KEYS = ("name", "network", "folding", "target_fps", "as_fast_as", "change", "question")
 MAX_FILE_BYTES = 1 << 18
@@ -71,6 +71,7 @@ class Request:
 
     Attributes:
         folder: Where its files of foldings lie.
+        dataset: What the networks were trained for that labd does not know.
         text: The TOML it was read from.
     """
 
@@ -85,6 +86,7 @@ class Request:
     experiments: tuple[Asked, ...]
     folder: Path
     text: str = ""
+    dataset: str = ""
 
 
 def read_request(path: Path) -> Request:
@@ -116,7 +118,8 @@ def check(request: Request) -> None:
 
     part_of(request.part)
     for name in request.networks:
-        networks.network(name)
+        if networks.is_table_name(name) or not Path(name).exists():
+            networks.network(name)
     names = [asked.name for asked in request.experiments]
     if request.baseline and request.baseline not in names:
         raise unknown_name("experiment to compare with (baseline)", request.baseline, names)
@@ -171,6 +174,7 @@ def _parse(record: Value, path: Path, text: str) -> Request:
         experiments=tuple(_asked(entry) for entry in table["experiments"].list(1, MAX_EXPERIMENTS)),
         folder=path.parent,
         text=text,
+        dataset=_line(table, "dataset"),
     )
 
 

@@ -20,7 +20,7 @@ class Experiment:
 
     Attributes:
         name: In the study: "Exp1", "Exp2a".
-        network: A name of the table, or the file of a user's own network.
+        network: A name of the table, the file of a user's own network, an export, or what a compile or build left.
         network_sha256: Digest of the network's layers, unfolded.
         folding: How the study asks for it, in words: "lab, layer 2 at PE 1, SIMD 1".
         settings: What that is: FINN's node name -> attribute -> value.
@@ -30,6 +30,7 @@ class Experiment:
         board: Number of the board that measures, "" for none. What it measures is kept apart from the result,
             so it is no part of the key.
         basis: Digest of labd's code and the calibration: another labd does not show the numbers of this one.
+        dataset: What a network that labd does not know was trained for.
         fault: Why there is no such folding (no budget holds it, nothing is as fast); then it has no settings.
     """
 
@@ -44,6 +45,7 @@ class Experiment:
     board: str = ""
     basis: str = ""
     fault: str = ""
+    dataset: str = ""
 
     @cached_property
     def key(self) -> str:

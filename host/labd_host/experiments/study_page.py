@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from labd_host import networks
-from labd_host.dataflow.folded_chain import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import to_json
 from labd_host.dataflow.parts import part_of
 from labd_host.drawing.inline_picture import inlined
@@ -31,6 +30,7 @@ from labd_host.experiments.study_table import (
 )
 from labd_host.explore import calibration
 from labd_host.explore.bounds import bounds
+from labd_host.judge.chains import named_chain
 from labd_shared.files import write_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -104,7 +104,7 @@ def write_page(
 
 
 def _chapter(study: Study, network: str, group: list[ExperimentOutcome]) -> Chapter:
-    design = design_of(networks.network(network))
+    design = named_chain(network)
     several = len({outcome.experiment.clock_mhz for outcome in group}) > 1
     words = []
     for outcome in group:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labd_host import networks
 from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.folded_chain import FoldedChain, design_of
+from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import Folding, Settings, load_folding
 from labd_host.dataflow.layers import Mvau
 from labd_host.dataflow.parts import part_of
@@ -30,6 +29,7 @@ from labd_host.explore.latency import lowest_latency
 from labd_host.explore.optimiser import Explorer
 from labd_host.explore.rivals import folding_words
 from labd_host.explore.set_folding import set_folding
+from labd_host.judge.chains import named_chain
 from labd_shared.errors import IllegalFolding, LabdError, UsageError, unknown_name
 
 BUDGETED = ("lut", "ff", "bram18", "dsp")
@@ -83,8 +83,7 @@ class _Network:
     rates: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        entry = networks.network(self.name)
-        self.design = design_of(entry)
+        self.design = named_chain(self.name, dataset=self.request.dataset)
         self.sha256 = network_sha256(self.design)
         self.matrices = [layer.name for layer in self.design.layers if isinstance(layer, Mvau)]
         recommended = part_of(self.request.part).recommended
@@ -115,6 +114,7 @@ class _Network:
             board=self.request.board,
             basis=basis_sha256(),
             fault=fault,
+            dataset=self.request.dataset,
         )
 
     def _folded(self, asked: Asked, clock_mhz: float) -> FoldedChain:

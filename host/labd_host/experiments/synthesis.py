@@ -127,6 +127,8 @@ def _start(experiment: Experiment, folder: Path, licence: FileLock, command: Seq
     wanted = bundle.parent / FOLDING_FILE
     wanted.write_text(to_json(experiment.settings), encoding="utf-8")
     options = ["--target", "hw", "--folding", str(wanted), "--clock-mhz", f"{experiment.clock_mhz:g}"]
+    if experiment.dataset:
+        options += ["--dataset", experiment.dataset]
     log = bundle.parent / LOG
     child = Child(
         [*command, experiment.network, *options, "-o", str(bundle)],

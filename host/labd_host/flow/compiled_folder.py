@@ -1,17 +1,45 @@
-"""A compiled network as the folder of an earlier run holds it."""
+"""A compiled network as the folder of an earlier run holds it, and what it was compiled for."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.folding import folding_of
 from labd_host.flow.compiled_network import CompiledNetwork, CompiledStage
 from labd_host.flow.cost import read_cost
-from labd_host.flow.stage_records import ANSWERS, STAGE_NAMES, finished_stages
+from labd_host.flow.stage_records import ANSWERS, STAGE_NAMES, finished_stages, written
 from labd_host.golden.golden_model import GoldenModel
+from labd_host.machine.typed_records import find_record, write_record
 from labd_shared.errors import UsageError
 from labd_shared.manifest import NETWORK_NAME
+
+PURPOSE_FILE = "purpose.json"
+MAX_PURPOSE_BYTES = 1 << 12
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a compiled network is for.
+
+    Attributes:
+        dataset: Name of its data set.
+    """
+
+    dataset: str
+
+
+def write_purpose(folder: Path, dataset: str) -> None:
+    """Note in *folder* that its network was compiled for the data set *dataset*."""
+    with written(folder / PURPOSE_FILE):
+        write_record(folder / PURPOSE_FILE, Purpose(dataset))
+
+
+def compiled_dataset(folder: Path) -> str:
+    """Name of the data set that the network in *folder* was compiled for; "" where the folder does not tell."""
+    found = find_record(Purpose, folder / PURPOSE_FILE, MAX_PURPOSE_BYTES)
+    return found.dataset if found else ""
 
 
 def load_compiled(folder: Path) -> CompiledNetwork:

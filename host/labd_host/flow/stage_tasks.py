@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from labd_host.dataflow.folding import FOLDING_FILE, FoldingSource, check_folding, to_json
-from labd_host.dataflow.layers import DataflowGraph
 from labd_host.flow.admission import check_export, check_network
 from labd_host.flow.compiled_network import PARTITION_FILE
 from labd_host.flow.describe import describe
@@ -24,7 +23,6 @@ from labd_host.flow.stage_records import ANSWERS, GOLDEN, stage_path, written
 from labd_host.flow.stages import EXPORTED, FOLD_CONSTANTS, FOLDED, PARTITION, Stage, Step
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.networks.exported import ExportedModel
-from labd_shared.digest import bytes_sha256, json_sha256
 from labd_shared.errors import StageFailed, StageMismatch
 from labd_shared.manifest import NETWORK_NAME
 
@@ -361,7 +359,7 @@ class AnswersTask(StageTask):
     def settings(self) -> Mapping[str, Any]:
         """The golden model's arithmetic; its folding changes no answer."""
         return {
-            "network": _arithmetic_sha256(self.golden.network),
+            "network": self.golden.network.arithmetic_sha256,
             "scores": None if self.scores is None else asdict(self.scores),
         }
 
@@ -390,17 +388,3 @@ class AnswersTask(StageTask):
         ours, theirs = observe_answers(self.golden.network, self.golden.run(images), logits, self.scores)
         begin()
         return StageResult(len(self.golden.network.layers), ours, EXPORTED.name, theirs)
-
-
-def _arithmetic_sha256(network: DataflowGraph) -> str:
-    """Digest of all that decides on what *network* computes; a folding does not."""
-    layers = []
-    for layer in network.layers:
-        values = layer.record()
-        layers.append({key: value for key, value in values.items() if key not in ("pe", "simd", "parallel")})
-    arrays = {
-        name: [list(array.shape), bytes_sha256(np.ascontiguousarray(array, dtype="<i8").tobytes())]
-        for name, array in network.arrays.items()
-    }
-    edges = [[tensor.datatype.name, list(tensor.normal)] for tensor in (*network.inputs, *network.outputs)]
-    return json_sha256([layers, arrays, edges])

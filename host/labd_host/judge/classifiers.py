@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host.machine.listener import Listener
+from labd_host.networks import TrainedExport
 from labd_shared.errors import UsageError
 from labd_shared.manifest import MANIFEST_NAME, NETWORK_NAME
 
@@ -47,59 +48,52 @@ class Classifier:
         dataset: What it is for; None where nobody knows.
         source: Who computes: "golden model" or "onnxruntime".
         run: Of images (n, height, width, channels) and the number of classes.
+        arithmetic_sha256: Digest of what it computes; "" where it was not asked for.
     """
 
     name: str
     dataset: str | None
     source: str
     run: Callable[[Images, int], Said]
+    arithmetic_sha256: str = ""
 
 
-def exported(text: str) -> Classifier:
-    """A trained export: a network of the table or of the user's own, or a .onnx file.
+def exported(export: TrainedExport) -> Classifier:
+    """A trained export, with its own arithmetic.
 
     Raises:
-        UsageError: it is a bundle or another golden model.
-        UnknownName: no such network.
         ArtifactError: the file cannot be run.
     """
-    from labd_host import networks
     from labd_host.networks.exported import ExportedModel
 
-    path = Path(text)
-    if path.suffix in (".npz", ".zip") or path.is_dir():
-        raise UsageError(f"{text} is a golden model, not an export", fix=f"labd validate {text}")
-    file, entry = networks.resolve(text)
-    model = ExportedModel(file)
-    name = entry.name if entry else file.stem
+    model = ExportedModel(export.file)
 
     def run(images: Images, classes: int) -> Said:
         return Said(np.argsort(-model.run(images), axis=1, kind="stable")[:, :BEST])
 
-    return Classifier(name, entry.dataset if entry else None, "onnxruntime", run)
+    return Classifier(export.name, export.dataset or None, "onnxruntime", run)
 
 
-def golden(text: str, listener: Listener) -> Classifier:
-    """A golden model: of a bundle, a folder of `labd compile`, a network.npz, or a network's.
+def golden(text: str, listener: Listener, dataset: str | None = None) -> Classifier:
+    """A golden model: of a bundle, a folder of `labd compile`, a network.npz, or a trained network's.
+
+    Args:
+        text: Which; an export (MODEL.onnx) is compiled first, as a network of the table is.
+        listener: Told what happens.
+        dataset: What it is for, where *text* does not say.
 
     Raises:
-        UsageError: it is an export, or there is no such file.
+        UsageError: there is no such file.
         UnknownName: no such network.
         ArtifactError: a file is damaged, or the bundle has no network.
         BuildError, DataMissing: as `labd_host.judge.golden_cache.golden_file` raises them.
     """
     from labd_host import networks
+    from labd_host.flow.compiled_folder import compiled_dataset
     from labd_host.golden.golden_model import GoldenModel
     from labd_shared.answers import best_classes
 
     path = Path(text)
-    dataset = None
-    if path.suffix == ".onnx":
-        raise UsageError(
-            f"{text} is an export, it has no golden model yet",
-            fix=f"labd compile {text} --folding lab -o DIR, then labd validate DIR; "
-            f"or its own arithmetic: labd evaluate {text}",
-        )
     if path.suffix in (".npz", ".zip") and not path.exists():
         raise UsageError(
             f"there is no {text}", fix="name a network, a bundle, or the network.npz of labd compile"
@@ -108,17 +102,19 @@ def golden(text: str, listener: Listener) -> Classifier:
         model = GoldenModel.load(path)
     elif path.is_dir() and (path / NETWORK_NAME).is_file() and not (path / MANIFEST_NAME).is_file():
         model = GoldenModel.load(path / NETWORK_NAME)
+        dataset = dataset or compiled_dataset(path) or None
     elif path.is_dir() or path.suffix == ".zip":
         from labd_host.bundles.bundle_writer import golden_model
         from labd_shared.bundle import open_bundle
 
         bundle = open_bundle(path)
-        model, dataset = golden_model(bundle.folder, bundle.manifest.files), bundle.manifest.dataset
+        model = golden_model(bundle.folder, bundle.manifest.files)
+        dataset = dataset or bundle.manifest.dataset
     else:
-        dataset = networks.network(text).dataset
         from labd_host.judge.golden_cache import golden_file
 
-        model = GoldenModel.load(golden_file(text, listener))
+        export = networks.resolve(text, dataset or "")
+        model, dataset = GoldenModel.load(golden_file(export, listener)), export.dataset or None
     name = model.network.name
     if dataset is None and name in networks.NETWORKS:
         dataset = networks.NETWORKS[name].dataset
@@ -129,7 +125,7 @@ def golden(text: str, listener: Listener) -> Classifier:
         scores = None if result.logits is None else np.asarray(result.logits, np.int64)
         return Said(best_classes(answers, classes, BEST), scores)
 
-    return Classifier(name, dataset, "golden model", run)
+    return Classifier(name, dataset, "golden model", run, model.network.arithmetic_sha256)
 
 
 def is_predictions(text: str) -> bool:

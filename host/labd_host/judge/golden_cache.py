@@ -1,4 +1,4 @@
-"""The golden models of trained networks, compiled once and kept in the user's cache."""
+"""The golden models of exports, compiled once and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from labd_host import datasets, networks
+import numpy as np
+import numpy.typing as npt
+
+from labd_host import datasets
 from labd_host.dataflow.network_file import VERSION
 from labd_host.explore.for_a_rate import CheapestFolding
 from labd_host.flow.compiler import compile_network
@@ -14,51 +17,67 @@ from labd_host.flow.finn_door import tool_versions
 from labd_host.flow.proof import MANY_IMAGES, proof_images
 from labd_host.machine import places
 from labd_host.machine.listener import Listener
+from labd_host.networks import TrainedExport
 from labd_shared.digest import file_sha256, json_sha256
-from labd_shared.errors import UsageError
+from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.files import replacing
 from labd_shared.manifest import NETWORK_NAME
 
 FOLDING = CheapestFolding()  # no answer depends on it
 
 
-def golden_file(name: str, listener: Listener) -> Path:
-    """The ``network.npz`` of the trained network *name*; compiled and proven first where the cache lacks it.
+DRAWN = 100
+DRAWN_SEED = 12  # of images for a network whose data set nobody knows
+
+
+def golden_file(export: TrainedExport, listener: Listener) -> Path:
+    """The ``network.npz`` of *export*; compiled and proven first where the cache lacks it.
+
+    The proof runs on images of its data set; on drawn ones where nobody knows it.
 
     Raises:
-        UnknownName: no such network.
-        DataMissing: no trained network, or no images to prove it on.
+        DataMissing: there are no images to prove it on.
+        ArtifactError: the export cannot be read, or the network cannot be built.
         BuildError: a stage failed or changed a result.
         UsageError: the cache cannot be written.
     """
-    entry = networks.network(name)
-    onnx, _ = networks.resolve(name)
+    if not export.file.is_file():
+        raise ArtifactError(f"there is no model {export.file}", fix="give the path of an exported network")
     made_from = {
-        "onnx": file_sha256(onnx),
+        "onnx": file_sha256(export.file),
         "folding": FOLDING.key,
         "tools": tool_versions(),
         "version": VERSION,
     }
-    target = places.cache() / "golden" / f"{entry.name}-{json_sha256(made_from)[:16]}"
+    target = places.cache() / "golden" / f"{export.name}-{json_sha256(made_from)[:16]}"
     if (target / NETWORK_NAME).is_file():
         return target / NETWORK_NAME
-    images, _ = datasets.load(entry.dataset, "test")
+    images = datasets.load(export.dataset, "test")[0] if export.dataset else _drawn(export)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"{target.parent} cannot be written: {error.strerror}", fix="set LABD_CACHE to another folder"
         ) from error
-    listener.say(f"{entry.name} is compiled once for its golden model")
+    listener.say(f"{export.name} is compiled once for its golden model")
     with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as stages:
         compiled = compile_network(
-            onnx,
+            export.file,
             folding=FOLDING,
             out=Path(stages),
-            images=images[: proof_images(entry.kind)],
+            images=images[: proof_images(export.kind)],
             many_images=images[:MANY_IMAGES],
             listener=listener,
         )
         with replacing(target / NETWORK_NAME) as making:
             shutil.copyfile(compiled.network_file, making)
     return target / NETWORK_NAME
+
+
+def _drawn(export: TrainedExport) -> npt.NDArray[np.uint8]:
+    """Random images uint8 (n, height, width, channels) of the size that *export* takes."""
+    from labd_host.networks.exported import ExportedModel
+
+    channels, height, width = ExportedModel(export.file).input_shape
+    rng = np.random.default_rng(DRAWN_SEED)
+    return rng.integers(0, 256, (DRAWN, height, width, channels), np.uint8)

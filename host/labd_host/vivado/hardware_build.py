@@ -18,6 +18,7 @@ from labd_host.dataflow.layers import DataflowGraph
 from labd_host.flow import CompiledNetwork
 from labd_host.machine.child import ChildDeadlines
 from labd_host.machine.listener import Listener
+from labd_host.networks import TrainedExport
 from labd_host.simulate.fifos import depths_of_finn
 from labd_host.simulate.pipeline import assemble
 from labd_host.vivado import finn_dependencies
@@ -81,31 +82,29 @@ class BuiltHardware:
 
 
 def build_hardware(
-    network: str,
+    export: TrainedExport,
     folder: Path,
     *,
     folding: FoldingSource,
     options: Options,
     listener: Listener,
-    model: Path | None = None,
 ) -> BuiltHardware:
     """Check what a build needs, compile and prove the network, run Vivado, check its products, write a bundle.
 
     What was finished before is not built again, unless what is built, or with what, has changed.
 
     Args:
-        network: A name of the table.
+        export: The network; its data set must be known.
         folder: The bundle's folder; stages and their proofs go into FOLDER.stages, Vivado's projects and
             logs into FOLDER.hardware.
         folding: Where PE and SIMD of the layers come from.
         options: How to build.
         listener: Told what happens.
-        model: A trained export of that network, from `labd train`; the one that ships when None.
 
     Raises:
         SetupError: something a build needs is missing.
-        UsageError: unknown names.
-        DataMissing: the data set is not to be had.
+        UsageError: the data set is not known.
+        DataMissing: it is not available.
         BuildError: a stage failed, the design does not fit, a tool gave up, or timing is not met.
         ArtifactError: what Vivado left is damaged or something else than was asked for.
     """
@@ -116,9 +115,7 @@ def build_hardware(
     tools = find_toolchain()
     listener.say(f"tools: {tools.vivado.said}, {tools.hls.said}")
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
-    prepared = prepare(
-        network, stages, folding=folding, clock_mhz=options.clock_mhz, listener=listener, model=model
-    )
+    prepared = prepare(export, stages, folding=folding, clock_mhz=options.clock_mhz, listener=listener)
     folded = _folded(prepared.compiled)
     estimate = estimate_of(prepared.compiled.folder, prepared.compiled.folder / FOLDING_FILE)
     if over := check_fits(estimate, PYNQ_Z2_PART, FITS in options.although):

@@ -88,6 +88,12 @@ def test_a_network_of_one_s_own_is_estimated_from_its_file(tmp_path):
     }
 
 
+@pytest.mark.parametrize("command", ["estimate", "simulate"])
+def test_without_a_folding_a_network_takes_the_lab_s_and_one_without_a_preset_the_fastest(command):
+    assert said(command, "tfc-w1a1", "--json") == said(command, "tfc-w1a1", "--folding", "lab", "--json")
+    assert said(command, "sfc-w1a1", "--json") == said(command, "sfc-w1a1", "--folding", "auto", "--json")
+
+
 def test_a_zipped_bundle_is_the_same_design(tmp_path):
     zipped = zip_bundle(open_bundle(SHIPPED_BUNDLE), tmp_path / "bundle.zip")
     assert said("estimate", str(zipped), "--json") == said("estimate", str(SHIPPED_BUNDLE), "--json")
@@ -103,8 +109,11 @@ def test_a_compiled_folder_and_its_folded_graph_are_the_same_design(compiled):
 @pytest.mark.parametrize(
     ("arguments", "sentence", "fix"),
     [
-        (["estimate", "tfc-w1a1"], "no folding was given for tfc-w1a1", "add --folding lab"),
-        (["estimate", "tfc-w1a1x"], "no network or folder named 'tfc-w1a1x'", "did you mean 'tfc-w1a1'?"),
+        (
+            ["estimate", "tfc-w1a1x"],
+            "no network, file or folder named 'tfc-w1a1x'",
+            "did you mean 'tfc-w1a1'?",
+        ),
         (
             ["simulate", "tfc-w1a1", "--folding", "lab", "--fifo-depths", "no.json"],
             "there is no file no.json",

@@ -111,7 +111,7 @@ def test_the_report_has_the_keys_and_the_words_of_a_board_s(mnist_test, capsys):
     "arguments, code, words",
     [
         (["tfc-w1a1x"], 2, "did you mean 'tfc-w1a1'?"),
-        (["model.onnx"], 2, "labd compile model.onnx"),
+        (["model.onnx"], 5, "there is no model model.onnx"),
         ([str(SHIPPED_BUNDLE), "--dataset", "mnits"], 2, "did you mean 'mnist'?"),
         (["nothing.npz", "--dataset", "mnist"], 2, "there is no nothing.npz"),
     ],

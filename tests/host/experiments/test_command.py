@@ -10,6 +10,7 @@ from labd_host.experiments import study_page
 from labd_host.experiments.accuracy import GOLDEN, RECORD, accuracy_of
 from labd_host.experiments.request import PART3
 from labd_host.experiments.store import Store
+from labd_host.judge.classifiers import Classifier
 from labd_host.networks import trained_record
 
 STUDY = """
@@ -170,10 +171,8 @@ def test_where_the_data_is_the_golden_model_counts_once(monkeypatch, tmp_path):
     counted = []
     monkeypatch.setattr(datasets, "present", lambda name: tmp_path)
     monkeypatch.setenv("LABD_CACHE", str(tmp_path))
-    network = tmp_path / "network.npz"
-    network.write_bytes(b"a golden model")
-    monkeypatch.setattr("labd_host.judge.golden_cache.golden_file", lambda name, say: network)
-    monkeypatch.setattr("labd_host.judge.classifiers.golden", lambda name, say: name)
+    known = Classifier("tfc-w1a1", "mnist", "golden model", run=None, arithmetic_sha256="9" * 64)
+    monkeypatch.setattr("labd_host.judge.classifiers.golden", lambda name, say, dataset: known)
 
     def scored(classifier):
         counted.append(classifier)
@@ -182,4 +181,4 @@ def test_where_the_data_is_the_golden_model_counts_once(monkeypatch, tmp_path):
     monkeypatch.setattr("labd_host.judge.scoring.scored", scored)
     first, second = (accuracy_of("tfc-w1a1", print) for _ in range(2))
     assert first == second
-    assert (first.percent, first.source, counted) == (90.0, GOLDEN, ["tfc-w1a1"])
+    assert (first.percent, first.source, counted) == (90.0, GOLDEN, [known])

@@ -28,6 +28,11 @@ def digits(tmp_path, monkeypatch):
     return path
 
 
+def _found(what):
+    export = resolve(what)
+    return export.file, export.spec
+
+
 def test_the_example_of_the_documents_is_a_network(digits):
     found = network(str(digits))
     assert (found.name, found.file, found.typed) == (NAME, digits, str(digits))
@@ -91,7 +96,7 @@ def test_its_export_is_found_where_labd_train_leaves_it(digits, tmp_path):
         resolve(str(digits))
     assert raised.value.fix == f"train it: labd train {digits}"
     path = trained_in(tmp_path / "home" / "training" / NAME, NAME)
-    assert resolve(str(digits)) == (path, network(str(digits)))
+    assert _found(str(digits)) == (path, network(str(digits)))
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(DigestMismatch) as raised:
         resolve(str(digits))
@@ -100,16 +105,16 @@ def test_its_export_is_found_where_labd_train_leaves_it(digits, tmp_path):
 
 def test_a_network_of_the_table_that_does_not_ship_is_found_there_too(digits, tmp_path):
     path = trained_in(tmp_path / "home" / "training" / "lfc-w1a2", "lfc-w1a2")
-    assert resolve("lfc-w1a2") == (path, network("lfc-w1a2"))
+    assert _found("lfc-w1a2") == (path, network("lfc-w1a2"))
     trained_in(tmp_path / "home" / "training" / "tfc-w1a1", "tfc-w1a1")
-    assert resolve("tfc-w1a1") == (TRAINED / "tfc-w1a1.onnx", network("tfc-w1a1")), "labd's own comes first"
+    assert _found("tfc-w1a1") == (TRAINED / "tfc-w1a1.onnx", network("tfc-w1a1")), "labd's own comes first"
 
 
 def test_an_export_is_known_by_the_definition_beside_it(digits, tmp_path):
     path = trained_in(tmp_path / "elsewhere", NAME)
-    assert resolve(str(path)) == (path, None)
+    assert _found(str(path)) == (path, None)
     shutil.copy(digits, path.with_suffix(".toml"))
-    assert resolve(str(path)) == (path, read_network(digits))
+    assert _found(str(path)) == (path, read_network(digits))
 
 
 def test_labd_networks_shows_what_is_in_a_file(digits, tmp_path, monkeypatch):

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from labd_host.dataflow.layers.layer import Array, Layer
 from labd_host.dataflow.layers.mvau import Mvau
 from labd_host.dataflow.layers.thresholding import Thresholding
+from labd_shared.digest import bytes_sha256, json_sha256
 from labd_shared.tensors import Tensor
 
 
@@ -33,3 +36,19 @@ class DataflowGraph:
     def thresholds(self, layer: Mvau | Thresholding) -> Array:
         """The thresholds of *layer*, (1 or channels, steps)."""
         return self.arrays[f"{layer.name}.thresholds"]
+
+    @property
+    def arithmetic_sha256(self) -> str:
+        """Digest of all that decides on what it computes; a folding does not."""
+        layers = []
+        for layer in self.layers:
+            values = layer.record()
+            layers.append(
+                {key: value for key, value in values.items() if key not in ("pe", "simd", "parallel")}
+            )
+        arrays = {
+            name: [list(array.shape), bytes_sha256(np.ascontiguousarray(array, dtype="<i8").tobytes())]
+            for name, array in self.arrays.items()
+        }
+        edges = [[tensor.datatype.name, list(tensor.normal)] for tensor in (*self.inputs, *self.outputs)]
+        return json_sha256([layers, arrays, edges])
