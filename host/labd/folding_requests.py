@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells
 AUTO = "auto"
-LAB = "lab"
 
 FoldingRequest = str | Path | Mapping[str, Mapping[str, Any]] | None
 
@@ -34,7 +33,7 @@ def chosen_folding(
         UnknownName: there is no preset and no file of that name.
     """
     from labd_host.dataflow.folding import Folding, load_folding
-    from labd_host.dataflow.presets import PRESETS
+    from labd_host.dataflow.presets import LAB, PRESETS
     from labd_host.explore.for_a_rate import FastestFolding, FoldingForRate
 
     if target_fps is not None and folding not in (None, AUTO):

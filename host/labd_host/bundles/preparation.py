@@ -13,6 +13,7 @@ from labd_host import datasets
 from labd_host.bundles.golden_samples import golden_arrays, golden_samples
 from labd_host.dataflow.folding import FoldingSource
 from labd_host.flow import MANY_IMAGES, CompiledNetwork, compile_network, proof_images
+from labd_host.flow.kept_answers import kept_outputs
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
 from labd_shared.answers import predicted_classes
@@ -151,7 +152,7 @@ def measure(
             f"{name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
             fix="name the data set it was trained on: --dataset",
         )
-    predictions = predicted_classes(golden.run(images).outputs[0])
+    predictions = predicted_classes(kept_outputs(golden, images))
     right = int((predictions == labels).sum())
     samples, answers = golden_samples(golden, spec.image_shape)
     digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)

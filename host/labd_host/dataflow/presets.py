@@ -8,6 +8,7 @@ the relatives of two bits, whose layers are as large.
 """
 
 Preset = dict[str, dict[str, int]]
+LAB = "lab"
 
 
 def _convolutional() -> Preset:
@@ -32,11 +33,11 @@ _TFC: Preset = {
 }
 
 PRESETS: dict[str, dict[str, Preset]] = {
-    "tfc-w1a1": {"lab": _TFC},
-    "tfc-w1a2": {"lab": _TFC},
-    "tfc-w2a2": {"lab": _TFC},
-    "cnv-w1a1": {"lab": _convolutional()},
-    "cnv-w1a2": {"lab": _convolutional()},
-    "cnv-w2a2": {"lab": _convolutional()},
-    "vgg9-w1a1": {"lab": _convolutional()},
+    "tfc-w1a1": {LAB: _TFC},
+    "tfc-w1a2": {LAB: _TFC},
+    "tfc-w2a2": {LAB: _TFC},
+    "cnv-w1a1": {LAB: _convolutional()},
+    "cnv-w1a2": {LAB: _convolutional()},
+    "cnv-w2a2": {LAB: _convolutional()},
+    "vgg9-w1a1": {LAB: _convolutional()},
 }

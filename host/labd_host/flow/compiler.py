@@ -16,6 +16,7 @@ from labd_host.dataflow.folding import FoldingSource, folding_of
 from labd_host.flow.compiled_network import CompiledNetwork
 from labd_host.flow.cost import cost_of
 from labd_host.flow.finn_door import Finn
+from labd_host.flow.finn_estimates import read_finn_estimates
 from labd_host.flow.proof_frames import ProofFrames
 from labd_host.flow.stage_records import STAGE_NAMES
 from labd_host.flow.stage_runner import StageRunner
@@ -96,10 +97,11 @@ def compile_network(
             golden = compilation.golden(folded)
             if many_images is not None:
                 compilation.answers(golden, many_images)
-            return compilation.result(folded, golden, clock_mhz)
+            return compilation.result(golden, clock_mhz)
         finally:
-            with contextlib.suppress(OSError):  # the log of a run must not hide how the run ended
-                (out / CHATTER_FILE).write_text(finn.chatter, encoding="utf-8")
+            if finn.chatter:  # else the stages are those of an earlier run, and its log is theirs
+                with contextlib.suppress(OSError):  # the log of a run must not hide how the run ended
+                    (out / CHATTER_FILE).write_text(finn.chatter, encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +165,14 @@ class _Compilation:
             )
         )
 
-    def result(self, folded: Path, golden: GoldenModel, clock_mhz: float) -> CompiledNetwork:
+    def result(self, golden: GoldenModel, clock_mhz: float) -> CompiledNetwork:
         """What was compiled, with its cost, which is written as well."""
-        network, model = golden.network, self.finn.load(folded)
+        network, estimates = golden.network, read_finn_estimates(self.folder)
         folds = folding_of(network.layers)
         cost = cost_of(
             estimate(network.layers, network.inputs, network.outputs),
             folds,
-            self.finn.resources(model),
+            estimates.resources,
             clock_mhz=clock_mhz,
             part=PYNQ_Z2_PART,
         )
@@ -182,7 +184,7 @@ class _Compilation:
             outputs=network.outputs,
             folding=folds,
             cost=cost,
-            finn_cycles=self.finn.expected_cycles(model),
+            finn_cycles=estimates.cycles,
             golden=golden,
             tools=self.runner.tools,
         )

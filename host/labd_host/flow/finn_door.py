@@ -47,7 +47,8 @@ _CONTAINER = "StreamingDataflowPartition"
 class Finn:
     """FINN, for as long as one network is compiled.
 
-    Use as a context manager: FINN wants a build folder of its own, which is removed at the end.
+    Use as a context manager: FINN wants a build folder of its own, which is removed at the end. It is imported
+    when the first model is loaded: a compile whose stages are all finished needs none.
 
     Attributes:
         chatter: Everything FINN, qonnx and their libraries printed, logged or warned about so far.
@@ -67,8 +68,6 @@ class Finn:
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="labd-finn-"))
             opened.callback(_restore_environment, dict(os.environ))
             os.environ["FINN_BUILD_DIR"] = folder
-            with self._hushed("import finn"):
-                import_finn()
             self._stack = opened.pop_all()
         return self
 
@@ -81,6 +80,8 @@ class Finn:
         Raises:
             ArtifactError: no such file, too large, or no ONNX model.
         """
+        with self._hushed("import finn"):
+            import_finn()
         from qonnx.core.modelwrapper import ModelWrapper
 
         proto = load_qonnx(path)

@@ -16,12 +16,14 @@ from labd_host.flow.admission import check_export, check_network
 from labd_host.flow.compiled_network import PARTITION_FILE
 from labd_host.flow.describe import describe
 from labd_host.flow.finn_door import Finn, Model
+from labd_host.flow.finn_estimates import FINN_ESTIMATES_FILE, FinnEstimates
 from labd_host.flow.observe import Observation, ObservedPoint, Scores, observe, observe_golden
 from labd_host.flow.proof import observe_answers
 from labd_host.flow.proof_frames import ProofFrames
 from labd_host.flow.stage_records import ANSWERS, GOLDEN, stage_path, written
 from labd_host.flow.stages import EXPORTED, FOLD_CONSTANTS, FOLDED, PARTITION, Stage, Step
 from labd_host.golden.golden_model import GoldenModel
+from labd_host.machine.typed_records import write_record
 from labd_host.networks.exported import ExportedModel
 from labd_shared.errors import StageFailed, StageMismatch
 from labd_shared.manifest import NETWORK_NAME
@@ -256,8 +258,8 @@ class FoldTask(TransformTask):
 
     @property
     def more(self) -> tuple[Path, ...]:
-        """The folding."""
-        return (self.folder / FOLDING_FILE,)
+        """The folding, and FINN's estimates of it."""
+        return (self.folder / FOLDING_FILE, self.folder / FINN_ESTIMATES_FILE)
 
     def make(self, begin: Begin) -> StageResult:
         """Fold the graph and run it.
@@ -275,9 +277,12 @@ class FoldTask(TransformTask):
         observed = observe(graph, self.finn.run(model, self.frames.entering(graph)))
         begin()
         self.save(model, self.path)
-        for chosen in self.more:
-            with written(chosen):
-                chosen.write_text(to_json(settings), encoding="utf-8")
+        estimates = FinnEstimates(self.finn.resources(model), self.finn.expected_cycles(model))
+        chosen, estimated = self.more
+        with written(chosen):
+            chosen.write_text(to_json(settings), encoding="utf-8")
+        with written(estimated):
+            write_record(estimated, estimates)
         return StageResult(len(graph.nodes), observed)
 
 

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
 from labd_shared.errors import UsageError
 from labd_shared.manifest import MANIFEST_NAME, NETWORK_NAME
+
+if TYPE_CHECKING:
+    from labd_host.golden.golden_model import GoldenModel
 
 Images = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.integer[Any]]
@@ -48,14 +51,14 @@ class Classifier:
         dataset: What it is for; None where nobody knows.
         source: Who computes: "golden model" or "onnxruntime".
         run: Of images (n, height, width, channels) and the number of classes.
-        arithmetic_sha256: Digest of what it computes; "" where it was not asked for.
+        model: The golden model, where it is one.
     """
 
     name: str
     dataset: str | None
     source: str
     run: Callable[[Images, int], Said]
-    arithmetic_sha256: str = ""
+    model: GoldenModel | None = None
 
 
 def exported(export: TrainedExport) -> Classifier:
@@ -125,7 +128,7 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
         scores = None if result.logits is None else np.asarray(result.logits, np.int64)
         return Said(best_classes(answers, classes, BEST), scores)
 
-    return Classifier(name, dataset, "golden model", run, model.network.arithmetic_sha256)
+    return Classifier(name, dataset, "golden model", run, model)
 
 
 def is_predictions(text: str) -> bool:

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host import datasets
+from labd_host.dataflow.folding import FoldingSource, load_folding
 from labd_host.dataflow.network_file import VERSION
+from labd_host.dataflow.presets import LAB, PRESETS
 from labd_host.explore.for_a_rate import CheapestFolding
 from labd_host.flow.compiler import compile_network
 from labd_host.flow.finn_door import tool_versions
@@ -22,9 +24,6 @@ from labd_shared.digest import file_sha256, json_sha256
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.files import replacing
 from labd_shared.manifest import NETWORK_NAME
-
-FOLDING = CheapestFolding()  # no answer depends on it
-
 
 DRAWN = 100
 DRAWN_SEED = 12  # of images for a network whose data set nobody knows
@@ -43,9 +42,10 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
     """
     if not export.file.is_file():
         raise ArtifactError(f"there is no model {export.file}", fix="give the path of an exported network")
+    folding = _folding(export.name)
     made_from = {
         "onnx": file_sha256(export.file),
-        "folding": FOLDING.key,
+        "folding": folding.key,
         "tools": tool_versions(),
         "version": VERSION,
     }
@@ -63,7 +63,7 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
     with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as stages:
         compiled = compile_network(
             export.file,
-            folding=FOLDING,
+            folding=folding,
             out=Path(stages),
             images=images[: proof_images(export.kind)],
             many_images=images[:MANY_IMAGES],
@@ -72,6 +72,11 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
         with replacing(target / NETWORK_NAME) as making:
             shutil.copyfile(compiled.network_file, making)
     return target / NETWORK_NAME
+
+
+def _folding(name: str) -> FoldingSource:
+    """No answer depends on it, so it is the one that a compile most likely proved already."""
+    return load_folding(LAB, name) if LAB in PRESETS.get(name, {}) else CheapestFolding()
 
 
 def _drawn(export: TrainedExport) -> npt.NDArray[np.uint8]:
