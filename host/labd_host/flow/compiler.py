@@ -167,6 +167,7 @@ class _Compilation:
 
     def result(self, golden: GoldenModel, clock_mhz: float) -> CompiledNetwork:
         """What was compiled, with its cost, which is written as well."""
+        self.runner.end()
         network, estimates = golden.network, read_finn_estimates(self.folder)
         folds = folding_of(network.layers)
         cost = cost_of(

@@ -25,6 +25,20 @@ from labd_host.flow.stage_tasks import StageResult, StageTask
 from labd_host.machine.listener import Listener
 from labd_shared.digest import file_sha256, json_sha256
 
+COMPILE = "compile"  # the task that a listener is shown
+# What a stage takes of the time of a compile, in parts: CNV's on two cores. Others differ, their bars adapt.
+_PARTS = {
+    "exported": 1,
+    "tidy": 1,
+    "prepost": 1,
+    "streamlined": 6,
+    "hardware": 2,
+    "partition": 3,
+    "folded": 2,
+    "golden": 1,
+    "answers": 1,
+}
+
 
 class StageRunner:
     """The stages of one compilation so far, and what the last one computed.
@@ -57,6 +71,8 @@ class StageRunner:
             LabdError: as `StageTask.make`.
         """
         started = time.monotonic()
+        done = sum(_PARTS[stage.name] for stage in self.stages)
+        self._listener.progress(COMPILE, done, sum(_PARTS.values()), task.name)
         inputs = self._inputs(task)
         names = [path.name for path in task.files] if task.compares else []
         record, why = self._ledger.finished(task.name, inputs, names), ""
@@ -77,6 +93,11 @@ class StageRunner:
         self.stages.append(
             CompiledStage(task.name, task.title, task.path, record.proof, record.nodes, seconds, why)
         )
+
+    def end(self) -> None:
+        """Tell that no stage follows."""
+        total = sum(_PARTS.values())
+        self._listener.progress(COMPILE, total, total)
 
     def _fetched(self, task: StageTask, inputs: Inputs, names: Sequence[str]) -> Record | None:
         """The stage as another command or folder finished it, brought here; None where the cache lacks it."""

@@ -18,7 +18,7 @@ from labd_host.flow import compile_network, stage_runner
 from labd_host.flow.finn_door import Finn
 from labd_shared.errors import IllegalFolding, SetupError, StageFailed, UnknownName, UsageError
 from support.convolutional import images, write_network
-from support.listeners import Calls
+from support.listeners import Calls, Kept
 
 UNFOLDED = Folding("none", {}, {})
 FOLDED = Folding("wider", {"MVAU_hls_1": {"PE": 2}}, {})
@@ -281,3 +281,12 @@ def test_a_folder_that_takes_no_file_names_it(again, monkeypatch):
     ) as caught:
         compiled_in(again, start="exported")
     assert caught.value.exit_code == 3
+
+
+def test_a_compile_tells_how_far_it_is(again):
+    told = Kept()
+    compiled_in(again, listener=told)
+    shares = [done / total for _, done, total, _ in told.progressed]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)
+    assert [note for *_, note in told.progressed] == [*NAMES, ""]
