@@ -39,12 +39,16 @@ class Shown(ABC):
         return as_html(self)
 
 
-def terminal(*, stderr: bool = False) -> Console:
-    """A console on standard output: as wide as the terminal, and wide enough for every table in a pipe."""
+def terminal(*, markup: bool = True) -> Console:
+    """A console on standard output: as wide as the terminal, and wide enough for every table in a pipe.
+
+    Args:
+        markup: Whether [bold] and its like in a text are instructions; not for texts from outside.
+    """
     from rich.console import Console
 
-    made = Console(highlight=False, stderr=stderr)
-    return made if made.is_terminal else Console(highlight=False, stderr=stderr, width=PIPE_WIDTH)
+    made = Console(highlight=False, markup=markup)
+    return made if made.is_terminal else Console(highlight=False, markup=markup, width=PIPE_WIDTH)
 
 
 def as_html(shown: Shown) -> str:

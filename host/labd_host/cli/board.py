@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from labd_host.virtual_board import board_state
@@ -91,6 +90,7 @@ def ssh(number: str, command: tuple[str, ...]) -> None:
 @board.command(name="list")
 def list_boards() -> None:
     """List the virtual boards that run, and how to log in to them by hand."""
+    from labd.shown import terminal
     from labd_host.virtual_board import login, virtual_board
 
     boards = virtual_board.running()
@@ -102,6 +102,6 @@ def list_boards() -> None:
         table.add_row(
             each.board, f"{each.host}:{each.port}", each.user, str(each.pid), each.started, str(each.root)
         )
-    Console().print(table)
+    terminal().print(table)
     for each in boards:
         click.echo(f"log in to {each.board}: labd board ssh {each.board}, or {login.command_line(each)}")

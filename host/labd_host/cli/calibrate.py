@@ -65,9 +65,9 @@ def calibrate(reports: tuple[Path, ...], network: str | None, part: str, reset: 
 
 
 def _print(samples: list[Sample], before: Calibration, after: Calibration) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from labd.shown import terminal
     from labd_host.explore.calibration import lut_error
 
     table = Table("unit", "seen", "LUT off by, before", "now", title="mean error of the estimate", box=None,
@@ -78,4 +78,4 @@ def _print(samples: list[Sample], before: Calibration, after: Calibration) -> No
         found = [sample for sample in samples if sample.kind == kind]
         errors = (lut_error(known, found) for known in (before, after))
         table.add_row(kind, str(len(found)), *(f"{error:.0%}" for error in errors))
-    Console(highlight=False).print(table)
+    terminal().print(table)

@@ -40,8 +40,7 @@ def compare(
     run here: a bundle, a network, a network.npz (the golden model), a .onnx (onnxruntime). Images
     are matched by their digest.
     """
-    from rich.console import Console
-
+    from labd.shown import terminal
     from labd_host.judge.agreement import compare as compared
     from labd_host.judge.agreement_page import comparison_page
 
@@ -57,8 +56,7 @@ def compare(
     if as_json:
         click.echo(json.dumps({**found.record(), "page": str(out)}, indent=2, sort_keys=True))
         return
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(_report(found, (first, second), names))
+    terminal(markup=False).print(_report(found, (first, second), names), soft_wrap=True)
     click.echo(f"every difference with its picture: {out}")
 
 

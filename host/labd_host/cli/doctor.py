@@ -64,11 +64,9 @@ def _record(need: Need) -> dict[str, Any]:
 
 
 def _print(groups: dict[str, list[Need]]) -> None:
-    from rich.console import Console
+    from labd.shown import terminal
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+    console = terminal()
     console.print(_table("labd: networks, compiling, virtual boards, deploying", groups["emu"]))
     console.print(
         _table("\nBuilds for a real board (--target hw), as far as can be seen before one", groups["hw"])
@@ -88,5 +86,5 @@ def _table(title: str, needs: list[Need]) -> Table:
     table = Table("", "", "", title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
                   show_header=False)  # fmt: skip
     for need in needs:
-        table.add_row(Text(need.state, style=colours[need.state]), need.name, Text(need.found))
+        table.add_row(Text(need.state, style=colours[need.state]), need.name, Text(need.found, overflow="fold"))
     return table

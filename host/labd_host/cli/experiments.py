@@ -256,13 +256,12 @@ def _measure(study: Study, store: Store, builds: Builds, *, again: bool) -> list
 
 def _finish(study: Study, found: Sequence[ExperimentOutcome], folder: Path, source: str) -> None:
     """Print the tables, write the files; *source*: the study as TOML, "" where options changed it."""
-    from rich.console import Console
-
+    from labd.shown import terminal
     from labd_host.experiments.outcomes import write_json
     from labd_host.experiments.study_page import write_page
     from labd_host.experiments.study_table import terminal_tables
 
-    console = Console(highlight=False)
+    console = terminal()
     console.print(terminal_tables(study, found, console.width))
     path = folder / f"{study.name}.json"
     write_json(study, found, path)
@@ -279,9 +278,9 @@ def _finish(study: Study, found: Sequence[ExperimentOutcome], folder: Path, sour
 
 
 def _print_status(study: Study, store: Store, in_slurm: Mapping[str, str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from labd.shown import terminal
     from labd_host.experiments.outcomes import WAITING, state_of
 
     table = Table("network", "experiment", "MHz", "state", "", box=None, pad_edge=False)
@@ -292,7 +291,7 @@ def _print_status(study: Study, store: Store, in_slurm: Mapping[str, str]) -> No
         if state == WAITING:
             why = in_slurm.get(experiment.key, "")
         table.add_row(experiment.network, experiment.name, f"{experiment.clock_mhz:g}", state, why)
-    Console(highlight=False).print(table)
+    terminal().print(table)
 
 
 def _say(line: str) -> None:

@@ -136,15 +136,13 @@ def parse_accuracy(text: str) -> Accuracy | None:
 
 
 def _table(findings: Findings) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from labd.shown import terminal
 
     if not findings:
         return
     table = Table("", "what", "found", box=None, pad_edge=False, show_header=False)
     for finding in sorted(findings, key=lambda each: ("checked", "assumed", "doubt").index(each.kind)):
         table.add_row(finding.kind, finding.subject, finding.text)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=160)
-    console.print(table)
+    terminal(markup=False).print(table)

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, metavar="[MY.toml]...")
 def networks(files: tuple[str, ...]) -> None:
     """The networks there are, and which come trained; or what is in the files of your own (MY.toml), checked."""
-    from rich.console import Console
     from rich.table import Column, Table
 
+    from labd.shown import terminal
     from labd_host.networks import NETWORKS, network
 
     table = Table("network", "data set", Column("layers", overflow="fold"), "trained")
     for entry in map(network, files) if files else NETWORKS.values():
         table.add_row(entry.name, entry.dataset, entry.layers, _measured(entry))
-    console = Console(highlight=False)
+    console = terminal()
     console.print(table)
     console.print(
         "w1a2: weights of 1 bit, activations of 2; P: a max-pool; trained: accuracy on the test split, * by you.\n"
