@@ -9,14 +9,22 @@ Source: the JSON is qonnx 1.0.0, transformation/general.py ApplyConfig.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 from labd_host.dataflow.axes import Attribute, NodeSettings
-from labd_host.dataflow.layers import Layer, MaxPool, SlidingWindow, WidthConverter
+from labd_host.dataflow.generations import (
+    DROPPED_KEYS,
+    KEYS,
+    RENAMED_KEYS,
+    is_of_kind,
+    layers_meant,
+    renamed_value,
+)
+from labd_host.dataflow.layers import Layer
 from labd_host.dataflow.presets import PRESETS
 from labd_shared.errors import ArtifactError, IllegalFolding, UsageError, unknown_name
 from labd_shared.records import MAX_NAME, Origin, Value, read_json
@@ -24,19 +32,8 @@ from labd_shared.tensors import Tensor
 
 MAX_FILE_BYTES = 4 << 20
 DEFAULTS = "Defaults"
+EVERY_KIND = "all"
 FOLDING_FILE = "folding.json"  # beside what was made with it
-# Nodes that FINN inserts after folding; a configuration of a finished build names them, too.
-LATER_NODES = ("StreamingFIFO", WidthConverter.op, "IODMA", "TLastMarker")
-STREAMING_POOL = "StreamingMaxPool"
-
-# What FINN itself writes into a folding and reads from one; everything else would change the network.
-# finn-plus 1.6.1, builder/build_dataflow_steps.py hw_attrs.
-KEYS = (
-    "PE", "SIMD", "parallel_window", "ram_style", "ram_style_thresholds", "resType", "mem_mode", "depth",
-    "impl_style", "runtime_writeable_weights", "inFIFODepths", "outFIFODepths", "depth_trigger_uram",
-    "depth_trigger_bram", "preferred_impl_style", "EmbFold", "SeqFold", "ram_style_mask", "mac_resource",
-)  # fmt: skip
-
 Settings = Mapping[str, NodeSettings]  # node name -> attribute -> value
 
 
@@ -76,7 +73,7 @@ class FoldingSource(Protocol):
 
         Raises:
             UnknownName: the folding names a node that the network does not have.
-            UsageError: no folding reaches what was asked for.
+            UsageError: no folding reaches what was asked for, or which layer a node is cannot be told.
         """
 
 
@@ -87,12 +84,13 @@ class Folding:
     Attributes:
         name: Of the preset or the file, for messages.
         nodes: Node name -> attribute -> value (PE, SIMD, ram_style, ...).
-        defaults: Attribute -> (value, kinds of nodes it is for, or ("all",)); a node's own value wins.
+        defaults: Attribute -> values, each with the kinds of nodes it is for, or ("all",); a later one wins,
+            and a node's own value wins over all.
     """
 
     name: str
     nodes: Settings
-    defaults: Mapping[str, tuple[Attribute, tuple[str, ...]]]
+    defaults: Mapping[str, tuple[tuple[Attribute, tuple[str, ...]], ...]]
 
     @property
     def key(self) -> Mapping[str, Any]:
@@ -102,41 +100,72 @@ class Folding:
     def settings_for(self, network: FoldableNetwork) -> dict[str, dict[str, Attribute]]:
         """The attributes to set: node name -> attribute -> value.
 
+        The nodes of another FINN are found by kind and number (`labd_host.dataflow.generations`); what their
+        layers do not have today is left out.
+
         Raises:
             UnknownName: the folding names a node that the network does not have.
+            UsageError: which layer a node is cannot be told.
         """
         resolved: dict[str, dict[str, Attribute]] = {layer.name: {} for layer in network.layers}
-        for key, (value, kinds) in self.defaults.items():
-            for name, settings in resolved.items():
-                if "all" in kinds or name.rpartition("_")[0] in kinds:  # MVAU_hls_0 is an MVAU_hls
-                    settings[key] = value
-        for name, given in self._of_this_finn(network.layers).items():
-            if name in resolved:
-                resolved[name].update(given)
-            elif not name.startswith(LATER_NODES):
-                raise unknown_name(f"layer (folding {self.name})", name, resolved)
+        for key, choices in self.defaults.items():
+            for value, kinds in choices:
+                for layer in network.layers:
+                    if any(is_of_kind(layer, kind, network.layers) for kind in kinds) or (
+                        kinds == (EVERY_KIND,) and layer.takes(key)
+                    ):
+                        resolved[layer.name][key] = value
+        layers = {layer.name: layer for layer in network.layers}
+        for node, name in layers_meant(self.nodes, network.layers, self.name).items():
+            kept = self.nodes[node].items()
+            resolved[name].update(
+                (key, value) for key, value in kept if node == name or layers[name].takes(key)
+            )
         return resolved
 
-    def _of_this_finn(self, layers: Sequence[Layer]) -> Settings:
-        """The nodes by the names that today's FINN gives them.
+    def left_out(self, network: FoldableNetwork) -> list[str]:
+        """The settings of another FINN's nodes that *network*'s layers do not have, a sentence each."""
+        layers = {layer.name: layer for layer in network.layers}
+        return [
+            f"folding {self.name}: {key} {value} of {node} left out, {name} has no such setting"
+            for node, name in layers_meant(self.nodes, network.layers, self.name).items()
+            for key, value in self.nodes[node].items()
+            if node != name and not layers[name].takes(key)
+        ]
 
-        A FINN that built a StreamingMaxPool counted the windows of convolutions only, and folded no
-        pool: a folding that names no pool, and exactly as many windows as there are convolutions,
-        means those. Its pools stay as FINN makes them, all channels at once, as that one's were.
-        """
-        pools = [layer for layer in layers if isinstance(layer, MaxPool)]
-        windows = [layer for layer in layers if isinstance(layer, SlidingWindow)]
-        dense = [layer.name for layer in windows if not layer.depthwise]
-        named = {name for name in self.nodes if name.startswith(SlidingWindow.op)}
-        counted = [window.name for window in windows[: len(dense)]]
-        if not pools or named != set(counted) or any(name.startswith(MaxPool.op) for name in self.nodes):
-            return self.nodes
-        meant = dict(zip(counted, dense, strict=True))
-        return {
-            meant.get(name, name): settings
-            for name, settings in self.nodes.items()
-            if not name.startswith(STREAMING_POOL)
-        }
+
+@dataclass(frozen=True)
+class FoldingOver:
+    """A folding whose settings win over those of another, as FINN's ApplyConfig over its SetFolding.
+
+    Attributes:
+        base: Folds every layer.
+        own: Wins where it says something.
+    """
+
+    base: FoldingSource
+    own: Folding
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.own.name} over {self.base.name}"
+
+    @property
+    def key(self) -> Mapping[str, Any]:
+        """What decides on the settings."""
+        return {"base": self.base.key, "own": self.own.key}
+
+    def settings_for(self, network: FoldableNetwork) -> dict[str, dict[str, Attribute]]:
+        """The attributes to set; errors as of both."""
+        own = self.own.settings_for(network)
+        return {name: {**settings, **own[name]} for name, settings in self.base.settings_for(network).items()}
+
+
+def left_out(source: FoldingSource, network: FoldableNetwork) -> list[str]:
+    """The settings that *source* asks for and *network*'s layers do not have, a sentence each."""
+    own = source.own if isinstance(source, FoldingOver) else source
+    return own.left_out(network) if isinstance(own, Folding) else []
 
 
 def to_json(settings: Settings) -> str:
@@ -169,38 +198,51 @@ def read_folding(path: Path) -> Folding:
     """
     record = read_json(path, MAX_FILE_BYTES, Origin(str(path), _FORM)).entries()
     nodes = {
-        name: {key: _attribute(value) for key, value in entry.fields((), KEYS, f"setting of {name}").items()}
+        name: dict(_settings(entry, f"setting of {name}"))
         for name, entry in record.items()
         if name != DEFAULTS
     }
     defaults = {}
     if DEFAULTS in record:
-        for key, entry in record[DEFAULTS].fields((), KEYS, f"setting in {DEFAULTS}").items():
-            value, kinds = _pair(entry)
-            defaults[key] = (_attribute(value), tuple(kind.text(MAX_NAME) for kind in kinds.list()))
+        for key, entry in record[DEFAULTS].fields((), _KNOWN_KEYS, f"setting in {DEFAULTS}").items():
+            if key not in DROPPED_KEYS:
+                today = RENAMED_KEYS.get(key, key)
+                defaults[today] = tuple((_attribute(key, value), kinds) for value, kinds in _choices(entry))
     if not nodes and not defaults:
         raise ArtifactError(f"{path} folds no layer: each would compute one value a cycle", fix=_FORM)
     return Folding(path.name, nodes, defaults)
 
 
 _FORM = 'write FINN\'s form: {"Defaults": {}, "MVAU_hls_0": {"PE": 16, "SIMD": 49}}'
+_KNOWN_KEYS = (*KEYS, *RENAMED_KEYS, *DROPPED_KEYS)
 
 
-def _attribute(value: Value) -> Attribute:
+def _settings(entry: Value, kind: str) -> Iterator[tuple[str, Attribute]]:
+    """The settings of a node, as today's FINN calls them."""
+    for key, value in entry.fields((), _KNOWN_KEYS, kind).items():
+        if key not in DROPPED_KEYS:
+            yield RENAMED_KEYS.get(key, key), _attribute(key, value)
+
+
+def _attribute(key: str, value: Value) -> Attribute:
     if isinstance(value.raw, list):
         return [entry.integer() for entry in value.list()]
-    return (
-        value.integer()
-        if type(value.raw) is int
-        else value.text(MAX_NAME, wanted="a whole number, text or a list")
-    )
+    if type(value.raw) is not int:
+        return renamed_value(key, value.text(MAX_NAME, wanted="a whole number, text or a list"))
+    return [value.integer()] if key in RENAMED_KEYS else value.integer()
 
 
-def _pair(value: Value) -> tuple[Value, Value]:
-    if not isinstance(value.raw, list) or len(value.raw) != 2 or not isinstance(value.raw[1], list):
-        value.refuse("[value, [kinds]]")
-    first, second = value.list()
-    return first, second
+def _choices(entry: Value) -> Iterator[tuple[Value, tuple[str, ...]]]:
+    """Values of a default, each with the kinds of nodes it is for."""
+    wanted = "[value, [kinds]]"
+    if not isinstance(entry.raw, list) or len(entry.raw) % 2 or not entry.raw:
+        entry.refuse(wanted)
+    parts = entry.list()
+    for value, kinds in zip(parts[::2], parts[1::2], strict=True):
+        if not isinstance(kinds.raw, list | str):
+            entry.refuse(wanted)
+        listed = kinds.list() if isinstance(kinds.raw, list) else [kinds]
+        yield value, tuple(kind.text(MAX_NAME) for kind in listed)
 
 
 def check_folding(layers: Sequence[Layer], settings: Settings) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from labd_host.dataflow.axes import Attribute
-from labd_host.dataflow.folding import KEYS
+from labd_host.dataflow.generations import KEYS
 from labd_host.dataflow.parts import part_of
 from labd_host.machine.toml_files import parse_toml
 from labd_shared.bitfile import PYNQ_Z2_DEVICE

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host.dataflow.cycles import estimate
-from labd_host.dataflow.folding import FoldingSource, folding_of
+from labd_host.dataflow.folding import FoldingSource, folding_of, left_out
 from labd_host.flow.compiled_network import CompiledNetwork
 from labd_host.flow.cost import cost_of
 from labd_host.flow.finn_door import Finn
@@ -95,6 +95,8 @@ def compile_network(
         try:
             folded = compilation.folded(folding)
             golden = compilation.golden(folded)
+            for line in left_out(folding, golden.network):
+                listener.say(line)
             if many_images is not None:
                 compilation.answers(golden, many_images)
             return compilation.result(golden, clock_mhz)

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from labd_host.dataflow.folding import KEYS
+from labd_host.dataflow.generations import KEYS
 from labd_host.flow.plain_graph import Graph, GraphTrace, Node, Values
 from labd_host.flow.stages import Step
 from labd_host.networks.exported import load_qonnx

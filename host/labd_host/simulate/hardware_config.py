@@ -5,13 +5,15 @@ FINN writes the nodes in the order of the stream, FIFOs included, so that order 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from labd_host.dataflow.axes import Attribute
 from labd_host.dataflow.folded_chain import FoldedChain
-from labd_host.dataflow.folding import LATER_NODES, Folding, read_folding
+from labd_host.dataflow.folding import Folding, read_folding
+from labd_host.dataflow.generations import UNFOLDED_NODES, layers_meant
 from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.programs import HLS, Pipelines
 from labd_host.simulate.pipeline import (
@@ -28,6 +30,7 @@ from labd_shared.errors import ArtifactError
 
 CONFIG_FILE = "final_hw_config.json"
 FIFO_KIND, RESHAPE_KIND = "StreamingFIFO", "Reshape"
+_OLD_FIFO = re.compile(rf"\A{FIFO_KIND}_(?=[0-9])")
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,17 @@ class HardwareConfig:
 
     @property
     def depths(self) -> dict[str, int]:
-        """FIFO name -> depth."""
+        """FIFO name, as today's FINN calls it -> depth."""
         return {
-            name: _depth(self.name, name, entry)
+            _OLD_FIFO.sub(f"{FIFO_KIND}_rtl_", name): _depth(self.name, name, entry)
             for name, entry in self.nodes.items()
             if name.startswith(FIFO_KIND)
         }
 
     @property
     def folding(self) -> Folding:
-        """PE, SIMD and the rest of the layers; reshapes and what FINN inserts are no layers."""
-        inserted = (*LATER_NODES, RESHAPE_KIND)
-        layers = {name: entry for name, entry in self.nodes.items() if not name.startswith(inserted)}
+        """PE, SIMD and the rest of the layers; reshapes and what FINN inserts are not layers."""
+        layers = {name: entry for name, entry in self.nodes.items() if not name.startswith(UNFOLDED_NODES)}
         return Folding(self.name, layers, {})
 
     def design(self, design: FoldedChain) -> FoldedChain:
@@ -81,16 +83,17 @@ class HardwareConfig:
 
     def _stages(self, design: FoldedChain, pipelines: Pipelines) -> list[ChainUnit]:
         layers = {layer.name: layer for layer in design.layers}
-        named = [name for name in self.nodes if name in layers]
-        if named != list(layers):
+        meant = layers_meant(self.nodes, design.layers, self.name)
+        ordered = [meant[node] for node in self.nodes if node in meant]
+        if ordered != list(layers):
             raise ArtifactError(
-                f"{self.name} has the layers {', '.join(named) or 'none'}, the network {', '.join(layers)}",
+                f"{self.name} has the layers {', '.join(ordered) or 'none'}, the network {', '.join(layers)}",
                 fix=f"give the {CONFIG_FILE} of a build of this network",
             )
         stages: list[ChainUnit] = []
         for name in self.nodes:
             if name.startswith(RESHAPE_KIND):
-                following = layers[named[sum(stage.name in layers for stage in stages)]]
+                following = layers[ordered[sum(stage.name in layers for stage in stages)]]
                 lanes = self.nodes[name].get("PE", 1)
                 if not isinstance(lanes, int) or lanes < 1 or following.in_values % lanes:
                     raise ArtifactError(
@@ -99,8 +102,8 @@ class HardwareConfig:
                         fix="give the file as FINN wrote it",
                     )
                 stage = reshape_stage(name, following.in_values, lanes, parse_datatype(following.input).bits)
-            elif name in layers:
-                stage = layer_stage(layers[name], pipelines)
+            elif name in meant:
+                stage = layer_stage(layers[meant[name]], pipelines)
             else:
                 continue
             if stages and stages[-1].gives != stage.takes:

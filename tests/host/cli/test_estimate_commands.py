@@ -175,6 +175,25 @@ def test_a_build_s_configuration_gives_folding_order_and_depths(tmp_path):
     assert "then one every 20 cycles" in text
 
 
+def test_a_build_of_an_older_finn_is_simulated_alike(tmp_path):
+    today = config_file(tmp_path)
+    (tmp_path / "old").mkdir()
+    old = tmp_path / "old" / "final_hw_config.json"
+    names = (
+        ("MVAU_hls", "MatrixVectorActivation"),
+        ("Thresholding_rtl", "Thresholding_Batch"),
+        ("_rtl_", "_"),
+    )
+    text = today.read_text()
+    for name, before in names:
+        text = text.replace(name, before)
+    old.write_text(text)
+    first, second = (
+        read_hardware_config(path).machine(design_of(NETWORKS["tfc-w1a1"])).fifos for path in (today, old)
+    )
+    assert [(fifo.depth, fifo.bits) for fifo in first] == [(fifo.depth, fifo.bits) for fifo in second]
+
+
 def test_a_configuration_of_another_network_is_refused(tmp_path):
     design = design_of(NETWORKS["cnv-w1a1"])
     with pytest.raises(IllegalFolding, match="PE 112 of Thresholding_rtl_0 does not divide"):

@@ -4,17 +4,21 @@ import json
 
 import pytest
 
-from labd_host.dataflow.folded_chain import FoldedChain
+from labd_host.dataflow.folded_chain import FoldedChain, design_of
 from labd_host.dataflow.folding import (
     Folding,
+    FoldingOver,
     check_folding,
     folding_of,
     load_folding,
     read_folding,
     to_json,
 )
-from labd_host.dataflow.layers import LabelSelect, Mvau, Thresholding
+from labd_host.dataflow.generations import KEYS
+from labd_host.dataflow.layers import LabelSelect, Mvau, SlidingWindow, Thresholding
 from labd_host.dataflow.presets import PRESETS
+from labd_host.flow.finn_door import Finn
+from labd_host.networks import network
 from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
 
 LAYERS = (
@@ -211,3 +215,159 @@ def test_a_folding_of_another_network_names_its_first_stranger_and_what_there_is
         match=r"no layer \(folding cnv\.json\) named 'MVAU_hls_2'; known: LabelSelect_hls_0, MVAU_hls_0, MVAU_hls_1, ",
     ):
         other.settings_for(NETWORK)
+
+
+CNV = design_of(network("cnv-w1a1"))
+OLD_CNV = {
+    "Thresholding_Batch_0": {"PE": 1, "ram_style": "distributed", "mem_mode": "const"},
+    **{
+        f"ConvolutionInputGenerator_{index}": {"SIMD": simd}
+        for index, simd in enumerate((3, 32, 32, 32, 32, 16))
+    },
+    **{f"StreamingMaxPool_Batch_{index}": {"PE": 1} for index in range(2)},
+    **{
+        f"StreamingFCLayer_Batch_{index}": {"PE": pe, "SIMD": simd}
+        for index, (pe, simd) in enumerate(
+            ((16, 3), (32, 32), (16, 32), (16, 32), (4, 32), (1, 32), (1, 4), (1, 8), (5, 1))
+        )
+    },
+    "LabelSelect_Batch_0": {"PE": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("StreamingFCLayer_Batch_1", "MVAU_hls_1"),
+        ("MatrixVectorActivation_0", "MVAU_hls_0"),
+        ("MVAU_1", "MVAU_hls_1"),
+        ("MVAU_rtl_0", "MVAU_hls_0"),
+        ("Thresholding_Batch_0", "Thresholding_rtl_0"),
+        ("Thresholding_hls_0", "Thresholding_rtl_0"),
+        ("LabelSelect_Batch_0", "LabelSelect_hls_0"),
+    ],
+)
+def test_the_names_of_every_finn_mean_the_layers_of_the_network(name, meant):
+    found = Folding("f", {name: {"PE": 2}}, {}).settings_for(NETWORK)
+    assert {layer for layer, settings in found.items() if settings} == {meant}
+
+
+def test_a_finn_with_streaming_max_pools_counted_the_windows_of_convolutions():
+    found = CNV.folded(Folding("old.json", OLD_CNV, {}))
+    windows = [layer for layer in found.layers if isinstance(layer, SlidingWindow)]
+    assert [window.simd for window in windows if not window.depthwise] == [3, 32, 32, 32, 32, 16]
+    assert [window.simd for window in windows if window.depthwise] == [64, 128], "as FINN makes them"
+    assert found.settings["MVAU_hls_8"] == {"PE": 5, "SIMD": 1}
+
+
+def test_windows_of_convolutions_only_are_known_without_the_pools_names():
+    nodes = {name: entry for name, entry in OLD_CNV.items() if not name.startswith("StreamingMaxPool")}
+    assert CNV.folded(Folding("f", nodes, {})) == CNV.folded(Folding("f", OLD_CNV, {}))
+
+
+def test_layers_counted_by_how_they_are_made_are_found_in_the_order_of_the_stream():
+    layers = tuple(
+        Mvau(name, 64, 64, 1, 1, 1, 1, True, "BINARY", "BINARY", "BINARY", 0)
+        for name in ("MVAU_hls_0", "MVAU_hls_1", "MVAU_hls_2")
+    )
+    chain = FoldedChain("three", layers, (), ())
+    mixed = {"MVAU_hls_0": {"PE": 2}, "MVAU_rtl_0": {"PE": 4}, "MVAU_hls_1": {"PE": 8}}
+    found = Folding("f", mixed, {}).settings_for(chain)
+    assert [settings["PE"] for settings in found.values()] == [2, 4, 8]
+    for wrong in (
+        {"MVAU_hls_0": {"PE": 2}, "MVAU_rtl_0": {"PE": 4}},
+        {"MVAU_hls_1": {"PE": 2}, "MVAU_rtl_0": {"PE": 4}, "MVAU_hls_0": {"PE": 8}},
+        {"MVAU_hls_0": {"PE": 2}, "StreamingFCLayer_Batch_1": {"PE": 4}, "MVAU_hls_2": {"PE": 4}},
+    ):
+        with pytest.raises(
+            UsageError, match="cannot be told: the network has MVAU_hls_0, MVAU_hls_1, MVAU_hls_2"
+        ):
+            Folding("f", wrong, {}).settings_for(chain)
+
+
+def test_two_entries_of_one_layer_are_refused():
+    with pytest.raises(UsageError, match="MVAU_0 and MVAU_00 both fold MVAU_hls_0"):
+        Folding("f", {"MVAU_0": {"PE": 2}, "MVAU_00": {"PE": 4}}, {}).settings_for(NETWORK)
+
+
+def test_thresholds_that_were_layers_of_their_own_belong_to_their_mvau():
+    standalone = {f"Thresholding_rtl_{index}": {"PE": 2 + index} for index in range(2)}
+    found = Folding("f", {**standalone, "MVAU_hls_0": {"PE": 4}}, {}).settings_for(NETWORK)
+    assert found["Thresholding_rtl_0"] == {"PE": 2}
+    assert found["MVAU_hls_0"] == {"PE": 4}, "FINN folds its thresholds like its rows"
+    with pytest.raises(UnknownName, match="named 'Thresholding_rtl_2'"):
+        Folding("f", {**standalone, "Thresholding_rtl_2": {"PE": 1}}, {}).settings_for(NETWORK)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "StreamingFIFO_3", "StreamingFIFO_rtl_2_0", "StreamingDataWidthConverter_Batch_0", "IODMA_0", "IODMA_hls_1",
+        "TLastMarker_0", "Reshape_rtl_0", "DuplicateStreams_Batch_0", "OuterShuffle_hls_0",
+    ],
+)  # fmt: skip
+def test_nodes_without_a_folding_may_stand_in_the_file(name):
+    assert Folding("f", {name: {"PE": 7, "depth": 32}}, {}).settings_for(NETWORK) == {
+        layer.name: {} for layer in LAYERS
+    }
+
+
+def test_settings_of_an_older_finn_are_read_as_today_s(tmp_path):
+    path = tmp_path / "f.json"
+    entry = {"PE": 2, "mem_mode": "const", "resType": "ap_resource_lut()", "inFIFODepth": 4, "slr": 1}
+    path.write_text(
+        json.dumps({"StreamingFCLayer_Batch_0": entry, "Thresholding_Batch_0": {"mem_mode": "decoupled"}})
+    )
+    folding = read_folding(path)
+    assert folding.settings_for(NETWORK) == {
+        "Thresholding_rtl_0": {},
+        "MVAU_hls_0": {"PE": 2, "mem_mode": "internal_embedded", "resType": "lut", "inFIFODepths": [4]},
+        "MVAU_hls_1": {},
+        "LabelSelect_hls_0": {},
+    }
+    assert folding.left_out(NETWORK) == [
+        "folding f.json: mem_mode internal_decoupled of Thresholding_Batch_0 left out, "
+        "Thresholding_rtl_0 has no such setting"
+    ]
+
+
+def test_defaults_are_pairs_of_values_and_kinds_as_finn_has_them(tmp_path):
+    path = tmp_path / "f.json"
+    defaults = {
+        "ram_style": ["block", "all"],
+        "PE": [2, ["StreamingFCLayer_Batch"], 4, ["MVAU_hls"]],
+        "mem_mode": ["const", "MatrixVectorActivation"],
+        "SIMD": [7, ["all"]],
+    }
+    path.write_text(json.dumps({"Defaults": defaults}))
+    mvau = {"ram_style": "block", "PE": 4, "mem_mode": "internal_embedded", "SIMD": 7}
+    assert read_folding(path).settings_for(NETWORK) == {
+        "Thresholding_rtl_0": {},
+        "MVAU_hls_0": mvau,
+        "MVAU_hls_1": mvau,
+        "LabelSelect_hls_0": {},
+    }
+
+
+def test_a_folding_over_another_wins_where_it_says_something():
+    base = Folding("base", {"MVAU_hls_0": {"PE": 2, "SIMD": 4}, "MVAU_hls_1": {"PE": 2}}, {})
+    both = FoldingOver(base, Folding("own", {"MatrixVectorActivation_0": {"PE": 8}}, {}))
+    found = both.settings_for(NETWORK)
+    assert found["MVAU_hls_0"] == {"PE": 8, "SIMD": 4}
+    assert found["MVAU_hls_1"] == {"PE": 2}
+    assert both.name == "own over base"
+    assert both.key != FoldingOver(base, base).key
+
+
+def test_what_layers_can_be_set_to_is_what_finn_s_nodes_can_be():
+    import onnx
+    from qonnx.custom_op.registry import getCustomOp
+
+    inner = {"EmbFold", "SeqFold", "ram_style_mask", "mac_resource"}  # of kinds that labd does not have
+    with Finn():
+        for layer in (*CNV.layers, Thresholding("Thresholding_hls_0", 8, 1, 1, 1, "UINT8", "BINARY", 0)):
+            operation = layer.name.rpartition("_")[0]
+            domain = f"finn.custom_op.fpgadataflow.{operation[-3:]}"
+            node = onnx.helper.make_node(operation, [], [], domain=domain, Labels=10)
+            known = getCustomOp(node).get_nodeattr_types()
+            assert {key for key in KEYS if layer.takes(key)} == known.keys() & set(KEYS) - inner, layer.name

@@ -35,6 +35,9 @@ ProofPoint = tuple[str, npt.NDArray[Any]]
 StoredForm = tuple[np.dtype[Any], tuple[int, ...]]
 AnyLayer = TypeVar("AnyLayer", bound="Layer")
 
+COMMON_SETTINGS = ("inFIFODepths", "outFIFODepths", "preferred_impl_style")
+"""What every node of FINN can be set to; finn-plus 1.6.1, custom_op/fpgadataflow/hwcustomop.py."""
+
 
 class Layer(ABC):
     """One layer of a dataflow network, folded.
@@ -108,6 +111,17 @@ class Layer(ABC):
         """The same layer with the PE and SIMD of *settings*, as far as it has them; nothing is checked."""
         changes = {axis.key.lower(): settings[axis.key] for axis in self.axes if axis.key in settings}
         return replace(self, **changes)  # type: ignore[type-var]  # every kind is a dataclass
+
+    @property
+    def own_settings(self) -> tuple[str, ...]:
+        """What FINN's node of this kind can be set to beside its axes and `COMMON_SETTINGS`."""
+        return ()
+
+    def takes(self, key: str) -> bool:
+        """Whether a folding can set *key* of it."""
+        return (
+            key in COMMON_SETTINGS or key in self.own_settings or any(axis.key == key for axis in self.axes)
+        )
 
     def settings(self) -> dict[str, Attribute]:
         """What a folding says of it as it is folded."""

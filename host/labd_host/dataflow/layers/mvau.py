@@ -93,6 +93,11 @@ class Mvau(Layer):
     # -- folding
 
     @property
+    def own_settings(self) -> tuple[str, ...]:
+        """Memories of weights and thresholds, and what multiplies."""
+        return ("ram_style", "ram_style_thresholds", "resType", "mem_mode", "runtime_writeable_weights")
+
+    @property
     def axes(self) -> tuple[Axis, ...]:
         """PE divides the rows, SIMD the columns."""
         return Axis("PE", self.mh, "rows"), Axis("SIMD", self.mw, "columns")

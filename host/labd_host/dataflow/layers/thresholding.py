@@ -81,6 +81,14 @@ class Thresholding(ChannelwiseLayer):
         return self.vectors * self.channels
 
     @property
+    def own_settings(self) -> tuple[str, ...]:
+        """Its memories: finn-rtllib's unit chooses by depth, the HLS unit is told."""
+        memories = (
+            ("ram_style", "mem_mode") if is_hls(self.name) else ("depth_trigger_uram", "depth_trigger_bram")
+        )
+        return (*memories, "runtime_writeable_weights")
+
+    @property
     def cycles(self) -> int:
         """A word a cycle."""
         return self.vectors * (self.channels // self.pe)

@@ -105,6 +105,11 @@ class SlidingWindow(Layer):
     # -- folding
 
     @property
+    def own_settings(self) -> tuple[str, ...]:
+        """Whole windows at once, and the memory of its rows."""
+        return ("parallel_window", "ram_style")
+
+    @property
     def axes(self) -> tuple[Axis, ...]:
         """SIMD divides the channels."""
         return (Axis("SIMD", self.channels, "channels"),)
