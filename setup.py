@@ -56,6 +56,7 @@ setup(
         "paramiko>=5.0.1,<6",  # CVE-2026-44405 below 5
         "asyncssh>=2.24,<3",  # the virtual board's SSH server
         "numba>=0.68,<0.69",  # compiles the golden model; its kernels use numba's and llvmlite's builders
+        "pyyaml>=6.0.3,<7",  # FINN's build configurations
         "pooch>=1.9",  # downloads with a pinned checksum
         "submitit>=1.5.4,<2",  # hands experiments to Slurm
         "scipy>=1.16",  # least squares of the calibration

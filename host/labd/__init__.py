@@ -26,6 +26,7 @@ from labd.dataset import Dataset, Split, dataset
 from labd.design import Design, Page
 from labd.exploration import FoldingAnswer, FoldingSearch, Frontier
 from labd.figure import Figure
+from labd.finn_build import FinnBuild
 from labd.loading import load, network, networks
 from labd.network import Network
 from labd.simulated_run import SimulatedRun
@@ -53,6 +54,7 @@ __all__ = [
     "Dataset",
     "Design",
     "Figure",
+    "FinnBuild",
     "FoldingAnswer",
     "FoldingSearch",
     "Frontier",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from labd_shared.errors import UsageError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_CLOCK_MHZ = 100.0  # the clock of FINN's PYNQ shells
 AUTO = "auto"
 
-FoldingRequest = str | Path | Mapping[str, Mapping[str, Any]] | None
+FoldingRequest: TypeAlias = "str | Path | Mapping[str, Mapping[str, Any]] | FoldingSource | None"
 
 
 def chosen_folding(
@@ -23,7 +23,8 @@ def chosen_folding(
     """The folding that was asked for, or what labd is to choose; the lab's, else the fastest, where nothing was said.
 
     Args:
-        folding: A preset, a file, "auto", FINN's settings themselves (node -> attribute -> value), or None.
+        folding: A preset, a file, "auto", FINN's settings themselves (node -> attribute -> value), a source of
+            foldings, or None.
         target_fps: Frames a second at *clock_mhz*, or None.
         network: Whose presets there are.
 
@@ -49,4 +50,4 @@ def chosen_folding(
         return FastestFolding()
     if isinstance(folding, Mapping):
         return Folding("given", folding, {})
-    return load_folding(str(folding), network)
+    return load_folding(str(folding), network) if isinstance(folding, str | Path) else folding

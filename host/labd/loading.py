@@ -1,4 +1,4 @@
-"""What a user names, told apart by its content: a network, an export, a compiled folder, a bundle."""
+"""What a user names, told apart by its content: a network, an export, a folder, a bundle, FINN's configuration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labd.built_bundle import Bundle, load_bundle
+from labd.finn_build import FinnBuild, load_finn_build
 from labd.folding_requests import DEFAULT_CLOCK_MHZ, chosen_folding
 from labd.network import Network
 from labd.progress import shown
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from labd_host.dataflow.folded_chain import FoldedChain
 
 WHAT = "NETWORK|MY.toml|MODEL.onnx|DIR|BUNDLE"
+FINN_CONFIGS = (".yaml", ".yml", ".json", ".py")
 
 
 def network(name: str) -> Network:
@@ -39,17 +41,22 @@ def networks() -> list[Network]:
     return [Network(spec.name, spec.typed, spec) for spec in NETWORKS.values()]
 
 
-def load(what: str | Path, *, dataset: str = "") -> Network | Design | Bundle:
+def load(
+    what: str | Path, *, dataset: str = "", model: str | Path | None = None
+) -> Network | Design | Bundle | FinnBuild:
     """What *what* is, told apart by its content.
 
     Args:
         what: A network's name or its own file (MY.toml), an exported model (MODEL.onnx), a folder that
-            `labd compile` left, or a bundle (folder or .zip).
+            `labd compile` left, a bundle (folder or .zip), or a build configuration of FINN's (cfg.yaml,
+            cfg.json, build.py).
         dataset: What a model that labd does not know was trained for.
+        model: The network of a build configuration, in place of the one that it names.
 
     Raises:
         UnknownName: there is neither a network nor a file of that name; the fix offers the nearest.
         ArtifactError: it is damaged.
+        UsageError: nobody names the network of a build configuration.
     """
     from labd_host.networks import NETWORKS, ONNX, is_table_name, spec_beside
 
@@ -67,6 +74,8 @@ def load(what: str | Path, *, dataset: str = "") -> Network | Design | Bundle:
         from labd.design import load_design
 
         return load_design(path, dataset)
+    if path.is_file() and path.suffix.lower() in FINN_CONFIGS:
+        return load_finn_build(path, dataset=dataset, model=model)
     raise unknown_name("network, file or folder", text, NETWORKS, fix="labd networks lists the networks")
 
 
@@ -87,6 +96,8 @@ def load_network(what: str | Path, *, dataset: str = "", model: Path | None = No
         raise UsageError(
             f"{what} is a bundle: it is compiled already", fix=f"labd deploy --board 03 --bundle {what}"
         )
+    if isinstance(found, FinnBuild):
+        raise UsageError(f"{what} is a build configuration, not a network", fix=f"labd build {what}")
     if not isinstance(found, Network):
         raise UsageError(
             f"{what} is compiled already, in its own folding",

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from labd.loading import WHAT
-from labd_host.cli.clock_option import clock_option
+from labd_host.cli.clock_option import CLOCKS_MHZ, clock_option
 from labd_host.cli.completion import networks_or_files
 from labd_host.cli.folding_options import folding_options
 from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from labd.built_bundle import Bundle
+    from labd.design import Design
+    from labd.finn_build import FinnBuild
     from labd_host.dataflow.folding import FoldingSource
     from labd_host.networks import TrainedExport
     from labd_host.vivado.hardware_build import BuiltHardware, Options
@@ -23,7 +27,8 @@ HARDWARE_ONLY = "--jobs, --accept-timing, --ignore-check and --silence-minutes"
 
 
 @click.command()
-@click.argument("what", metavar=WHAT, shell_complete=networks_or_files)
+@click.argument("what", metavar=f"{WHAT}|cfg.yaml|build.py", shell_complete=networks_or_files)
+@click.argument("network_file", metavar="[MODEL.onnx]", required=False, shell_complete=networks_or_files)
 @click.option("--target", type=click.Choice(["emu", "hw"]), default="emu", show_default=True,
               help="What it is for: emu, a virtual board; hw, a real one, which takes Vivado and hours.")  # fmt: skip
 @folding_options
@@ -43,6 +48,7 @@ HARDWARE_ONLY = "--jobs, --accept-timing, --ignore-check and --silence-minutes"
               help="Where the bundle goes (default: build/NAME-TARGET).")  # fmt: skip
 def build(
     what: str,
+    network_file: str | None,
     target: str,
     folding: str | None,
     target_fps: float | None,
@@ -58,38 +64,76 @@ def build(
 ) -> None:
     """Build a bundle of WHAT: a network's name (labd networks) or own file, an exported model, or a compiled folder.
 
+    A build configuration of FINN or finn-plus (cfg.yaml, cfg.json, build.py; the script is read, never run) is
+    followed as well, for MODEL.onnx where it names no network; what labd does otherwise is printed, a line a
+    field, and options win over it: docs/finn-config.md.
+
     The stages, their proofs and the gallery go beside the bundle, into its name with .stages.
     """
     from labd.built_bundle import Bundle
     from labd.design import Design, bundle_folder
+    from labd.finn_build import FinnBuild
     from labd.folding_requests import chosen_folding
     from labd.loading import load, load_network
+    from labd_host.bundles.bundle_writer import check_replaceable
 
     if target == "emu" and (accept_timing or ignored or jobs is not None or silence_minutes is not None):
         raise UsageError(f"{HARDWARE_ONLY} are for --target hw, this one is for emu", fix="leave them out")
-    refolded = folding is not None or target_fps is not None or model is not None
-    found = load(what, dataset=dataset)
-    if isinstance(found, Design) and target == "emu" and not refolded:
-        design = found
-        bundle = design.build(out=out)
+    refolded = folding is not None or target_fps is not None
+    found = load(what, dataset=dataset, model=network_file or model)
+    if isinstance(found, FinnBuild):
+        found.show()
+        network, out = found.network, out or found.out
+        if click.get_current_context().get_parameter_source("clock_mhz") is ParameterSource.DEFAULT:
+            clock_mhz = _clock_of(found)
+    elif network_file is not None:
+        raise UsageError(
+            f"{what} is not a build configuration, and {network_file} was given beside it",
+            fix=f"labd build {network_file}, or --model for another export of a network",
+        )
+    elif isinstance(found, Design) and target == "emu" and not refolded and model is None:
+        _tell(found.build(out=out), found, as_zip=as_zip)
+        return
     else:
         network = load_network(what, dataset=dataset, model=model)
-        folder = bundle_folder(network.name, target, out)
-        if target == "hw":
-            source = chosen_folding(folding, target_fps, clock_mhz, network=network.name)
-            options = _options(clock_mhz, jobs, accept_timing, ignored, silence_minutes)
-            built = _build_hardware(network.export, folder, source, options)
-            bundle, design = Bundle(built.bundle), network.design_of(built.compiled, clock_mhz)
-        else:
-            stages = folder.with_name(folder.name + ".stages")
-            design = network.compile(folding, target_fps=target_fps, clock_mhz=clock_mhz, out=stages)
-            bundle = design.build(out=folder)
+    if isinstance(found, FinnBuild) and not refolded:
+        source = found.folding(clock_mhz=clock_mhz)
+    else:
+        source = chosen_folding(folding, target_fps, clock_mhz, network=network.name)
+    folder = bundle_folder(network.name, target, out)
+    check_replaceable(folder.absolute())  # now, not when all else is done
+    stages = folder.with_name(folder.name + ".stages")
+    if target == "hw":
+        options = _options(clock_mhz, jobs, accept_timing, ignored, silence_minutes)
+        if isinstance(found, FinnBuild) and found.verifies:
+            found.compile(source, clock_mhz=clock_mhz, out=stages)  # before the hours, and kept for them
+        built = _build_hardware(network.export, folder, source, options)
+        _tell(Bundle(built.bundle), network.design_of(built.compiled, clock_mhz), as_zip=as_zip)
+        return
+    flow = found if isinstance(found, FinnBuild) else network
+    design = flow.compile(source, clock_mhz=clock_mhz, out=stages)
+    _tell(design.build(out=folder), design, as_zip=as_zip)
+
+
+def _tell(bundle: Bundle, design: Design, *, as_zip: bool) -> None:
+    """What was built, and where it lies."""
     click.echo(bundle.summary())
     click.echo(f"bundle: {bundle.folder}")
     click.echo(f"stages: {design.folder}")
     click.echo(f"gallery: {design.gallery().path}")
     if as_zip:
         click.echo(f"zip: {bundle.zip()}")
+
+
+def _clock_of(asked: FinnBuild) -> float:
+    """The clock of a configuration, where labd builds for it."""
+    low, high = CLOCKS_MHZ
+    if not low <= asked.clock_mhz <= high:
+        raise UsageError(
+            f"{asked.path} asks for {asked.clock_mhz:g} MHz, labd builds for {low:g} to {high:g} MHz",
+            fix=f"labd build {asked.path} --clock-mhz {high:g}",
+        )
+    return asked.clock_mhz
 
 
 def _options(

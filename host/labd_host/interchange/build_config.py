@@ -1,6 +1,6 @@
 """FINN's and finn-plus' build configurations (YAML, JSON, or a build.py): what a build of labd takes from them.
 
-Whatever labd does otherwise, or not at all, is a `Difference`: a line each. Paths are relative to the file's folder.
+Whatever labd does otherwise, or not at all, is a `FieldDifference`: a line each. Paths are relative to the file's folder.
 
 Source: finn-plus 1.6.1, builder/build_dataflow_config.py, interface/run_finn.py; Xilinx/finn,
 builder/build_dataflow.py (build_dataflow_directory: model.onnx beside the configuration).
@@ -22,7 +22,6 @@ from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ArtifactError, unknown_name
 from labd_shared.records import MAX_NAME, Origin, Value, bounded, read_json
 
-SUFFIXES = (".yaml", ".yml", ".json", ".py")
 MODEL_BESIDE = "model.onnx"
 MAX_CONFIG_BYTES = 1 << 18
 BOARD, SAME_FPGA = "pynq-z2", "pynq-z1"
@@ -37,7 +36,7 @@ _MADE = {
 
 
 @dataclass(frozen=True)
-class Difference:
+class FieldDifference:
     """A field that labd follows otherwise than FINN, or not at all.
 
     Attributes:
@@ -53,7 +52,7 @@ class Difference:
     @property
     def line(self) -> str:
         """All of it as a line."""
-        return f"{self.field}: {self.asked} asked; {self.done}"
+        return f"{self.field} = {self.asked}: {self.done}"
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,7 @@ class BuildConfig:
     out: Path | None
     dataset: str | None
     verification: Verification | None
-    differences: tuple[Difference, ...]
-
-
-def is_build_config(path: Path) -> bool:
-    """Whether *path* may be one: a file of such a kind."""
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    differences: tuple[FieldDifference, ...]
 
 
 def read_build_config(path: Path) -> BuildConfig:
@@ -116,10 +110,10 @@ class _Reading:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._origin = Origin(str(path), _FIX)
-        self._differences: list[Difference] = []
+        self._differences: list[FieldDifference] = []
         self._values: dict[str, Value] = {}
         self._model: str | None = None
-        unresolved: Mapping[str, str] = {}
+        unresolved: Mapping[str, tuple[str, str]] = {}
         if path.suffix.lower() == ".py":
             script = read_build_script(path, self._origin)
             self._values = bounded(script.fields, self._origin).entries()
@@ -127,13 +121,13 @@ class _Reading:
             if script.others:
                 lines = ", ".join(str(line) for line in script.others)
                 done = f"labd takes the one of line {script.line}"
-                self._note("DataflowBuildConfig", f"configurations of lines {lines} as well", done)
+                self._note("DataflowBuildConfig", f"those of lines {lines}", done)
         else:
             self._values = _fields(path, self._origin)
         self._values = {name: value for name, value in self._values.items() if value.raw is not None}
         self._check_names([*self._values, *(name for name in unresolved if name.isidentifier())])
-        for name, why in unresolved.items():
-            self._note(name, why, "labd cannot tell its value from the text and goes on as without it")
+        for name, (source, why) in unresolved.items():
+            self._note(name, source, f"{_printable(why)}; labd goes on as without it")
 
     def config(self) -> BuildConfig:
         """What a build takes; `differences` in the order of the file."""
@@ -164,9 +158,8 @@ class _Reading:
         )
 
     def _note(self, name: str, asked: str, done: str) -> None:
-        """Note a difference; what would steer a terminal is taken out of a text from outside."""
-        printable = "".join(each if each.isprintable() else "?" for each in asked)
-        self._differences.append(Difference(name, printable, done))
+        """Note a difference."""
+        self._differences.append(FieldDifference(_printable(name), _printable(asked), done))
 
     def _check_names(self, names: Sequence[str]) -> None:
         known = (*FOLLOWED, *INSTEAD)
@@ -175,7 +168,7 @@ class _Reading:
                 continue
             if difflib.get_close_matches(name, known, 1, 0.8):
                 raise unknown_name(f"field in {self._path}", name[:60], known)
-            self._note(name[:60], "something", "labd knows no such field of FINN's and ignores it")
+            self._note(name[:60], "given", "labd knows no such field of FINN's and ignores it")
 
     def _target(self) -> None:
         board = self._text("board")
@@ -208,7 +201,7 @@ class _Reading:
             return None
         whole = math.floor(exact + 1e-6)
         if abs(exact - whole) > 1e-6 and whole:
-            asked = f"{periods['synth_clk_period_ns']:g} ns, {exact:.3f} MHz,"
+            asked = f"{periods['synth_clk_period_ns']:g} ns, {exact:.3f} MHz"
             self._note(
                 "synth_clk_period_ns", asked, f"{whole} MHz, the whole MHz that FINN's shell has as well"
             )
@@ -302,6 +295,11 @@ def _fields(path: Path, origin: Origin) -> dict[str, Value]:
             )
         raise origin.fault("it has no field of FINN's DataflowBuildConfig")
     return fields
+
+
+def _printable(text: str) -> str:
+    """*text* from outside, without what would steer a terminal."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _is_one_of(raw: Any, alike: tuple[Any, ...]) -> bool:

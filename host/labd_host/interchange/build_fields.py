@@ -55,7 +55,9 @@ INSTEAD: Mapping[str, Instead] = {
     "infer_shuffle_skip_first": Instead(
         "labd takes pictures as the board has them, without a Shuffle", (True,)
     ),
-    "max_multithreshold_bit_width": Instead("labd takes what it can build, and refuses the rest by name", (8,)),
+    "max_multithreshold_bit_width": Instead(
+        "labd takes what it can build, and refuses the rest by name", (8,)
+    ),
     "fifo_config_file": Instead(_FIFOS),
     "auto_fifo_strategy": Instead(_FIFOS),
     "large_fifo_mem_style": Instead("labd leaves the memory of a FIFO to the RTL", ("auto",)),

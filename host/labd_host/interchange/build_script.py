@@ -25,14 +25,14 @@ class ScriptConfig:
 
     Attributes:
         fields: Field of the configuration -> value.
-        unresolved: Field -> its source and why its value is not known.
+        unresolved: Field -> its source, and why its value is not known.
         model: The file that is built, as the script names it; None where its text does not say.
         line: Of the configuration.
         others: Lines of further configurations.
     """
 
     fields: dict[str, Any]
-    unresolved: dict[str, str]
+    unresolved: dict[str, tuple[str, str]]
     model: str | None
     line: int
     others: tuple[int, ...]
@@ -74,7 +74,7 @@ def _read(
     reader: Reader, found: _Found, call: ast.Call, scope: Scope, others: tuple[int, ...]
 ) -> ScriptConfig:
     known: dict[str, Any] = {}
-    unresolved: dict[str, str] = {}
+    unresolved: dict[str, tuple[str, str]] = {}
 
     def take(name: str, node: ast.expr) -> None:
         known.pop(name, None)
@@ -82,10 +82,10 @@ def _read(
         try:
             known[name] = reader.value(node, scope)
         except Unresolved as error:
-            unresolved[name] = f"{shown(node)}, {error}" if str(error) != shown(node) else str(error)
+            unresolved[name] = (shown(node), str(error))
 
     for index, argument in enumerate(call.args):
-        unresolved[f"argument {index + 1}"] = f"{shown(argument)}, given without its name"
+        unresolved[f"argument {index + 1}"] = (shown(argument), "it is given without its name")
     for keyword in call.keywords:
         if keyword.arg is not None:
             take(keyword.arg, keyword.value)
@@ -94,7 +94,7 @@ def _read(
             given = reader.value(keyword.value, scope)
             known.update(given if isinstance(given, dict) else {})
         except Unresolved as error:
-            unresolved[f"**{shown(keyword.value)}"] = str(error)
+            unresolved["**"] = (shown(keyword.value), str(error))
     variable = found.assigned.get(call)
     for name, target, value, place in found.changes:
         if name == variable and place is scope and target.lineno > call.lineno:

@@ -319,7 +319,14 @@ _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: lambda left, right: left * right,
     ast.Div: lambda left, right: left / right,
     ast.FloorDiv: lambda left, right: left // right,
+    ast.Pow: lambda left, right: _power(left, right),
 }
+
+
+def _power(base: int | float, exponent: int | float) -> int | float:
+    if not 0 <= exponent <= 20 or abs(base) > 1000:
+        raise Unresolved("it is too large a power")
+    return base**exponent
 
 
 def _percent(template: str, values: list[Any]) -> str:

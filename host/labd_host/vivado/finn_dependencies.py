@@ -18,8 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labd_host.machine import places
+from labd_host.machine.yaml_files import read_yaml
 from labd_shared.errors import LabdError, SetupError
 from labd_shared.files import read_bounded
+from labd_shared.records import Origin
 
 VARIABLE = "FINN_DEPS"
 LIBRARY = "finn-hlslib"
@@ -94,11 +96,9 @@ def _wanted(section: str, name: str) -> dict[str, str]:
     spec = importlib.util.find_spec("finn")
     if spec is None or not spec.submodule_search_locations:
         raise SetupError("finn-plus is not installed", fix="make setup")
-    import yaml  # FINN's own requirement: it is there where FINN is
-
     path = Path(spec.submodule_search_locations[0]) / "interface" / "external_dependencies.yaml"
-    try:
-        record = yaml.safe_load(read_bounded(path, MAX_FILE_BYTES, "make setup"))[section][name]
-        return {str(key): str(value) for key, value in record.items()}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise SetupError(f"{path} does not say where {name} is to be had", fix="make setup") from error
+    sections = read_yaml(path, MAX_FILE_BYTES, Origin(str(path), "make setup", SetupError)).entries()
+    entries = sections[section].entries() if section in sections else {}
+    if name not in entries:
+        raise SetupError(f"{path} does not say where {name} is to be had", fix="make setup")
+    return {key: str(value.raw) for key, value in entries[name].entries().items()}
