@@ -170,7 +170,7 @@ def load_finn_build(path: Path, *, dataset: str = "", model: Path | str | None =
     from labd_host.interchange.build_config import read_build_config
     from labd_shared.errors import UsageError
 
-    config = read_build_config(path)
+    config = read_build_config(path, Path(model).stem if model else "")
     named = model or config.model
     if named is None:
         raise UsageError(f"{path} does not name the network to build", fix=f"labd build {path} MODEL.onnx")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from labd_host.dataflow.folded_chain import FoldedChain
 
 WHAT = "NETWORK|MY.toml|MODEL.onnx|DIR|BUNDLE"
+FINN_DIRECTORY = "dataflow_build_config.json"  # in the folder of a build_dataflow_directory
 FINN_CONFIGS = (".yaml", ".yml", ".json", ".py")
 
 
@@ -49,7 +50,7 @@ def load(
     Args:
         what: A network's name or its own file (MY.toml), an exported model (MODEL.onnx), a folder that
             `labd compile` left, a bundle (folder or .zip), or a build configuration of FINN's (cfg.yaml,
-            cfg.json, build.py).
+            cfg.json, build.py, the folder of a directory build).
         dataset: What a model that labd does not know was trained for.
         model: The network of a build configuration, in place of the one that it names.
 
@@ -70,6 +71,8 @@ def load(
         return Network(spec.name if spec else path.stem, text, spec, dataset)
     if path.suffix == ".zip" or (path / MANIFEST_NAME).is_file():
         return load_bundle(path)
+    if (path / FINN_DIRECTORY).is_file():
+        return load_finn_build(path / FINN_DIRECTORY, dataset=dataset, model=model)
     if path.is_dir():
         from labd.design import load_design
 

@@ -157,8 +157,10 @@ class FoldingOver:
         return {"base": self.base.key, "own": self.own.key}
 
     def settings_for(self, network: FoldableNetwork) -> dict[str, dict[str, Attribute]]:
-        """The attributes to set; errors as of both."""
+        """The attributes to set; the other is not asked where *own* folds every layer. Errors as of both."""
         own = self.own.settings_for(network)
+        if all(axis.key in own[layer.name] for layer in network.layers for axis in layer.axes):
+            return own
         return {name: {**settings, **own[name]} for name, settings in self.base.settings_for(network).items()}
 
 

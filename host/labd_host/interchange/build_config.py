@@ -1,6 +1,7 @@
 """FINN's and finn-plus' build configurations (YAML, JSON, or a build.py): what a build of labd takes from them.
 
-Whatever labd does otherwise, or not at all, is a `FieldDifference`: a line each. Paths are relative to the file's folder.
+Whatever labd does otherwise, or not at all, is a `FieldDifference`: a line each. Paths are relative to the file's
+folder.
 
 Source: finn-plus 1.6.1, builder/build_dataflow_config.py, interface/run_finn.py; Xilinx/finn,
 builder/build_dataflow.py (build_dataflow_directory: model.onnx beside the configuration).
@@ -24,7 +25,7 @@ from labd_shared.records import MAX_NAME, Origin, Value, bounded, read_json
 
 MODEL_BESIDE = "model.onnx"
 MAX_CONFIG_BYTES = 1 << 18
-BOARD, SAME_FPGA = "pynq-z2", "pynq-z1"
+BOARDS = ("Pynq-Z2", "Pynq-Z1")  # of one FPGA; labd builds for the first
 DATASETS = {"mnist": "mnist", "cifar": "cifar10", "cifar10": "cifar10", "cifar100": "cifar100"}
 _FIX = "name FINN's build configuration: cfg.yaml, or its build.py"
 _MADE = {
@@ -94,20 +95,25 @@ class BuildConfig:
     differences: tuple[FieldDifference, ...]
 
 
-def read_build_config(path: Path) -> BuildConfig:
+def read_build_config(path: Path, network: str = "") -> BuildConfig:
     """The configuration in *path*.
+
+    Args:
+        path: The file.
+        network: Name of the network that is built, where it is known: of a script's loop over several, its turn
+            is taken, and a Pynq board's of several boards.
 
     Raises:
         ArtifactError: it cannot be read, is not a configuration, or a value is of another kind.
         UnknownName: a field is misspelt.
     """
-    return _Reading(path).config()
+    return _Reading(path, network).config()
 
 
 class _Reading:
     """Takes field by field from a configuration, and notes the differences."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, network: str) -> None:
         self._path = path
         self._origin = Origin(str(path), _FIX)
         self._differences: list[FieldDifference] = []
@@ -115,9 +121,11 @@ class _Reading:
         self._model: str | None = None
         unresolved: Mapping[str, tuple[str, str]] = {}
         if path.suffix.lower() == ".py":
-            script = read_build_script(path, self._origin)
+            script = read_build_script(path, self._origin, (network, *BOARDS))
             self._values = bounded(script.fields, self._origin).entries()
             self._model, unresolved = script.model, script.unresolved
+            for name, (value, why) in script.chosen.items():
+                self._note(name, value, why)
             if script.others:
                 lines = ", ".join(str(line) for line in script.others)
                 done = f"labd takes the one of line {script.line}"
@@ -126,6 +134,7 @@ class _Reading:
             self._values = _fields(path, self._origin)
         self._values = {name: value for name, value in self._values.items() if value.raw is not None}
         self._check_names([*self._values, *(name for name in unresolved if name.isidentifier())])
+        self._unresolved = set(unresolved)
         for name, (source, why) in unresolved.items():
             self._note(name, source, f"{_printable(why)}; labd goes on as without it")
 
@@ -134,9 +143,9 @@ class _Reading:
         self._target()
         clock = self._clock()
         folding, rate = self._path_of("folding_config_file"), self._rate()
-        if folding is None and rate is None:
+        if folding is None and rate is None and not self._unresolved & {"folding_config_file", "target_fps"}:
             self._note(
-                "folding_config_file", "nothing", "labd takes the lab's folding, or the fastest that fits"
+                "folding_config_file", "not given", "labd takes the lab's folding, or the fastest that fits"
             )
         verification = self._verification()
         self._outputs()
@@ -172,8 +181,9 @@ class _Reading:
 
     def _target(self) -> None:
         board = self._text("board")
-        if board is not None and board.lower() != BOARD:
-            same = board.lower() == SAME_FPGA
+        ours, same_fpga = (each.lower() for each in BOARDS)
+        if board is not None and board.lower() != ours:
+            same = board.lower() == same_fpga
             self._note("board", board, "labd builds for the Pynq-Z2" + (", of the same FPGA" if same else ""))
         part = self._text("fpga_part")
         if part is not None and part.lower() != PYNQ_Z2_PART:

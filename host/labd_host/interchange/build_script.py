@@ -7,6 +7,7 @@ command line) is left unresolved, with the reason.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class ScriptConfig:
     Attributes:
         fields: Field of the configuration -> value.
         unresolved: Field -> its source, and why its value is not known.
+        chosen: Name of a loop with several turns -> the value that was taken, and why.
         model: The file that is built, as the script names it; None where its text does not say.
         line: Of the configuration.
         others: Lines of further configurations.
@@ -33,6 +35,7 @@ class ScriptConfig:
 
     fields: dict[str, Any]
     unresolved: dict[str, tuple[str, str]]
+    chosen: dict[str, tuple[str, str]]
     model: str | None
     line: int
     others: tuple[int, ...]
@@ -49,8 +52,13 @@ class _Found:
     changes: list[tuple[str, ast.Attribute, ast.expr, Scope]] = field(default_factory=list)
 
 
-def read_build_script(path: Path, origin: Origin) -> ScriptConfig:
+def read_build_script(path: Path, origin: Origin, preferred: Sequence[str] = ()) -> ScriptConfig:
     """The configuration in the script *path*: the last, where it has several.
+
+    Args:
+        path: The script.
+        origin: Of its faults.
+        preferred: Of a loop's turns that with the first of these values is taken.
 
     Raises:
         LabdError: of the origin's class: it cannot be read, is not Python, or has no configuration.
@@ -63,7 +71,9 @@ def read_build_script(path: Path, origin: Origin) -> ScriptConfig:
         configs = sorted(found.configs, key=lambda entry: entry[0].lineno)
         if not configs:
             raise origin.fault(f"there is no {CLASS}(...) in it")
-        return _read(Reader(path), found, *configs[-1], tuple(call.lineno for call, _ in configs[:-1]))
+        return _read(
+            Reader(path, preferred), found, *configs[-1], tuple(call.lineno for call, _ in configs[:-1])
+        )
     except (SyntaxError, ValueError) as error:
         raise origin.fault(f"not Python: {error}") from error
     except (RecursionError, MemoryError) as error:
@@ -99,7 +109,8 @@ def _read(
     for name, target, value, place in found.changes:
         if name == variable and place is scope and target.lineno > call.lineno:
             take(target.attr, value)
-    return ScriptConfig(known, unresolved, _model(reader, found, variable), call.lineno, others)
+    model = _model(reader, found, variable)
+    return ScriptConfig(known, unresolved, dict(reader.chosen), model, call.lineno, others)
 
 
 def _model(reader: Reader, found: _Found, variable: str | None) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,7 @@ class Scope:
                 return Unresolved(f"{given} (line {line})")
             try:
                 if isinstance(given, _Turns):
-                    turns = reader.value(given.entries, self)
-                    if not isinstance(turns, list) or len(turns) != 1:
-                        return Unresolved(f"{name} goes through {_many(turns)} (line {line})")
-                    values += turns
+                    values.append(reader.turn(name, reader.value(given.entries, self), line))
                 else:
                     values.append(reader.value(given, self))
             except Unresolved as error:
@@ -133,11 +130,32 @@ class Reader:
 
     Args:
         script: The file, for ``__file__``.
+        preferred: Of a loop's turns that with the first of these values is taken.
+
+    Attributes:
+        chosen: Name of such a loop -> the value that was taken, and why.
     """
 
-    def __init__(self, script: Path) -> None:
-        self._script = script
+    def __init__(self, script: Path, preferred: Sequence[str] = ()) -> None:
+        self._script, self._preferred = script, preferred
         self._depth = 0
+        self.chosen: dict[str, tuple[str, str]] = {}
+
+    def turn(self, name: str, turns: Any, line: int) -> Any:
+        """The value of *name*, which goes through *turns* in a loop.
+
+        Raises:
+            Unresolved: it has several, and none of them is preferred.
+        """
+        if not isinstance(turns, list):
+            raise Unresolved(f"{name} goes through what is not a list (line {line})")
+        if len(turns) == 1:
+            return turns[0]
+        for value in self._preferred:
+            if value in turns:
+                self.chosen[name] = (value, f"taken of the {len(turns)} values of line {line}")
+                return value
+        raise Unresolved(f"{name} goes through {len(turns)} values (line {line})")
 
     def value(self, node: ast.expr, scope: Scope) -> Any:
         """What *node* stands for in *scope*.
@@ -344,7 +362,3 @@ def _percent(template: str, values: list[Any]) -> str:
     if left:
         raise Unresolved(f"{template[:60]!r} is formatted")
     return text
-
-
-def _many(turns: Any) -> str:
-    return f"{len(turns)} values" if isinstance(turns, list) else "what is not a list"

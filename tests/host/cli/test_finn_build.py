@@ -68,7 +68,7 @@ def test_a_configuration_of_finn_plus_is_built_and_every_difference_is_a_line(fo
 def test_a_build_script_is_followed_and_options_win(folder, capsys, tmp_path):
     script = (
         "import finn.builder.build_dataflow_config as build_cfg\n"
-        "for platform in ['Pynq-Z1', 'ZCU104']:\n"
+        "for platform in ['Ultra96', 'ZCU104']:\n"
         "    cfg = build_cfg.DataflowBuildConfig(output_dir='out_py', target_fps=100000, board=platform,\n"
         "        synth_clk_period_ns=10.0, folding_config_file='folding.json', validation_dataset='mnist')\n"
         "    build.build_dataflow_cfg('model.onnx', cfg)\n"
@@ -95,6 +95,8 @@ def test_the_python_door_loads_a_configuration(folder):
     ]
     assert json.dumps(asked.record) and asked.network.dataset == "mnist"
     assert labd.load("lab/cfg.yaml", model="tfc-w1a1").network.name == "tfc-w1a1"
+    (folder / "dataflow_build_config.json").write_text('{"target_fps": 1000}')
+    assert labd.load("lab").network.typed == "lab/model.onnx", "as FINN's directory builds have it"
     with pytest.raises(UsageError, match="is a build configuration, not a network"):
         labd.loading.load_network("lab/cfg.yaml")
 

@@ -1,6 +1,7 @@
 """Foldings: FINN's JSON in and out, presets, and what the layers do not allow."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from labd_host.dataflow.folding import (
 from labd_host.dataflow.generations import KEYS
 from labd_host.dataflow.layers import LabelSelect, Mvau, SlidingWindow, Thresholding
 from labd_host.dataflow.presets import PRESETS
+from labd_host.explore.for_a_rate import FoldingForRate
 from labd_host.flow.finn_door import Finn
 from labd_host.networks import network
 from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
@@ -357,6 +359,15 @@ def test_a_folding_over_another_wins_where_it_says_something():
     assert found["MVAU_hls_1"] == {"PE": 2}
     assert both.name == "own over base"
     assert both.key != FoldingOver(base, base).key
+
+
+def test_a_folding_of_every_layer_does_not_ask_for_another():
+    tfc = design_of(network("tfc-w1a1"))
+    own = Folding("own", {layer.name: dict(layer.settings()) for layer in tfc.layers}, {})
+    unreachable = FoldingForRate(1e9, 1.0)
+    assert FoldingOver(unreachable, own).settings_for(tfc) == own.nodes
+    with pytest.raises(UsageError, match="leave 0 cycles for a frame"):
+        FoldingOver(unreachable, replace(own, nodes={"MVAU_hls_0": {"PE": 1}})).settings_for(tfc)
 
 
 def test_what_layers_can_be_set_to_is_what_finn_s_nodes_can_be():

@@ -286,6 +286,25 @@ def test_the_class_may_have_another_name_and_its_keywords_come_from_a_dictionary
     assert differences(found)["**"].line.startswith("** = more: more is not assigned in the script")
 
 
+def test_of_a_loop_s_turns_the_network_s_and_a_pynq_board_s_are_taken_and_told(tmp_path):
+    text = (
+        "for platform in ['Ultra96', 'Pynq-Z1', 'ZCU104']:\n"
+        "    for name in ['tfc-w1a1', 'cnv-w1a1']:\n"
+        "        cfg = DataflowBuildConfig(board=platform, folding_config_file='folding/%s.json' % name)\n"
+        "        build_dataflow_cfg('models/%s.onnx' % name, cfg)\n"
+    )
+    path = written(tmp_path, text, "build.py")
+    found = read_build_config(path, "cnv-w1a1")
+    assert found.folding == tmp_path / "folding" / "cnv-w1a1.json"
+    assert found.model == tmp_path / "models" / "cnv-w1a1.onnx"
+    told = differences(found)
+    assert told["platform"].line == "platform = Pynq-Z1: taken of the 3 values of line 1"
+    assert told["name"].asked == "cnv-w1a1"
+    unknown = read_build_config(path)
+    assert (unknown.folding, unknown.model) == (None, None)
+    assert "name goes through 2 values (line 2)" in differences(unknown)["folding_config_file"].done
+
+
 def test_of_several_configurations_the_last_is_taken_and_the_others_are_named(tmp_path):
     text = (
         "estimates = DataflowBuildConfig(target_fps=10)\n"
