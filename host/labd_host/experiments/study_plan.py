@@ -119,11 +119,11 @@ class _Network:
 
     def _folded(self, asked: Asked, clock_mhz: float) -> FoldedChain:
         base = self._base(asked, clock_mhz)
-        changed = {name: dict(settings) for name, settings in base.nodes.items()}
+        changed = base.settings_for(self.design)  # a file of an older FINN has other names
         for layer, settings in asked.change.items():
-            changed.setdefault(self._node(layer, asked), {}).update(settings)
+            changed[self._node(layer, asked)].update(settings)
         try:
-            return self.design.folded(Folding(base.name, changed, base.defaults))
+            return self.design.folded(Folding(base.name, changed, {}))
         except IllegalFolding as error:
             raise IllegalFolding(
                 f"{asked.name} of {self.name}: {error.what}", fix=error.fix, **error.facts

@@ -56,6 +56,18 @@ def test_exp1_is_the_lab_s_folding_but_for_layer_2(part_3, network, mvau):
     assert exp1.folding == "lab, layer 2 at PE 1, SIMD 1"
 
 
+def test_a_layer_of_an_older_finn_s_folding_is_changed_alike(tmp_path):
+    old = {f"StreamingFCLayer_Batch_{index}": {"PE": 2, "SIMD": 2} for index in range(4)}
+    today = {f"MVAU_hls_{index}": {"PE": 2, "SIMD": 2} for index in range(4)}
+    change = {"layer 2": {"PE": 4}}
+    found = []
+    for name, nodes in (("old.json", old), ("today.json", today)):
+        (tmp_path / name).write_text(json.dumps(nodes))
+        found += planned(Asked("baseline", folding=str(tmp_path / name), change=change))
+    assert found[0].settings == found[1].settings
+    assert found[0].settings["MVAU_hls_1"]["PE"] == 4
+
+
 def test_the_lowest_latency_is_simulated_and_lower_than_the_fastest_folding_s():
     quickest, fastest = planned(Asked("a", folding="lowest-latency"), Asked("b", folding="fastest"))
     cycles = [
