@@ -41,13 +41,23 @@ def typed(prepared, monkeypatch, tmp_path, capsys):
     ours = module.run
     monkeypatch.setattr(module, "run", lambda *some, **named: ours(*some, **{**named, "module": WORKER}))
 
-    def typing(*options, fault=""):
+    def typing(*options, fault="", what=("tfc-w1a1",)):
         monkeypatch.setenv("LABD_STAND_IN", fault)
-        code = run(["build", "tfc-w1a1", "--target", "hw", "-o", str(tmp_path / "out"), *options])
+        code = run(["build", *what, "--target", "hw", "-o", str(tmp_path / "out"), *options])
         said = capsys.readouterr()
         return code, said.out, said.err
 
     return typing
+
+
+def test_a_configuration_of_finn_s_is_built_for_a_real_board_where_that_is_asked(typed, tmp_path):
+    config = tmp_path / "cfg.yaml"
+    config.write_text("board: ZCU104\nsynth_clk_period_ns: 10.0\noutput_dir: elsewhere\n")
+    code, out, err = typed(what=(str(config), "tfc-w1a1"))
+    assert code == 0, err
+    assert "board = ZCU104: labd builds for the Pynq-Z2" in out
+    assert open_bundle(tmp_path / "out").manifest.target == "hw"
+    assert not (tmp_path / "elsewhere").exists(), "options win over the file"
 
 
 def test_a_build_ends_in_a_bundle_with_slack_resources_and_golden_samples(typed, tmp_path):
