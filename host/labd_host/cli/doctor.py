@@ -86,5 +86,7 @@ def _table(title: str, needs: list[Need]) -> Table:
     table = Table("", "", "", title=title, title_justify="left", title_style="bold", box=None, pad_edge=False,
                   show_header=False)  # fmt: skip
     for need in needs:
-        table.add_row(Text(need.state, style=colours[need.state]), need.name, Text(need.found, overflow="fold"))
+        table.add_row(
+            Text(need.state, style=colours[need.state]), need.name, Text(need.found, overflow="fold")
+        )
     return table

@@ -19,8 +19,14 @@ COLUMNS = 80
 BUNDLE = str(SHIPPED_BUNDLE)
 COMMANDS = {
     "networks": (["networks"], ["network", "data set", "layers", "trained"]),
-    "estimate": (["estimate", "cnv-w1a1", "--folding", "lab"], ["node", "PE", "SIMD", "cycles", "restart", "share"]),
-    "simulate": (["simulate", "cnv-w1a1", "--folding", "lab", "--frames", "2"], ["node", "work", "starve", "block", "FIFO", "depth", "most"]),
+    "estimate": (
+        ["estimate", "cnv-w1a1", "--folding", "lab"],
+        ["node", "PE", "SIMD", "cycles", "restart", "share"],
+    ),
+    "simulate": (
+        ["simulate", "cnv-w1a1", "--folding", "lab", "--frames", "2"],
+        ["node", "work", "starve", "block", "FIFO", "depth", "most"],
+    ),
     "explore": (["explore", "cnv-w1a1", "--fastest"], ["layer", "PE", "SIMD", "LUT"]),
     "frontier": (["explore", "tfc-w1a1", "--frontier"], ["cycles", "frames/s", "LUT", "FF"]),
     "inspect": (["inspect", BUNDLE], ["golden samples", "predictions"]),
