@@ -9,7 +9,7 @@ SIDE = 12
 COLOURS = 3
 
 
-class _Graph:
+class QonnxGraph:
     """Collects nodes and constants."""
 
     def __init__(self, seed):
@@ -48,6 +48,25 @@ class _Graph:
         drawn = self.rng.uniform(-1, 1, shape).astype(np.float32)
         return self.quantised(self.constant(drawn), bits, 1.0 if bits == 1 else 0.5, signed=1)
 
+    def pixels(self):
+        """What goes in, centred, in 8 bits."""
+        centred = self.add(
+            "Sub", [self.add("Mul", ["x", self.constant(np.float32(2))]), self.constant(np.float32([1]))]
+        )
+        return self.quantised(centred, 8, 1 / 128, signed=1)
+
+    def convolution(self, value, weights, kernel, **attributes):
+        """A convolution of square windows; *attributes*: pads and strides (one number each), group."""
+        pads, strides = attributes.pop("pads", 0), attributes.pop("strides", 1)
+        return self.add(
+            "Conv",
+            [value, weights],
+            kernel_shape=[kernel, kernel],
+            pads=[pads] * 4,
+            strides=[strides] * 2,
+            **{"dilations": [1, 1], "group": 1, **attributes},
+        )
+
     def average(self, value, written, side):
         """The mean of each channel over a map of *side* x *side*.
 
@@ -77,6 +96,19 @@ class _Graph:
             return self.quantised(normal, bits, 1.0 if bits == 1 else 0.5, signed=1)
         return self.quantised(self.add("Relu", [normal]), bits, 0.5, signed=0)
 
+    def save(self, path, scores, classes):
+        """The network from "x" to *scores*, in *path*."""
+        graph = helper.make_graph(
+            self.nodes,
+            "small",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, COLOURS, SIDE, SIDE])],
+            [helper.make_tensor_value_info(scores, TensorProto.FLOAT, [1, classes])],
+            self.constants,
+        )
+        opsets = [helper.make_opsetid("", 18), helper.make_opsetid(QONNX_DOMAIN, 2)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(path))
+        return path
+
 
 def write_network(
     path, *, weight_bits=1, act_bits=1, relu=True, pads=0, stride=1, kernel=3, classes=7, seed=1,
@@ -88,26 +120,18 @@ def write_network(
 
     Args:
         average: How the map's average in front of the first fully connected layer is written (see
-            `_Graph.average`); "" for none.
+            `QonnxGraph.average`); "" for none.
         average_bits: Of the quantiser behind it; 0 for none.
         scores_averaged: The averages are the scores, and nothing fully connected follows.
     """
-    g = _Graph(seed)
-    centred = g.add("Sub", [g.add("Mul", ["x", g.constant(np.float32(2))]), g.constant(np.float32([1]))])
-    value = g.quantised(centred, 8, 1 / 128, signed=1)
+    g = QonnxGraph(seed)
+    value = g.pixels()
     side, channels = SIDE, COLOURS
     for width, pool, step in ((8, False, 1), (6, True, stride), (10, False, 1)):
         size = kernel if side >= kernel else 1
         fan_in = channels * size * size
-        value = g.add(
-            "Conv",
-            [value, g.weights((width, channels, size, size), weight_bits)],
-            kernel_shape=[size, size],
-            pads=[pads] * 4,
-            strides=[step, step],
-            dilations=[1, 1],
-            group=1,
-        )
+        weights = g.weights((width, channels, size, size), weight_bits)
+        value = g.convolution(value, weights, size, pads=pads, strides=step)
         side = (side + 2 * pads - size) // step + 1
         value = g.activation(value, width, act_bits, np.sqrt(fan_in) / 2, relu=relu)
         if pool:
@@ -131,16 +155,7 @@ def write_network(
         value = g.add("Gemm", [value, g.weights((classes, 9), weight_bits)], transB=1)
     value = g.add("Div", [value, g.constant(np.float32(1.7))])
     value = g.add("Add", [value, g.constant(np.float32(0.3))])
-    graph = helper.make_graph(
-        g.nodes,
-        "small",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, COLOURS, SIDE, SIDE])],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, [1, classes])],
-        g.constants,
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(QONNX_DOMAIN, 2)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(path))
-    return path
+    return g.save(path, value, classes)
 
 
 def images(count, seed=5):

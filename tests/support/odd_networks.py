@@ -11,6 +11,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Vvau,
 )
 from labd_shared.datatypes import parse_datatype
 from labd_shared.tensors import make_tensor
@@ -23,6 +24,12 @@ def product(name, mw, mh, vectors, kinds, steps=0, offset=0):
     given, weight, output = kinds
     xnor = given == weight == "BINARY"
     return Mvau(name, mw, mh, vectors, 1, 1, steps, xnor, given, weight, output, offset)
+
+
+def depthwise(name, channels, kernel, vectors, kinds, steps=0, offset=0):
+    """*kinds*: input, weight, output."""
+    given, weight, output = kinds
+    return Vvau(name, channels, kernel, vectors, 1, 1, steps, given, weight, output, offset)
 
 
 def thresholding(name, channels, vectors, given, output, steps=1, offset=0):
@@ -123,6 +130,24 @@ NETWORKS = {
     ],
     "pixels added up": [global_pool(4, 4, "UINT8", "UINT12"), LabelSelect("label", 4, 1, "UINT12", "UINT8")],
     "one pixel": [global_pool(5, 1, "INT4", "INT4")],
+    "each channel by itself": [
+        thresholding("t", 35, 20, "UINT8", "INT4", 15, -8),
+        window("w", 35, (4, 5), (2, 3), "INT4"),
+        depthwise("d", 35, 6, 9, ("INT4", "INT4", "UINT2"), 3),
+        product("a", 35, 4, 9, ("UINT2", "INT2", "INT16")),
+    ],
+    "signs of each channel": [
+        thresholding("t", 3, 20, "UINT8", "BIPOLAR"),
+        window("w", 3, (4, 5), (3, 2), "BIPOLAR", dilation=1),
+        depthwise("d", 3, 6, 8, ("BIPOLAR", "INT2", "BIPOLAR"), 1),
+        depthwise("e", 3, 1, 8, ("BIPOLAR", "INT2", "BINARY"), 1),
+        product("a", 6, 4, 4, ("BINARY", "BINARY", "UINT32")),
+    ],
+    "each channel with sums beyond 32 bits": [
+        depthwise("d", 5, 4, 2, ("INT31", "INT8", "BINARY"), 1),
+        product("a", 10, 4, 1, ("BINARY", "BIPOLAR", "INT16")),
+    ],
+    "sums of each channel": [depthwise("d", 4, 3, 2, ("UINT8", "INT20", "INT32"))],
     "padded bits": [
         bits(2, 6),
         padded(2, (2, 3), "BINARY"),
@@ -143,9 +168,10 @@ def network(name):
     rng = np.random.default_rng(sorted(NETWORKS).index(name))
     arrays = {}
     for layer in layers:
-        if isinstance(layer, Mvau):
+        if isinstance(layer, Mvau | Vvau):
             kind = parse_datatype(layer.weight)
-            drawn = rng.integers(kind.low, kind.high + 1, (layer.mw, layer.mh))
+            shape = (layer.mw, layer.mh) if isinstance(layer, Mvau) else (layer.kernel, layer.channels)
+            drawn = rng.integers(kind.low, kind.high + 1, shape)
             drawn[:, 0], drawn[:, -1] = kind.high, kind.low  # sums as large as they can be
             arrays[f"{layer.name}.weights"] = (
                 np.where(drawn == 0, 1, drawn) if layer.weight == "BIPOLAR" else drawn
@@ -164,10 +190,11 @@ def network(name):
 def thresholds(rng, layer, arrays):
     """Within and around what is compared with them: extremes, too."""
     kind = parse_datatype(layer.input)
-    low, high, rows = kind.low, kind.high, layer.channels if isinstance(layer, Thresholding) else layer.mh
-    if isinstance(layer, Mvau):
+    low, high, rows = kind.low, kind.high, layer.mh if isinstance(layer, Mvau) else layer.channels
+    if not isinstance(layer, Thresholding):
         size = int(np.abs(arrays[f"{layer.name}.weights"]).sum(axis=0).max() * max(high, -low)) // 4
-        low, high = (0, layer.mw) if layer.xnor else (-size, size)
+        xnor = isinstance(layer, Mvau) and layer.xnor
+        low, high = (0, layer.mw) if xnor else (-size, size)
     drawn = rng.integers(low - 1, high + 3, (rows, layer.steps))
     drawn[0, 0] = low - 5
     drawn[-1, -1] = high + 2**40

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from labd_host.dataflow.layers import GlobalPool, LabelSelect, MaxPool, Padding, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import (
+    GlobalPool,
+    LabelSelect,
+    MaxPool,
+    Padding,
+    SlidingWindow,
+    Thresholding,
+    Vvau,
+)
 
 
 def slow(network, frame):
@@ -36,10 +44,11 @@ def slow(network, frame):
         elif isinstance(layer, Thresholding):
             values = levels(values, layer.channels, network, layer)
         else:
-            values = sums(values, network.weights(layer), layer)
+            add = channel_sums if isinstance(layer, Vvau) else sums
+            values = add(values, network.weights(layer), layer)
             if layer.steps:
                 found[f"{layer.name}.accumulators"] = values.tolist()
-                values = levels(values, layer.mh, network, layer)
+                values = levels(values, layer.out_values // layer.vectors, network, layer)
         found[layer.name] = values.tolist()
     return found
 
@@ -63,6 +72,15 @@ def sums(values, weights, layer):
         for row in range(layer.mh):
             column = np.asarray(weights[:, row], dtype=np.int64)
             found.append(int((vector == column).sum() if layer.xnor else (vector * column).sum()))
+    return np.array(found, dtype=np.int64)
+
+
+def channel_sums(values, weights, layer):
+    """Products of each channel's values in a window with its own weights, added."""
+    found = []
+    for each in values.reshape(layer.vectors, layer.kernel, layer.channels).tolist():
+        for channel in range(layer.channels):
+            found.append(sum(each[i][channel] * int(weights[i, channel]) for i in range(layer.kernel)))
     return np.array(found, dtype=np.int64)
 
 

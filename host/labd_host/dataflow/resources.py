@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MEMORIES = ("block", "distributed")  # FINN's ram_style, by name: "auto" leaves the choice to Vivado
+NARROW_BITS = 4  # of an input value of a product; FINN overestimates the multipliers of wider ones
 # A block RAM of 18 kbit: width it offers in bits -> words, as a simple dual-port memory.
 RAMB18_WORDS = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
 

@@ -7,7 +7,7 @@ import time
 from labd_host.dataflow.cycles import CycleEstimate, NodeCycles, estimate
 from labd_host.dataflow.folded_chain import FoldedChain
 from labd_host.dataflow.folding import Folding
-from labd_host.dataflow.layers import Layer, Mvau
+from labd_host.dataflow.layers import Layer
 from labd_host.dataflow.resources import CostUnit, Resources
 from labd_host.experiments.basis import network_sha256, origin
 from labd_host.experiments.study_model import Experiment, LayerResult, Predicted, Result, Simulated
@@ -88,7 +88,6 @@ def _predicted(
     units: list[CostUnit],
 ) -> Predicted:
     tensors = (*design.inputs, *design.outputs)
-    matrices = [layer for layer in design.layers if isinstance(layer, Mvau)]
     return Predicted(
         interval_cycles=cycles.cycles_per_frame,
         dma_interval_cycles=max(map(dma_cycles, tensors)),
@@ -97,8 +96,8 @@ def _predicted(
         finn=finn_total(design),
         expected=sum((known.cost(unit) for unit in units), Resources()),
         plus_minus=sum((known.spread(unit) for unit in units), Resources()),
-        operations=sum(2 * layer.mw * layer.mh * layer.vectors for layer in matrices),
-        peak_operations=sum(2 * layer.pe * layer.simd for layer in matrices),
+        operations=sum(2 * layer.products for layer in design.layers),
+        peak_operations=sum(2 * layer.products_a_cycle for layer in design.layers),
         input_bytes=sum(tensor.frame_bytes for tensor in design.inputs),
         output_bytes=sum(tensor.frame_bytes for tensor in design.outputs),
     )

@@ -1,9 +1,9 @@
 """The foldings a layer may have, each with its cycles, its cells and the streams it reads and writes.
 
-A window and the pool it feeds are one stage, because their SIMD and PE must be equal. Each kind of layer
-knows its foldings and what may be set besides. Memories are chosen
-by name (block or distributed), never "auto", so that Vivado makes what was counted. Multipliers of DSPs
-are offered where weights have more than one bit; a product with a sign needs none.
+A window and the pool or depthwise product it feeds are one stage, because their SIMD and PE must be equal.
+Each kind of layer knows its foldings and what may be set besides. Memories are chosen by name (block or
+distributed), never "auto", so that Vivado makes what was counted. Multipliers of DSPs are offered where
+weights have more than one bit; a product with a sign needs none.
 
 Two models of cost: "finn" is FINN's own estimate of the layers, which res_estimation gives on the folded
 graph; "calibrated" is everything that stands on the FPGA, as `calibration` has it. What is equally cheap
@@ -13,7 +13,7 @@ for FINN, which counts a window of 2,304 bits a cycle like one of 1, is told apa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, product
@@ -166,15 +166,10 @@ def _together(folded: tuple[Layer, ...], settings: Mapping[str, NodeSettings], c
 
 def _foldings(stage: tuple[Layer, ...]) -> Iterator[tuple[Layer, ...]]:
     first, *rest = stage
-    for folded in first.foldings():
-        chosen = [folded]
-        for layer in rest:
-            led = layer.led_by(chosen[-1])
-            if led is None or led.words[0] != chosen[-1].words[1]:
-                break  # whole windows, which no pool takes
-            chosen.append(led)
-        else:
-            yield tuple(chosen)
+    found: Iterable[tuple[Layer, ...]] = ((folded,) for folded in first.foldings())
+    for layer in rest:
+        found = [(*chosen, led) for chosen in found for led in layer.foldings_behind(chosen[-1])]
+    yield from found
 
 
 def _settings(folded: tuple[Layer, ...]) -> Iterator[dict[str, NodeSettings]]:

@@ -1,7 +1,7 @@
 """FINN's own greedy folding, to compare with: each layer by itself, no budget, no memories.
 
-Each kind of layer knows what FINN makes of it; a pool and its window share their lanes; when a layer
-misses the target, everything is folded again for what that layer can do.
+Each kind of layer knows what FINN makes of it; a pool or a depthwise product and its window share their
+lanes; when a layer misses the target, everything is folded again for what that layer can do.
 
 Source: finn-plus 1.6.1, transformation/fpgadataflow/set_folding.py; tests/host/explore/test_optimiser.py
 compares with it.
@@ -19,31 +19,29 @@ from labd_host.explore.choices import stages_of
 
 def set_folding(design: FoldedChain, cycles: int) -> Folding:
     """What FINN folds *design* to for *cycles* cycles a frame."""
-    layers = _fold(design, cycles)
-    slowest = max(layer.cycles for layer in layers)
+    stages = stages_of(design)
+    folded = [_folded(stage, cycles) for stage in stages]
+    slowest = max(layer.cycles for stage in folded for layer in stage)
     if slowest > cycles:
-        layers = _fold(design, slowest)
-    return Folding("SetFolding", {layer.name: layer.settings() for layer in layers}, {})
+        folded = [_folded(stage, slowest) for stage in folded]
+    return Folding("SetFolding", {layer.name: layer.settings() for stage in folded for layer in stage}, {})
 
 
-def _fold(design: FoldedChain, cycles: int) -> list[Layer]:
-    folded: list[Layer] = []
-    for first, *rest in stages_of(design):
-        if rest:
-            folded += _together(first, rest[0], cycles)
-        else:
-            folded.append(first.set_folding(cycles))
-    return folded
+def _folded(stage: tuple[Layer, ...], cycles: int) -> tuple[Layer, ...]:
+    first, *rest = stage
+    return _together(first, rest[0], cycles) if rest else (first.set_folding(cycles),)
 
 
-def _together(window: Layer, pool: Layer, cycles: int) -> list[Layer]:
-    """A pool by itself, then both wider until the window is fast enough as well."""
-    (axis,), (lanes,) = window.axes, pool.axes
-    least = pool.set_folding(cycles).lanes(lanes)
+def _together(window: Layer, behind: Layer, cycles: int) -> tuple[Layer, ...]:
+    """A pool or a depthwise product by itself, then both wider until the window is fast enough as well.
+
+    Only then does the window leave whole, or not: as long as PE is widened it is as the round before left it.
+    """
+    (axis,), lanes = window.axes, behind.axes[0]
+    narrow = behind.set_folding(cycles)
     windows = [
-        window.folded({axis.key: each, "parallel_window": 0})
-        for each in divisors(axis.extent)
-        if each >= least
+        window.folded({axis.key: each}) for each in divisors(axis.extent) if each >= narrow.lanes(lanes)
     ]
     chosen = first_within(windows, cycles)
-    return [chosen, pool.folded({lanes.key: chosen.lanes(axis)})]
+    layer = narrow.folded({lanes.key: chosen.lanes(axis)})
+    return chosen.folded({"parallel_window": int(layer.words[0] > layer.words[1])}), layer

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from labd_host.flow.averages import AVERAGES, averaged_map
+from labd_host.flow.depthwise import groups_of
 from labd_host.flow.onnx_graph import read_graph
 from labd_host.flow.plain_graph import Graph, Node
 from labd_shared.errors import ArtifactError
@@ -35,8 +36,8 @@ _REASONS = {
 }
 _REASON_OF = {op: reason for reason, ops in _REASONS.items() for op in ops.split()}
 _FIX = (
-    "change the network to a chain of convolutions, matrix products, max-pools, global averages, scales, "
-    "Relu and quantisers of 1 to 4 bits"
+    "change the network to a chain of convolutions (dense or depthwise), matrix products, max-pools, global "
+    "averages, scales, Relu and quantisers of 1 to 4 bits"
 )
 _SHOWN = 3  # nodes named in one sentence
 
@@ -71,7 +72,7 @@ def check_export(path: Path) -> None:
             )
     strange = [node for node in graph.nodes if node.op not in BUILDABLE and not defs.has(node.op)]
     if strange:
-        raise _unbuildable(strange)
+        raise _unbuildable(strange, graph)
     if not any(node.op in QUANTISERS for node in graph.nodes):
         raise ArtifactError(
             f"{path.name} is no quantised network: of its {len(graph.nodes)} nodes none is a "
@@ -92,10 +93,10 @@ def check_network(graph: Graph) -> None:
     strange = [
         node
         for node in graph.nodes
-        if node.op not in BUILDABLE or _grouped(node) or _averages_part(graph, node)
+        if node.op not in BUILDABLE or _partly_grouped(graph, node) or _averages_part(graph, node)
     ]
     if strange:
-        raise _unbuildable(strange)
+        raise _unbuildable(strange, graph)
     computed = set(graph.dependent)
     for tensor in graph.dependent:
         readers = [node.name for node in graph.consumers(tensor)]
@@ -137,8 +138,12 @@ def _check_averaged(graph: Graph, node: Node) -> None:
         )
 
 
-def _grouped(node: Node) -> bool:
-    return node.op == "Conv" and node.attributes.get("group", 1) != 1
+def _partly_grouped(graph: Graph, node: Node) -> bool:
+    """Whether *node* is a convolution in groups of which FINN makes neither dense nor depthwise hardware."""
+    if node.op != "Conv":
+        return False
+    groups, taken, given = groups_of(graph, node)
+    return groups != 1 and not groups == taken == given
 
 
 def _averages_part(graph: Graph, node: Node) -> bool:
@@ -149,22 +154,24 @@ def _averages_part(graph: Graph, node: Node) -> bool:
     return height != width
 
 
-def _unbuildable(nodes: list[Node]) -> ArtifactError:
+def _unbuildable(nodes: list[Node], graph: Graph) -> ArtifactError:
     rest = len(nodes) - _SHOWN
     more = f"; and {rest} more" if rest > 0 else ""
     return ArtifactError(
-        f"there is no hardware for {'; '.join(_named(nodes[:_SHOWN]))}{more}",
+        f"there is no hardware for {'; '.join(_named(nodes[:_SHOWN], graph))}{more}",
         fix=_FIX,
         nodes=[node.name for node in nodes],
     )
 
 
-def _named(nodes: list[Node]) -> Iterator[str]:
+def _named(nodes: list[Node], graph: Graph) -> Iterator[str]:
     for node in nodes:
         reason = _REASON_OF.get(node.op, "labd knows no layer of FINN's for it")
-        if _grouped(node):
+        if _partly_grouped(graph, node):
+            groups, taken, given = groups_of(graph, node)
             reason = (
-                f"its {node.attributes['group']} groups are a depthwise convolution, labd builds dense ones"
+                f"its {groups} groups share {taken} channels in and {given} out; of grouped convolutions, "
+                "FINN has hardware for depthwise ones: as many groups as channels in and out"
             )
         if node.op in AVERAGES:
             reason = "of averages, labd builds those of a whole square feature map"

@@ -20,6 +20,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Vvau,
     kind_of,
 )
 from labd_host.flow.plain_graph import Graph, Node
@@ -122,6 +123,31 @@ def _mvau(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
     )
 
 
+def _vvau(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
+    get = node.attributes.__getitem__
+    if get("binaryXnorMode"):
+        return None
+    channels, kernel = get("Channels"), math.prod(get("Kernel"))
+    arrays[f"{node.name}.weights"] = _integers(graph, node, 1).reshape(channels, kernel).T
+    steps = 0
+    if not get("noActivation"):
+        arrays[f"{node.name}.thresholds"] = _integers(graph, node, 2)
+        steps = arrays[f"{node.name}.thresholds"].shape[1]
+    return Vvau(
+        name=node.name,
+        channels=channels,
+        kernel=kernel,
+        vectors=math.prod(get("Dim")),
+        pe=get("PE"),
+        simd=get("SIMD"),
+        steps=steps,
+        input=get("inputDataType"),
+        weight=get("weightDataType"),
+        output=get("outputDataType"),
+        offset=int(get("ActVal")),
+    )
+
+
 def _label_select(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
     get = node.attributes.__getitem__
     if get("K") != 1:
@@ -213,6 +239,7 @@ def _global_pool(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | 
 _READERS: dict[type[Layer], Callable[[Graph, Node, dict[str, Array]], Layer | None]] = {
     Thresholding: _thresholding,
     Mvau: _mvau,
+    Vvau: _vvau,
     SlidingWindow: _window,
     Padding: _padding,
     MaxPool: _max_pool,
@@ -230,6 +257,6 @@ def _integers(graph: Graph, node: Node, index: int) -> Array:
     if value is None:
         raise StageFailed(f"{node.name} has no constant {node.inputs[index]}", fix=_FIX, stage="folded")
     whole = np.ceil(value)
-    if node.kind == "MVAU" and index == 1 and not np.array_equal(whole, value):
+    if node.kind in ("MVAU", "VVAU") and index == 1 and not np.array_equal(whole, value):
         raise StageFailed(f"the weights of {node.name} are no integers", fix=_FIX, stage="folded")
     return whole.astype(np.int64)

@@ -35,7 +35,8 @@ EXPLANATIONS = {
     ),
     "hardware": (
         "Operations are replaced by the layers that FINN has hardware for: a matrix product and the thresholds "
-        "behind it become one MVAU (matrix-vector-activation unit), thresholds alone become Thresholding, the "
+        "behind it become one MVAU (matrix-vector-activation unit), where each channel has weights of its own a VVAU, "
+        "thresholds alone become Thresholding, the "
         "windows of a convolution a ConvolutionInputGenerator, TopK becomes LabelSelect. "
         "Such a layer has the parameters of a circuit, above all PE and SIMD: how many rows and columns it computes "
         "in one cycle, both still 1."
@@ -95,7 +96,6 @@ OPERATORS = {
     "AveragePool": "the mean of each window",
     "ReduceMean": "the mean over some axes",
     "TopK": "the number of the largest score",
-    "VVAU": "hardware layer: like MVAU, each channel with weights of its own (depthwise)",
     **{name: f"hardware layer: {kind.sentence}" for kind in KINDS for name in kind.finn_names},
     "StreamingDataflowPartition": "all layers that run on the FPGA, seen from outside",
 }

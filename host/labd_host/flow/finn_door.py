@@ -162,8 +162,8 @@ class Finn:
                 for name in graph.dependent:
                     values.setdefault(name, []).append(context[name][0])
                 for node in model.graph.node:
-                    if node.op_type.startswith("MVAU"):
-                        sums.setdefault(node.name, []).append(_sums(node, context)[0])
+                    if node.op_type in ("MVAU", "VVAU"):
+                        sums.setdefault(node.name, []).append(_sums(node, context, model.graph)[0])
         return GraphTrace(
             values={name: np.stack(value) for name, value in values.items()},
             sums={name: np.stack(value) for name, value in sums.items()},
@@ -327,8 +327,8 @@ def _node(node: Any) -> Node:
     return Node(node.name, node.op_type, tuple(node.input), tuple(node.output), attributes)
 
 
-def _sums(node: Any, context: Mapping[str, Values]) -> Values:
-    """What FINN computes for *node* with its thresholds left out."""
+def _sums(node: Any, context: Mapping[str, Values], graph: Any) -> Values:
+    """What FINN computes for *node* of *graph* with its thresholds left out."""
     from onnx import NodeProto
     from qonnx.custom_op.registry import getCustomOp
 
@@ -337,7 +337,7 @@ def _sums(node: Any, context: Mapping[str, Values]) -> Values:
     layer = getCustomOp(bare)
     layer.set_nodeattr("noActivation", 1)
     private = {name: context[name] for name in (*node.input, *node.output)}
-    layer.execute_node(private, None)
+    layer.execute_node(private, graph)
     result: Values = private[node.output[0]]
     return result
 

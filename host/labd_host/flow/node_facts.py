@@ -10,7 +10,7 @@ from labd_host.flow.plain_graph import Graph, Node
 _KINDS = {
     "quantise": "Quant BipolarQuant BinaryQuant IntQuant Trunc MultiThreshold Relu Sign Clip "
     "HardTanh QuantizeLinear DequantizeLinear",
-    "product": "MatMul Gemm Conv XnorPopcountMatMul VVAU VectorVectorActivation ConvTranspose",
+    "product": "MatMul Gemm Conv XnorPopcountMatMul ConvTranspose",
     "scale": "Mul Add Sub Div BatchNormalization Sum Neg AddStreams ChannelwiseOp ElementwiseAdd "
     "ElementwiseMul ElementwiseSub ElementwiseDiv",
     "move": "Reshape Flatten Transpose Squeeze Unsqueeze Im2Col Pad Concat Split Slice Identity "

@@ -133,7 +133,7 @@ def _points(graph: Graph, trace: GraphTrace) -> Iterator[ObservedPoint]:
             yield point("sums", node, out / _spread(_average_scale(graph, node), out))
         elif node.kind == "GlobalAccPool":
             yield point("sums", node, out)
-        elif node.kind == "MVAU":
+        elif node.kind in ("MVAU", "VVAU"):
             yield point("sums", node, _columns(graph, node, trace.sums[node.name]))
             if not node.attributes["noActivation"]:
                 level = levels_of(out, node.attributes["outputDataType"], node.attributes["ActVal"])

@@ -113,6 +113,7 @@ STREAMLINED = Stage(
         Step(f"{_TO_HARDWARE}.global_acc_pool:InferGlobalAccPoolLayer"),
         Step("finn.transformation.streamline.absorb:AbsorbConsecutiveTransposes"),
         Step("labd_host.flow.averages:drop_transposes_of_sums"),
+        Step("labd_host.flow.depthwise:keep_signs_as_numbers"),
         Step("qonnx.transformation.bipolar_to_xnor:ConvertBipolarMatMulToXnorPopcount"),
         Step("finn.transformation.streamline:Streamline"),
         Step("finn.transformation.streamline.absorb:AbsorbScalarMulAddIntoTopK"),
@@ -130,6 +131,7 @@ HARDWARE = Stage(
     "every operation becomes a hardware layer",
     (
         Step(f"{_TO_HARDWARE}.binary_matrix_vector_activation:InferBinaryMatrixVectorActivation"),
+        Step("labd_host.flow.depthwise:infer_vvau"),
         Step(f"{_TO_HARDWARE}.quantized_matrix_vector_activation:InferQuantizedMatrixVectorActivation"),
         Step(f"{_TO_HARDWARE}.label_select:InferLabelSelectLayer"),
         Step(f"{_TO_HARDWARE}.thresholding:InferThresholdingLayer"),

@@ -16,6 +16,7 @@ from labd_host.dataflow.layers import Array
 from labd_host.golden import kernels
 from labd_host.golden.fused_plan import (
     Accumulate,
+    Depthwise,
     Ladder,
     Levels,
     Pad,
@@ -343,6 +344,30 @@ def _wide_product(step: Product, source: Map) -> Iterator[Operation]:
         yield _reaches(target, step.ladder.thresholds, "values") if bit else _counted(target, step.ladder)
 
 
+def _depthwise(step: Depthwise, source: Map) -> Iterator[Operation]:
+    """A product of each channel with its own weights, and its levels where thresholds follow."""
+    for operation in _as_plain(source):
+        yield operation
+        source = operation.target
+    windows, channels, ladder = step.windows, step.layer.channels, step.ladder
+    small = step.largest <= MOST_INT32 and source.dtype == np.int16
+    target = Map(windows.count, channels, np.dtype(np.int32 if small else np.int64), channels)
+    weights = step.weights.astype(target.dtype)
+    offsets = (windows.offsets() * channels).astype(np.int32)
+
+    def prepare(most: int) -> Run:
+        starts = _starts(windows, most, channels)
+
+        def run(x: Entries, out: Entries, frames: int) -> None:
+            kernels.depthwise_sums(x, starts, frames * windows.count, offsets, weights, out)
+
+        return run
+
+    yield Operation(target, prepare, "values" if ladder is None else "sums")
+    if ladder is not None:
+        yield _reaches(target, ladder.thresholds, "values") if ladder.is_bit else _counted(target, ladder)
+
+
 def _starts(windows: Windows, frames: int, pixel: int) -> Entries:
     """Where each window of each frame begins, in units of which a pixel has *pixel*; whole groups of ROWS."""
     first = np.arange(frames)[:, np.newaxis] * windows.pixels
@@ -432,6 +457,7 @@ _MOVES: dict[type[Step], Callable[[Any, Map], Operation]] = {Pool: _pool, Slide:
 _OPERATIONS: dict[type[Step], Callable[[Any, Map], Iterator[Operation]]] = {
     Levels: _levels,
     Product: _product,
+    Depthwise: _depthwise,
     **dict.fromkeys(_MOVES, _moved),
     Accumulate: _accumulate,
     Select: _select,

@@ -1,7 +1,7 @@
 """What a dataflow network computes, step by step, as both forms of the golden model run it.
 
-A sliding window and the product or the pool behind it are one step, so that no window is ever copied
-out of its feature map. Thresholds are integers that lie within what is compared with them.
+A sliding window and the product (dense or depthwise) or the pool behind it are one step, so that no window
+is ever copied out of its feature map. Thresholds are integers that lie within what is compared with them.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Vvau,
     windows_along,
 )
 from labd_shared.datatypes import Datatype, parse_datatype
@@ -137,6 +138,25 @@ class Product:
     largest: int
 
 
+@dataclass(frozen=True, eq=False)
+class Depthwise:
+    """Windows times weights of each channel's own, and thresholds where there is a ladder.
+
+    Attributes:
+        layer: The layer.
+        slide: The layer whose windows these are; None where the values come as they are.
+        weights: (kernel, channels).
+        largest: No partial sum is further from 0.
+    """
+
+    layer: Vvau
+    slide: SlidingWindow | None
+    windows: Windows
+    ladder: Ladder | None
+    weights: Integers = field(repr=False)
+    largest: int
+
+
 @dataclass(frozen=True)
 class Pool:
     """The largest value of each channel in each window."""
@@ -175,7 +195,7 @@ class Select:
     layer: LabelSelect
 
 
-Step = Levels | Product | Pool | Accumulate | Slide | Pad | Select
+Step = Levels | Product | Depthwise | Pool | Accumulate | Slide | Pad | Select
 
 
 def make_plan(network: DataflowGraph) -> tuple[Step, ...]:
@@ -236,6 +256,14 @@ def _plan_mvau(plan: _Plan, layer: Mvau, follows: Layer | None) -> None:
     plan.add(_product(layer, plan.network, plan.slide, windows), layer.mh)
 
 
+def _plan_vvau(plan: _Plan, layer: Vvau, follows: Layer | None) -> None:
+    windows = plan.windows(layer.vectors, layer.kernel * layer.channels, layer.channels)
+    weights = plan.network.weights(layer).astype(np.int64)
+    largest = _largest(layer, weights)
+    ladder = _make_ladder(layer, plan.network, -largest, largest) if layer.steps else None
+    plan.add(Depthwise(layer, plan.slide, windows, ladder, weights, largest), layer.channels)
+
+
 def _plan_pool(plan: _Plan, layer: MaxPool, follows: Layer | None) -> None:
     windows = plan.windows(layer.vectors, layer.kernel * layer.channels, layer.channels)
     plan.add(Pool(layer, plan.slide, windows), layer.channels)
@@ -261,6 +289,7 @@ _PLANNERS: dict[type[Layer], Callable[[_Plan, Any, Layer | None], None]] = {
     SlidingWindow: _plan_window,
     Thresholding: _plan_thresholding,
     Mvau: _plan_mvau,
+    Vvau: _plan_vvau,
     MaxPool: _plan_pool,
     GlobalPool: _plan_global_pool,
     Padding: _plan_padding,
@@ -271,8 +300,11 @@ _TAKES_IN: dict[type[Layer], Callable[[Any, SlidingWindow, Windows], bool]] = {
     Mvau: lambda layer, slide, windows: (
         (layer.vectors, layer.mw) == (windows.count, windows.kernel * slide.channels)
     ),
-    MaxPool: lambda layer, slide, windows: (
-        (layer.vectors, layer.kernel, layer.channels) == (windows.count, windows.kernel, slide.channels)
+    **dict.fromkeys(
+        (Vvau, MaxPool),
+        lambda layer, slide, windows: (
+            (layer.vectors, layer.kernel, layer.channels) == (windows.count, windows.kernel, slide.channels)
+        ),
     ),
 }
 
@@ -304,15 +336,25 @@ def _product(layer: Mvau, network: DataflowGraph, slide: SlidingWindow | None, w
     if layer.xnor:
         low, high, largest = 0, layer.mw, layer.mw
     else:
-        kind = parse_datatype(layer.input)
-        largest = int(np.abs(weights).sum(axis=0).max()) * max(abs(kind.low), abs(kind.high))
+        largest = _largest(layer, weights)
         low, high = -largest, largest
-    if largest >= EXACT:
-        raise _inexact(layer, largest)
     ladder = None
     if layer.steps:
         ladder = _make_ladder(layer, network, low, high)
     return Product(layer, slide, windows, ladder, weights, largest)
+
+
+def _largest(layer: Mvau | Vvau, weights: Integers) -> int:
+    """The largest sum of products of *layer*'s input with *weights*, (values, sums).
+
+    Raises:
+        UsageError: it is not exact.
+    """
+    kind = parse_datatype(layer.input)
+    largest = int(np.abs(weights).sum(axis=0).max()) * max(abs(kind.low), abs(kind.high))
+    if largest >= EXACT:
+        raise _inexact(layer, largest)
+    return largest
 
 
 def _inexact(layer: Layer, largest: int) -> UsageError:
@@ -327,7 +369,7 @@ def _ladder(layer: Thresholding, network: DataflowGraph) -> Ladder:
     return _make_ladder(layer, network, kind.low, kind.high)
 
 
-def _make_ladder(layer: Thresholding | Mvau, network: DataflowGraph, low: int, high: int) -> Ladder:
+def _make_ladder(layer: Thresholding | Mvau | Vvau, network: DataflowGraph, low: int, high: int) -> Ladder:
     """Each threshold moved to the nearest one that decides alike for every integer from *low* to *high*."""
     thresholds = np.sort(np.clip(network.thresholds(layer), low, high + 1).astype(np.int64), axis=1)
     if (thresholds == thresholds[0]).all():

@@ -4,9 +4,9 @@ It has two forms that give the same integers: compiled (numba, packed bits, all 
 cannot be imported, numpy's. A plan made from the network's layers (`fused_plan`) is what both run.
 
 Source: the semantics are FINN's own Python execution, finn-plus 1.6.1 custom_op/fpgadataflow/
-{thresholding,matrixvectoractivation,convolutioninputgenerator,fmpadding,pool,globalaccpool,labelselect}.py and qonnx
-1.0.0 custom_op/general/{multithreshold,xnorpopcount,im2col}.py; tests/host/golden/test_golden_finn.py and
-test_golden_convolutions.py compare them.
+{thresholding,matrixvectoractivation,vectorvectoractivation,convolutioninputgenerator,fmpadding,pool,globalaccpool,
+labelselect}.py and qonnx 1.0.0 custom_op/general/{multithreshold,xnorpopcount,im2col}.py;
+tests/host/golden/test_golden_finn.py, test_golden_convolutions.py and tests/host/flow/test_depthwise.py compare them.
 """
 
 import os
@@ -21,7 +21,7 @@ import numpy as np
 
 from labd_host.dataflow.layers import Array, DataflowGraph
 from labd_host.dataflow.network_file import read_network, write_network
-from labd_host.golden.fused_plan import Accumulate, Pool, Product, Select, Step, make_plan
+from labd_host.golden.fused_plan import Accumulate, Depthwise, Pool, Product, Select, Step, make_plan
 from labd_host.golden.plain import NumpyEngine, storage_of, take_windows
 from labd_shared.errors import DatatypeError, ShapeError, UsageError
 from labd_shared.tensors import Tensor, count
@@ -161,7 +161,7 @@ class GoldenModel:
         for part in _parts(len(some), engine.chunk_frames, 1):
             before = some[part]
             for step, sums, values in engine.trace(some[part]):
-                if isinstance(step, Product | Pool) and step.slide is not None:
+                if isinstance(step, Product | Depthwise | Pool) and step.slide is not None:
                     windows = take_windows(before, step.windows).reshape(len(before), -1)
                     pieces.setdefault(step.slide.name, []).append(windows)
                 if sums is not None:
@@ -191,7 +191,7 @@ class GoldenModel:
         last = self._plan[-1]
         if isinstance(last, Select):
             return last.layer.labels
-        sums = isinstance(last, Accumulate) or (isinstance(last, Product) and last.ladder is None)
+        sums = isinstance(last, Accumulate) or (isinstance(last, Product | Depthwise) and last.ladder is None)
         return last.layer.out_values if sums else None
 
     def _engine(self) -> Engine:

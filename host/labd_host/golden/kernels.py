@@ -79,6 +79,20 @@ def wide_product_sums(x, starts, rows, offsets, weights, out, width):  # type: i
 
 
 @_compiled
+def depthwise_sums(x, starts, rows, offsets, weights, out):  # type: ignore[no-untyped-def]
+    """Windows times weights of each channel's own: *starts* and *offsets* in entries, *weights* (values, channels)."""
+    values, channels = weights.shape
+    for row in range(rows):
+        target = row * channels
+        for channel in range(channels):
+            out[target + channel] = 0
+        for value in range(values):
+            first = starts[row] + offsets[value]
+            for channel in range(channels):
+                out[target + channel] += x[first + channel] * weights[value, channel]
+
+
+@_compiled
 def reaches(x, pixels, width, thresholds, out, out_words):  # type: ignore[no-untyped-def]
     """The bits that say which values reach their thresholds: *thresholds* LANES a word of a pixel."""
     for pixel in range(pixels):
@@ -164,6 +178,7 @@ _KERNELS: tuple[Any, ...] = (
     product_reaches,
     product_sums,
     wide_product_sums,
+    depthwise_sums,
     reaches,
     count_reached,
     look_up,

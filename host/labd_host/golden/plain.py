@@ -17,6 +17,7 @@ import numpy.typing as npt
 from labd_host.dataflow.layers import Array
 from labd_host.golden.fused_plan import (
     Accumulate,
+    Depthwise,
     Ladder,
     Levels,
     Pad,
@@ -79,7 +80,7 @@ class NumpyEngine:
 
 def _frame_bytes(step: Step) -> int:
     """What a step gives, for a frame, about: its windows are taken in parts."""
-    sums = isinstance(step, Product) and not (step.ladder and step.ladder.is_bit)
+    sums = isinstance(step, Product | Depthwise) and not (step.ladder and step.ladder.is_bit)
     return step.layer.out_values * (8 if sums else 1)
 
 
@@ -225,6 +226,18 @@ def _parts(windows: Array, itemsize: int) -> Iterator[tuple[slice, slice]]:
             yield slice(frame, frame + several), slice(row, row + some)
 
 
+def _multiply_channels(step: Depthwise, values: Array, *, keep_sums: bool) -> tuple[Array | None, Array]:
+    windows = take_windows(values, step.windows)
+    kind: type[np.integer[Any]] = np.int64 if step.largest >= 1 << 31 else np.int32
+    sums = np.zeros((*windows.shape[:3], step.layer.channels), kind)
+    rows, columns = windows.shape[3:5]
+    for place, weights in enumerate(step.weights.astype(kind)):
+        sums += windows[:, :, :, place // columns, place % columns].astype(kind) * weights
+    sums = sums.reshape(len(values), step.windows.count, step.layer.channels)
+    whole = sums.astype(np.int64)
+    return (None, whole) if step.ladder is None else (whole, _count(step.ladder, whole))
+
+
 # -- pools, windows, padding, the label
 
 
@@ -272,6 +285,7 @@ def _select(values: Array, *, keep_sums: bool) -> tuple[None, Array]:
 _PREPARE: dict[type[Step], Callable[[Any], _Prepared]] = {
     Levels: lambda step: partial(_levels, step, _table(step)),
     Product: lambda step: partial(_multiply, step, _pack(step)),
+    Depthwise: lambda step: partial(_multiply_channels, step),
     Pool: lambda step: partial(_pool, step.windows),
     Accumulate: lambda step: partial(_accumulate, step),
     Slide: lambda step: partial(_slide, step.windows),

@@ -1,12 +1,22 @@
-"""What every kind of layer must answer, and what a global pool does."""
+"""What every kind of layer must answer, and what a global pool and a depthwise product do."""
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from labd_host.dataflow.folded_chain import FoldedChain
-from labd_host.dataflow.folding import check_folding
-from labd_host.dataflow.layers import KINDS, GlobalPool, LabelSelect, Mvau, kind_of
+from labd_host.dataflow.folding import Folding, check_folding
+from labd_host.dataflow.layers import (
+    KINDS,
+    GlobalPool,
+    LabelSelect,
+    MaxPool,
+    Mvau,
+    SlidingWindow,
+    Vvau,
+    kind_of,
+)
 from labd_host.dataflow.network_file import read_network, write_network
 from labd_host.dataflow.resources import Resources
 from labd_host.drawing.graph_colours import KINDS as COLOURS
@@ -21,6 +31,10 @@ from labd_shared.errors import ArtifactError, IllegalFolding
 from support import odd_networks
 
 SHIPPED = calibration.read(calibration.SHIPPED)
+WINDOW = SlidingWindow(
+    "ConvolutionInputGenerator_rtl_0", 12, 8, 8, 3, 3, 1, 1, 1, 1, True, False, 12, "UINT4", "UINT4"
+)
+VVAU = Vvau("VVAU_hls_0", 12, 9, 36, 12, 1, 3, "UINT4", "INT4", "UINT2", 0)
 POOL = GlobalPool("GlobalAccPool_hls_0", 12, 4, 4, 1, "UINT4", "UINT8")
 
 
@@ -74,6 +88,66 @@ def test_a_global_pool_costs_a_pool_s_logic_and_the_memory_of_its_sums():
     assert unit.finn == Resources()
 
 
+def test_a_depthwise_product_takes_the_groups_of_its_window_and_any_part_of_whole_windows():
+    pair = (WINDOW, VVAU)
+    check_folding(pair, {WINDOW.name: {"SIMD": 4, "parallel_window": 1}, VVAU.name: {"PE": 4, "SIMD": 3}})
+    with pytest.raises(IllegalFolding, match=r"PE 6 of VVAU_hls_0 must be equal: a depthwise product takes"):
+        check_folding(pair, {WINDOW.name: {"SIMD": 4}, VVAU.name: {"PE": 6}})
+    with pytest.raises(IllegalFolding, match="SIMD 2 of VVAU_hls_0 does not divide its 9 places of a window"):
+        check_folding(pair, {VVAU.name: {"SIMD": 2}})
+    wide = (replace(WINDOW, channels=2048, simd=1024), replace(VVAU, channels=2048, pe=1024))
+    with pytest.raises(
+        IllegalFolding, match=r"input stream of VVAU_hls_0 is 12288 bits wide at PE 1024, .* 512"
+    ):
+        check_folding(wide, {VVAU.name: {"SIMD": 3}})
+    ((window, vvau),) = stages_of(FoldedChain("pair", pair, (), ()))
+    offered = {
+        (
+            choice.settings[window.name]["parallel_window"],
+            *map(choice.settings[vvau.name].get, ("PE", "SIMD")),
+        )
+        for choice in choices_of((window, vvau), finn_costs(SHIPPED))
+    }
+    assert offered == {(0, pe, 1) for pe in (1, 2, 3, 4, 6, 12)} | {
+        (1, pe, simd) for pe in (1, 2, 3, 4, 6, 12) for simd in (1, 3, 9)
+    }
+
+
+def test_a_depthwise_product_costs_by_finn_s_formula_and_a_dsp_a_multiplication():
+    unit = VVAU.folded({"PE": 4, "SIMD": 3}).cost_unit({"resType": "dsp", "ram_style": "distributed"})
+    assert unit.kind == "mvau" and set(unit.drivers) == {"finn"}
+    assert unit.exact == Resources(lut=4 * 3 * 4, dsp=12), "9 words of 48 bits"
+    assert unit.finn.dsp == 4 and unit.finn.lut == unit.drivers["finn"] + 48
+    assert replace(VVAU, input="UINT8").cost_unit({}).kind == "wide mvau"
+
+
+def test_a_depthwise_product_of_bits_that_are_numbers_is_refused():
+    assert list(replace(VVAU, input="BINARY").faults()) == [
+        "VVAU_hls_0 takes 0 and 1; of one bit, FINN's depthwise hardware multiplies -1 and 1"
+    ]
+    assert "has weights of 0 and 1" in next(replace(VVAU, weight="BINARY").faults())
+    assert list(VVAU.faults()) == []
+
+
+def test_weights_that_their_datatype_does_not_hold_are_refused():
+    stored = VVAU.store("weights", np.full((9, 12), -8))
+    assert stored.dtype == np.int8 and stored.shape == (12, 9)
+    assert VVAU.restore("weights", stored).tolist() == [[-8] * 12] * 9
+    with pytest.raises(ValueError, match=r"weights of VVAU_hls_0 reach from 9 to 9, INT4 holds -8 to 7"):
+        VVAU.restore("weights", stored + 17)
+    with pytest.raises(ValueError, match="BIPOLAR holds"):
+        replace(VVAU, weight="BIPOLAR").restore("weights", stored * 0)
+
+
+def test_the_windows_of_depthwise_products_count_as_those_of_convolutions_in_old_foldings():
+    pool = MaxPool("Pool_hls_0", 12, 9, 4, 12, "UINT2", "UINT2")
+    second = replace(WINDOW, name="ConvolutionInputGenerator_rtl_1", input="UINT2", output="UINT2")
+    chain = FoldedChain("old", (WINDOW, VVAU, second, pool), (), ())
+    old = Folding("old", {WINDOW.name: {"SIMD": 4}, VVAU.name: {"PE": 4}}, {})
+    assert old.settings_for(chain)[WINDOW.name] == {"SIMD": 4}
+    assert old.settings_for(chain)[second.name] == {}
+
+
 @pytest.mark.parametrize(
     ("layer", "fault"),
     [
@@ -93,6 +167,7 @@ def test_a_global_pool_that_finn_cannot_build_is_refused(layer, fault, tmp_path)
 
 def test_a_layer_says_what_it_does_in_a_cycle():
     assert POOL.work(204) == "adds 1 of 12 channels of one of 16 pixels a cycle"
+    assert VVAU.work(324) == "multiplies 1 of 9 places for 12 of 12 channels a cycle, for 36 windows"
     assert LabelSelect("l", 10, 2, "INT8", "UINT8").work(5) == "passes 2 values a cycle"
     mvau = Mvau("m", 8, 4, 9, 2, 4, 0, False, "INT2", "INT2", "INT32", 0)
     assert mvau.work(36) == (

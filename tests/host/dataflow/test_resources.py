@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from labd_host.dataflow.folding import Folding, check_folding
-from labd_host.dataflow.layers import MaxPool, Mvau, SlidingWindow
+from labd_host.dataflow.layers import MaxPool, Mvau, SlidingWindow, Vvau
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.flow import compile_network
@@ -15,6 +15,7 @@ from labd_host.flow.finn_door import Finn
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import UnknownName
 from support.convolutional import images, write_network
+from support.mobile import write_mobile
 
 STRUCTURES = {
     "w1a1": {},
@@ -31,7 +32,7 @@ def divisor(draw, extent, most=None):
 def drawn(draw, layers):
     """A legal folding with every memory and multiplier there is."""
     settings = {}
-    for before, layer in zip((None, *layers), layers, strict=False):
+    for at, layer in enumerate(layers):
         if isinstance(layer, Mvau):
             settings[layer.name] = {
                 "PE": divisor(draw, layer.mh),
@@ -46,13 +47,22 @@ def drawn(draw, layers):
                 }
         elif isinstance(layer, SlidingWindow):
             whole = draw.random() < 0.3
+            every = whole and not isinstance(layers[at + 1], Vvau)
             settings[layer.name] = {
-                "SIMD": layer.channels if whole else divisor(draw, layer.channels),
+                "SIMD": layer.channels if every else divisor(draw, layer.channels),
                 "ram_style": draw.choice(["auto", "block", "distributed", "ultra"]),
                 "parallel_window": int(whole),
             }
         elif isinstance(layer, MaxPool):
-            settings[layer.name] = {"PE": settings[before.name]["SIMD"]}
+            settings[layer.name] = {"PE": settings[layers[at - 1].name]["SIMD"]}
+        elif isinstance(layer, Vvau):
+            settings[layer.name] = {
+                "PE": settings[layers[at - 1].name]["SIMD"],
+                "SIMD": divisor(draw, layer.kernel),
+                "ram_style": draw.choice(["auto", "block", "distributed", "ultra"]),
+                "mem_mode": draw.choice(["internal_decoupled", "internal_embedded", "external"]),
+                "resType": draw.choice(["auto", "lut", "dsp"]),
+            }
         else:
             (axis,) = layer.axes
             settings[layer.name] = {axis.key: divisor(draw, axis.extent)}
@@ -89,9 +99,13 @@ def test_tfc_costs_what_finn_says_in_any_folding(compiled):
     assert_finn_says_the_same(folded_path(compiled), 20)
 
 
-@pytest.mark.parametrize("structure", sorted(STRUCTURES))
+@pytest.mark.parametrize("structure", [*sorted(STRUCTURES), "depthwise"])
 def test_convolutional_networks_cost_what_finn_says_in_any_folding(structure, tmp_path):
-    path = write_network(tmp_path / "small.onnx", **STRUCTURES[structure])
+    path = tmp_path / "small.onnx"
+    if structure == "depthwise":
+        write_mobile(path, channels=120)
+    else:
+        write_network(path, **STRUCTURES[structure])
     compiled = compile_network(
         path,
         folding=Folding("none", {}, {}),

@@ -32,6 +32,7 @@ from labd_host.networks.table import Conv
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import IllegalFolding, UsageError
 from support.convolutional import images, write_network
+from support.mobile import write_mobile
 
 SET_FOLDING = "finn.transformation.fpgadataflow.set_folding:SetFolding"
 SHIPPED = calibration.read(calibration.SHIPPED)
@@ -210,6 +211,17 @@ def assert_folds_like_finn(compiled, targets):
 
 def test_setfolding_is_finn_s(compiled):
     assert_folds_like_finn(compiled, [1, 5, 50, 98, 448, 500, 5_000, 20_000, 100_000])
+
+
+def test_setfolding_is_finn_s_with_depthwise_convolutions(tmp_path):
+    compiled = compile_network(
+        write_mobile(tmp_path / "small.onnx", channels=8, depthwise=({}, {"strides": 2}, {"kernel": 1})),
+        folding=Folding("none", {}, {}),
+        out=tmp_path / "out",
+        images=images(1),
+        many_images=images(2, seed=6),
+    )
+    assert_folds_like_finn(compiled, [1, 20, 60, 100, 130, 200, 300, 1_000, 2_000, 5_000, 20_000])
 
 
 @pytest.mark.parametrize(("bits", "average"), [(1, ""), (4, ""), (2, "GlobalAveragePool")])

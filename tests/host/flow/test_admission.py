@@ -129,15 +129,6 @@ def test_of_many_layers_without_hardware_three_are_named(changed):
         admit(changed(four))
 
 
-def test_a_depthwise_convolution_is_named(tmp_path):
-    model = onnx.load(str(write_network(tmp_path / "small.onnx")))
-    node = next(node for node in model.graph.node if node.op_type == "Conv")
-    next(each for each in node.attribute if each.name == "group").i = 3
-    onnx.save(model, str(tmp_path / "grouped.onnx"))
-    with pytest.raises(ArtifactError, match=r"\(Conv\): its 3 groups are a depthwise convolution"):
-        admit(tmp_path / "grouped.onnx")
-
-
 def test_a_network_with_a_branch_is_refused_where_it_forks(changed):
     def residual(model):
         second, third = [node for node in model.graph.node if node.op_type == "Gemm"][1:3]

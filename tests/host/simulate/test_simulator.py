@@ -17,9 +17,11 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Vvau,
     WidthConverter,
 )
 from labd_host.dataflow.programs import (
+    HLS,
     READ,
     WRITE,
     Gear,
@@ -87,6 +89,27 @@ def test_rtl_units_take_as_long_as_verilator_measured():
     found = simulate(alone(thresholding.program()), 3)
     assert found.latency_cycles - fifos == 15 + 4, "16 words, the last of them 4 cycles later"
     assert found.interval_cycles == 16
+
+
+@pytest.mark.parametrize(("pe", "simd"), [(1, 1), (2, 3), (6, 9)])
+def test_a_depthwise_product_gives_a_sum_with_the_last_word_of_its_window(pe, simd):
+    layer = Vvau("VVAU_hls_0", 6, 9, 4, pe, simd, 0, "UINT4", "INT4", "INT12", 0)
+    words = 9 // simd
+    found = words_out(layer.program(), layer.cycles, 4 * 6 // pe)
+    assert found == [(each + 1) * words - 1 + layer.hls_latency(HLS) for each in range(4 * 6 // pe)]
+    found = simulate(alone(layer.program()), 4).interval_cycles
+    assert found == layer.cycles + layer.restart_cycles == 4 * 6 * 9 // (pe * simd) + layer.restart_cycles
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_depthwise_product_keeps_up_with_its_window(whole):
+    before = window(3, 16, 4, 2, 1, depthwise=True, parallel=whole)
+    layer = Vvau("VVAU_hls_0", 4, 9, 14 * 14, 2, 9 if whole else 1, 0, "INT4", "INT4", "INT12", 0)
+    source = make_tensor("in", "INT4", (1, 16, 16, 4), (1, 16, 16, 2, 2), "NHWC", "idma0")
+    sink = make_tensor("out", "INT12", (1, 14, 14, 4), (1, 14, 14, 2, 2), "NHWC", "odma0")
+    found = simulate(assemble(FoldedChain("small", (before, layer), (source,), (sink,))), 6)
+    slowest = max(each.cycles + each.restart_cycles for each in (before, layer))
+    assert 0.95 * slowest <= found.interval_cycles <= slowest, "the pair is as fast as its slower half"
 
 
 @pytest.mark.parametrize("pe", [1, 2, 6])

@@ -13,6 +13,7 @@ from labd_host.dataflow.layers.mvau import Mvau
 from labd_host.dataflow.layers.padding import Padding
 from labd_host.dataflow.layers.pool import MaxPool
 from labd_host.dataflow.layers.thresholding import Thresholding
+from labd_host.dataflow.layers.vvau import Vvau
 from labd_host.dataflow.layers.width_converter import WidthConverter
 from labd_host.dataflow.layers.window import SlidingWindow, windows_along
 
@@ -28,6 +29,7 @@ __all__ = [
     "Padding",
     "SlidingWindow",
     "Thresholding",
+    "Vvau",
     "WidthConverter",
     "kind_of",
     "windows_along",
@@ -36,6 +38,7 @@ __all__ = [
 KINDS: tuple[type[Layer], ...] = (
     Thresholding,
     Mvau,
+    Vvau,
     SlidingWindow,
     Padding,
     MaxPool,

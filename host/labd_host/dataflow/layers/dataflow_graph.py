@@ -8,6 +8,7 @@ import numpy as np
 from labd_host.dataflow.layers.layer import Array, Layer
 from labd_host.dataflow.layers.mvau import Mvau
 from labd_host.dataflow.layers.thresholding import Thresholding
+from labd_host.dataflow.layers.vvau import Vvau
 from labd_shared.digest import bytes_sha256, json_sha256
 from labd_shared.tensors import Tensor
 
@@ -29,11 +30,11 @@ class DataflowGraph:
     outputs: tuple[Tensor, ...]
     arrays: Mapping[str, Array] = field(repr=False)
 
-    def weights(self, layer: Mvau) -> Array:
-        """The weights of *layer*, (mw, mh)."""
+    def weights(self, layer: Mvau | Vvau) -> Array:
+        """The weights of *layer*, (mw, mh) or (kernel, channels)."""
         return self.arrays[f"{layer.name}.weights"]
 
-    def thresholds(self, layer: Mvau | Thresholding) -> Array:
+    def thresholds(self, layer: Mvau | Vvau | Thresholding) -> Array:
         """The thresholds of *layer*, (1 or channels, steps)."""
         return self.arrays[f"{layer.name}.thresholds"]
 

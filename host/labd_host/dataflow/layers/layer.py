@@ -8,6 +8,7 @@ asks the layer.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -28,7 +29,7 @@ from labd_host.dataflow.programs import (
     is_hls,
 )
 from labd_host.dataflow.resources import CostUnit, Resources
-from labd_shared.datatypes import parse_datatype
+from labd_shared.datatypes import Datatype, parse_datatype
 
 Array = npt.NDArray[np.integer]
 ProofPoint = tuple[str, npt.NDArray[Any]]
@@ -135,6 +136,12 @@ class Layer(ABC):
         """The same layer with the lanes that *before*, in front of it, forces on it; None: it is free."""
         return None
 
+    def foldings_behind(self, before: Layer) -> Iterator[Self]:
+        """Every legal folding behind *before*, which leads it."""
+        led = self.led_by(before)
+        if led is not None and led.words[0] == before.words[1]:  # no other layer takes whole windows
+            yield led
+
     def faults_behind(self, before: Layer) -> list[str]:
         """What is wrong with its folding behind *before*, a sentence each."""
         return []
@@ -194,6 +201,16 @@ class Layer(ABC):
     def program(self, pipelines: Pipelines = HLS) -> Program:
         """Its step program, as `make_program` makes it; computed once for equal layers."""
         return _program(self, pipelines)
+
+    @property
+    def products(self) -> int:
+        """Multiplications in a frame, each with an addition."""
+        return 0
+
+    @property
+    def products_a_cycle(self) -> int:
+        """The same in a cycle, as it is folded."""
+        return 0
 
     # -- cost
 
@@ -307,6 +324,32 @@ def _program(layer: Layer, pipelines: Pipelines) -> Program:
 def levels_of(values: npt.NDArray[Any], datatype: str, offset: float) -> npt.NDArray[Any]:
     """Values of a quantiser, counted from its lowest level."""
     return (values + 1) / 2 if datatype == "BIPOLAR" else values - offset
+
+
+def weights_type(datatype: str) -> np.dtype[np.signedinteger]:
+    """The smallest signed type that holds the weights of *datatype*."""
+    high = parse_datatype(datatype).high
+    return np.dtype(f"<i{next(size for size in (1, 2, 4, 8) if high < 1 << (8 * size - 1))}")
+
+
+def check_weights(layer: str, stored: Array, kind: Datatype) -> None:
+    """Refuse weights of *layer* that *kind* does not have.
+
+    Raises:
+        ValueError: naming both ranges.
+    """
+    if stored.min() < kind.low or stored.max() > kind.high or (kind.name == "BIPOLAR" and not stored.all()):
+        raise ValueError(
+            f"weights of {layer} reach from {stored.min()} to {stored.max()}, "
+            f"{kind.name} holds {kind.describe_range()}"
+        )
+
+
+def accumulator_bits(terms: int, values: str, weights: str) -> int:
+    """Bits that hold any sum of *terms* products of *values* and *weights* (datatypes), of FINN's 32 at most."""
+    operands = parse_datatype(weights).bits + parse_datatype(values).bits
+    most = math.log2(terms) + operands - 1 - (parse_datatype(values).low < 0)
+    return min(32, math.ceil(most + math.log2(1 + 2.0**-most) + 1))
 
 
 def store_thresholds(array: Array, rows: int, steps: int) -> Array:

@@ -23,17 +23,19 @@ from labd_host.dataflow.layers.layer import (
     Layer,
     ProofPoint,
     StoredForm,
+    accumulator_bits,
+    check_weights,
     first_within,
     levels_of,
     store_thresholds,
     thresholds_form,
+    weights_type,
 )
 from labd_host.dataflow.programs import READ, WRITE, Loop, Pipelines, is_hls
-from labd_host.dataflow.resources import MEMORIES, CostUnit, Resources, bram18_of
-from labd_shared.datatypes import Datatype, parse_datatype
+from labd_host.dataflow.resources import MEMORIES, NARROW_BITS, CostUnit, Resources, bram18_of
+from labd_shared.datatypes import parse_datatype
 
 MAX_SIMD_FOLD = 1024  # HLS: columns per SIMD lane
-NARROW_BITS = 4  # of an input value; FINN overestimates the multipliers of wider ones
 SET_FOLDING_WEIGHT_BITS = 36  # of a row, up to which FINN's SetFolding widens SIMD
 
 
@@ -153,6 +155,16 @@ class Mvau(Layer):
         """Row folds times column folds, for each vector."""
         return (self.mh // self.pe) * (self.mw // self.simd) * self.vectors
 
+    @property
+    def products(self) -> int:
+        """A multiplication a weight and vector."""
+        return self.mw * self.mh * self.vectors
+
+    @property
+    def products_a_cycle(self) -> int:
+        """A multiplication a lane."""
+        return self.pe * self.simd
+
     def rtl_latency(self) -> int:
         """Replay buffer, multiplier, adder tree, accumulator and output queue.
 
@@ -185,13 +197,6 @@ class Mvau(Layer):
         return self.pe * self.simd * parse_datatype(self.weight).bits
 
     @property
-    def accumulator_bits(self) -> int:
-        """Bits that hold any of its sums, of FINN's 32 at most."""
-        signed = parse_datatype(self.input).low < 0
-        most = math.log2(self.mw) + self._operand_bits - 1 - signed
-        return min(32, math.ceil(most + math.log2(1 + 2.0**-most) + 1))
-
-    @property
     def _operand_bits(self) -> int:
         return parse_datatype(self.weight).bits + parse_datatype(self.input).bits
 
@@ -221,7 +226,7 @@ class Mvau(Layer):
         both, simd = self._operand_bits, self.simd
         multipliers = 0 if multiplies else simd * (2 * math.ceil(both / 6) - 1) * both
         tree = both * (2 * simd - 1)
-        sums = self.accumulator_bits
+        sums = accumulator_bits(self.mw, self.input, self.weight)
         thresholds = 0
         if self.steps and settings.get("ram_style_thresholds") == "distributed":
             levels = 2 ** parse_datatype(self.output).bits - 1
@@ -265,7 +270,7 @@ class Mvau(Layer):
         if self.weight == "BINARY":
             forms = {"weights": (np.dtype("u1"), (self.mh, (self.mw + 7) // 8))}
         else:
-            forms = {"weights": (_signed(parse_datatype(self.weight)), (self.mh, self.mw))}
+            forms = {"weights": (weights_type(self.weight), (self.mh, self.mw))}
         if self.steps:
             forms["thresholds"] = thresholds_form(self.mh, self.steps)
         return forms
@@ -276,7 +281,7 @@ class Mvau(Layer):
             return store_thresholds(array, self.mh, self.steps)
         if self.weight == "BINARY":
             return np.ascontiguousarray(np.packbits(array.T.astype(np.uint8), axis=1, bitorder="little"))
-        return np.ascontiguousarray(array.T.astype(_signed(parse_datatype(self.weight))))
+        return np.ascontiguousarray(array.T.astype(weights_type(self.weight)))
 
     def restore(self, key: str, stored: Array) -> Array:
         """The array of a stored form.
@@ -289,16 +294,7 @@ class Mvau(Layer):
         if self.weight == "BINARY":
             bits = np.unpackbits(stored.astype(np.uint8), axis=1, count=self.mw, bitorder="little")
             return np.ascontiguousarray(bits.T.astype(np.int8))
-        kind = parse_datatype(self.weight)
-        if (
-            stored.min() < kind.low
-            or stored.max() > kind.high
-            or (kind.name == "BIPOLAR" and not stored.all())
-        ):
-            raise ValueError(
-                f"weights of {self.name} reach from {stored.min()} to {stored.max()}, "
-                f"{kind.name} holds {kind.describe_range()}"
-            )
+        check_weights(self.name, stored, parse_datatype(self.weight))
         return stored.T
 
     # -- proof and words
@@ -321,9 +317,3 @@ class Mvau(Layer):
         if self.vectors > 1:
             said += f", {cycles // self.vectors:,} cycles for each of {self.vectors:,} places"
         return said
-
-
-def _signed(kind: Datatype) -> np.dtype[np.signedinteger]:
-    """The smallest signed type that holds *kind*."""
-    bytes_each = next(size for size in (1, 2, 4, 8) if kind.high < 1 << (8 * size - 1))
-    return np.dtype(f"<i{bytes_each}")

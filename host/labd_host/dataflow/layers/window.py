@@ -133,11 +133,12 @@ class SlidingWindow(Layer):
         ]
 
     def foldings(self) -> Iterator[SlidingWindow]:
-        """Every SIMD, and a whole window of all channels where its word is not too wide."""
+        """Every SIMD, and a whole window where its word is not too wide: of all channels, or of any that do not mix."""
         yield from (replace(self, simd=simd, parallel=False) for simd in divisors(self.channels))
-        whole = replace(self, simd=self.channels, parallel=True)
-        if not self.depthwise and not self._pixel and whole.exit_bits <= MAX_STREAM_BITS:
-            yield whole
+        for simd in divisors(self.channels) if self.depthwise else (self.channels,):
+            whole = replace(self, simd=simd, parallel=True)
+            if not self._pixel and whole.exit_bits <= MAX_STREAM_BITS:
+                yield whole
 
     def setting_choices(self) -> Iterator[dict[str, Attribute]]:
         """Its line buffer in block RAM or LUTs."""

@@ -1,0 +1,83 @@
+"""Depthwise convolutions: which groups FINN has hardware for, and two steps that its own ones leave open.
+
+Its functions of a model are steps of `labd_host.flow.stages`.
+
+qonnx's LowerConvsToMatMul makes of a depthwise convolution a product with a matrix that is zero where channels
+do not meet, and marks it (sparsity "dw"); FINN's InferVectorVectorActivation makes a VVAU of what is marked.
+
+Source: finn-plus 1.6.1, transformation/fpgadataflow/convert_to_hw/vector_vector_activation.py,
+custom_op/fpgadataflow/vectorvectoractivation.py; qonnx 1.0.0, transformation/lower_convs_to_matmul.py and
+bipolar_to_xnor.py.
+"""
+
+from typing import Any
+
+from labd_host.flow.plain_graph import Graph, Node
+
+BIPOLAR = "BIPOLAR"
+
+
+def groups_of(graph: Graph, node: Node) -> tuple[int, int, int]:
+    """Of a Conv: its groups, in which channels do not meet those of others, and its channels in and out.
+
+    They are read off its weights, (channels out, channels in of a group, ...), which quantisers leave in shape.
+    """
+    groups = int(node.attributes.get("group", 1))
+    weights = node.inputs[1]
+    while (maker := graph.producer(weights)) is not None:
+        weights = maker.inputs[0]
+    shape = graph.constants[weights].shape if weights in graph.constants else (0, 0)
+    return groups, groups * shape[1], shape[0]
+
+
+def keep_signs_as_numbers(model: Any) -> Any:
+    """Weights of -1 and 1 that meet values of -1 and 1 in a depthwise product declared INT2.
+
+    A matrix with zeros in it is none of signs, so counting agreeing bits would give something else; and a VVAU
+    of two signs counts them without its thresholds being made counts. Signs times INT2 are products of numbers.
+    """
+    from qonnx.core.datatype import DataType
+
+    for node in _products(model):
+        kinds = [model.get_tensor_datatype(name).name for name in node.input]
+        if kinds == [BIPOLAR, BIPOLAR]:
+            model.set_tensor_datatype(node.input[1], DataType["INT2"])
+    return model
+
+
+def infer_vvau(model: Any) -> Any:
+    """A VVAU of every depthwise product; thresholds that give -1 and 1 go into it as into an MVAU.
+
+    FINN's transformation refuses those: they are declared bits for it, and signs again afterwards.
+    """
+    from finn.transformation.fpgadataflow.convert_to_hw.vector_vector_activation import (
+        InferVectorVectorActivation,
+    )
+    from qonnx.core.datatype import DataType
+    from qonnx.custom_op.registry import getCustomOp
+    from qonnx.transformation.infer_datatypes import InferDataTypes
+
+    signs = []
+    for node in _products(model):
+        readers = model.find_consumers(node.output[0]) or []
+        if [reader.op_type for reader in readers] == ["MultiThreshold"]:
+            result = readers[0].output[0]
+            if model.get_tensor_datatype(result).name == BIPOLAR:
+                counts = getCustomOp(readers[0])
+                for key, value in (("out_dtype", "BINARY"), ("out_scale", 1.0), ("out_bias", 0.0)):
+                    counts.set_nodeattr(key, value)
+                model.set_tensor_datatype(result, DataType["BINARY"])
+                signs.append(result)
+    model = model.transform(InferVectorVectorActivation())
+    for result in signs:
+        getCustomOp(model.find_producer(result)).set_nodeattr("outputDataType", BIPOLAR)
+    return model.transform(InferDataTypes())
+
+
+def _products(model: Any) -> list[Any]:
+    """The products that qonnx marked as depthwise."""
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type == "MatMul" and model.get_tensor_sparsity(node.input[1]) is not None
+    ]
