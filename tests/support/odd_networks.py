@@ -11,6 +11,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Upsample,
     Vvau,
 )
 from labd_shared.datatypes import parse_datatype
@@ -53,6 +54,10 @@ def pool(channels, vectors, kernel, kind):
 
 def global_pool(channels, side, given, output):
     return GlobalPool("sum", channels, side, side, 1, given, output)
+
+
+def larger(channels, sizes, scales, kind):
+    return Upsample("larger", channels, *sizes, *scales, 1, kind, kind)
 
 
 def padded(channels, sizes, kind):
@@ -148,6 +153,18 @@ NETWORKS = {
         product("a", 10, 4, 1, ("BINARY", "BIPOLAR", "INT16")),
     ],
     "sums of each channel": [depthwise("d", 4, 3, 2, ("UINT8", "INT20", "INT32"))],
+    "a larger map of bits": [
+        bits(35, 6),
+        larger(35, (2, 3), (2, 3), "BINARY"),
+        window("w", 35, (4, 9), (2, 2), "BINARY"),
+        product("a", 140, 4, 24, ("BINARY", "BINARY", "BINARY"), 1),
+    ],
+    "larger pixels": [larger(3, (3, 2), (1, 4), "UINT8"), window("w", 3, (3, 8), (2, 2), "UINT8")],
+    "larger sums": [
+        product("a", 2, 3, 4, ("UINT4", "INT4", "INT29")),
+        larger(3, (2, 2), (3, 1), "INT29"),
+        thresholding("t", 3, 12, "INT29", "UINT2", 3),
+    ],
     "padded bits": [
         bits(2, 6),
         padded(2, (2, 3), "BINARY"),

@@ -9,6 +9,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Upsample,
     Vvau,
 )
 
@@ -41,6 +42,15 @@ def slow(network, frame):
         elif isinstance(layer, GlobalPool):
             pixels = values.reshape(layer.height * layer.width, layer.channels).tolist()
             values = np.array([sum(pixel[c] for pixel in pixels) for c in range(layer.channels)])
+        elif isinstance(layer, Upsample):
+            values = np.array(
+                [
+                    values[((i // layer.scale_h) * layer.width + j // layer.scale_w) * layer.channels + c]
+                    for i in range(layer.height * layer.scale_h)
+                    for j in range(layer.width * layer.scale_w)
+                    for c in range(layer.channels)
+                ]
+            )
         elif isinstance(layer, Thresholding):
             values = levels(values, layer.channels, network, layer)
         else:

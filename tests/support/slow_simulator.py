@@ -1,12 +1,13 @@
 """A slow, obvious simulator to compare the fast one with: objects, queues of words, no numba.
 
 Every unit decides on what it sees when a cycle begins; then all of them act. A window is written down
-register by register as FINN's swg_template_default.sv and swg_template_parallel.sv have it.
+register by register as FINN's swg_template_default.sv and swg_template_parallel.sv have it, an upsampling as
+finn-hlslib's upsample.hpp has it.
 """
 
 from collections import deque
 
-from labd_host.dataflow.programs import READ, WRITE, Gear, Loop, Window
+from labd_host.dataflow.programs import READ, WRITE, Gear, Loop, Replay, Window
 
 
 class Queue:
@@ -178,6 +179,36 @@ class WholeWindowUnit(Unit):
         return bool(read_ok or write_ok)
 
 
+class ReplayUnit(Unit):
+    """upsample_nn of upsample.hpp; pointers count from the first frame on."""
+
+    def begin(self):
+        self.write_pointers = [0] * 4
+        self.free_pointer = self.fetched = 0
+        self.valid = False
+
+    def cycle(self, now):
+        program, frame = self.program, self.fetched // len(self.program.needs)
+        position = self.fetched % len(program.needs)
+        before = list(self.write_pointers)
+        self.write_pointers[1:] = self.write_pointers[:-1]
+        happened = self.write_pointers != before
+        if self.write_pointers[0] - self.free_pointer < program.buffer and self.can_read():
+            self.read()
+            self.write_pointers[0] += 1
+            happened = True
+        if self.valid and self.can_write():
+            self.write()
+            self.valid = False
+            happened = True
+        if not self.valid and frame * program.reads + program.needs[position] < self.write_pointers[3]:
+            self.valid = happened = True
+            self.fetched += 1
+            following = (position + 1) % len(program.needs)
+            self.free_pointer = self.fetched // len(program.needs) * program.reads + program.keeps[following]
+        return happened
+
+
 class GearUnit(Unit):
     def begin(self):
         self.values = 0
@@ -199,7 +230,8 @@ def run(machine, frames):
     queues = [Queue(fifo.depth) for fifo in machine.fifos]
     units = []
     for unit in machine.units:
-        kind = {Loop: LoopUnit, Window: WindowUnit, Gear: GearUnit}.get(type(unit.program), WholeWindowUnit)
+        kinds = {Loop: LoopUnit, Window: WindowUnit, Replay: ReplayUnit, Gear: GearUnit}
+        kind = kinds.get(type(unit.program), WholeWindowUnit)
         inputs, outputs = [queues[each] for each in unit.inputs], [queues[each] for each in unit.outputs]
         units.append(kind(unit.program, inputs, outputs, frames))
     sink = next(unit for unit in units if not unit.outputs)

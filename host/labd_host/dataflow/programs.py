@@ -1,12 +1,14 @@
 """What a unit does from clock cycle to clock cycle: its step program. Each kind of layer makes its own.
 
-A program is data. The simulator's kernel knows four ways to run one, the circuits FINN builds:
+A program is data. The simulator's kernel knows five ways to run one, the circuits FINN builds:
 
 - `Loop`: steps in a fixed order, each of which may read a word, write a word, or both. What a step
   writes leaves the pipeline some cycles later. An HLS unit is a C function that handles one frame: it
   starts again only when its pipeline is empty.
 - `Window`: FINN's RTL sliding window; it reads ahead into a cyclic buffer while it writes windows.
 - `WholeWindow`: the same with parallel_window, a shift register that gives a whole window at once.
+- `Replay`: an upsampling; it reads ahead into a ring buffer, past the end of a frame as well, and gives words
+  of it several times.
 - `Gear`: a width converter; values go in by one number and out by another.
 
 The depth of an HLS pipeline is Vitis' choice: these are fitted to RTL simulations
@@ -92,6 +94,23 @@ class WholeWindow:
     reads: int
 
 
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """FINN's upsampling over a ring buffer, which knows no end of a frame.
+
+    Attributes:
+        needs: For each word of a frame that is written: the input word that it is.
+        keeps: For each of them: the first input word that is not free while it is next.
+        reads: Input words of a frame.
+        buffer: Words of the buffer.
+    """
+
+    needs: Indices
+    keeps: Indices
+    reads: int
+    buffer: int
+
+
 @dataclass(frozen=True)
 class Gear:
     """A width converter: *takes* values a word, *gives* values a word, in lowest terms."""
@@ -100,7 +119,7 @@ class Gear:
     gives: int
 
 
-Program = Loop | Window | WholeWindow | Gear
+Program = Loop | Window | WholeWindow | Replay | Gear
 
 
 def is_hls(name: str) -> bool:

@@ -14,13 +14,14 @@ from labd_host.flow.averages import AVERAGES, averaged_map
 from labd_host.flow.depthwise import groups_of
 from labd_host.flow.onnx_graph import read_graph
 from labd_host.flow.plain_graph import Graph, Node
+from labd_host.flow.upsampling import UPSAMPLES, upsampled
 from labd_shared.errors import ArtifactError
 
 QUANTISERS = ("Quant", "BipolarQuant", "MultiThreshold")
 PRODUCTS = ("MatMul", "Gemm", "Conv", "XnorPopcountMatMul")
 _OTHERS = (
     *AVERAGES, "Add", "BatchNormalization", "Div", "Flatten", "Identity", "Im2Col", "MaxPool", "MaxPoolNHWC", "Mul",
-    "Pad", "Relu", "Reshape", "Squeeze", "Sub", "TopK", "Transpose", "Unsqueeze",
+    *UPSAMPLES, "Pad", "Relu", "Reshape", "Squeeze", "Sub", "TopK", "Transpose", "Unsqueeze",
 )  # fmt: skip
 BUILDABLE = frozenset((*QUANTISERS, *PRODUCTS, *_OTHERS))
 _REASONS = {
@@ -37,7 +38,7 @@ _REASONS = {
 _REASON_OF = {op: reason for reason, ops in _REASONS.items() for op in ops.split()}
 _FIX = (
     "change the network to a chain of convolutions (dense or depthwise), matrix products, max-pools, global "
-    "averages, scales, Relu and quantisers of 1 to 4 bits"
+    "averages, nearest upsampling, scales, Relu and quantisers of 1 to 4 bits"
 )
 _SHOWN = 3  # nodes named in one sentence
 
@@ -93,7 +94,10 @@ def check_network(graph: Graph) -> None:
     strange = [
         node
         for node in graph.nodes
-        if node.op not in BUILDABLE or _partly_grouped(graph, node) or _averages_part(graph, node)
+        if node.op not in BUILDABLE
+        or _partly_grouped(graph, node)
+        or _averages_part(graph, node)
+        or (node.op in UPSAMPLES and isinstance(upsampled(graph, node), str))
     ]
     if strange:
         raise _unbuildable(strange, graph)
@@ -173,6 +177,8 @@ def _named(nodes: list[Node], graph: Graph) -> Iterator[str]:
                 f"its {groups} groups share {taken} channels in and {given} out; of grouped convolutions, "
                 "FINN has hardware for depthwise ones: as many groups as channels in and out"
             )
+        if node.op in UPSAMPLES and isinstance(found := upsampled(graph, node), str):
+            reason = found
         if node.op in AVERAGES:
             reason = "of averages, labd builds those of a whole square feature map"
         yield f"{node.name or node.outputs[0]} ({node.op}): {reason}"

@@ -20,6 +20,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Upsample,
     Vvau,
     kind_of,
 )
@@ -235,6 +236,24 @@ def _global_pool(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | 
     )
 
 
+def _upsample(graph: Graph, node: Node, arrays: dict[str, Array]) -> Layer | None:
+    get = node.attributes.__getitem__
+    height, width, out_height, out_width = (get(key) for key in ("HI", "WI", "HO", "WO"))
+    if get("batchSize") != 1 or out_height % height or out_width % width:
+        return None
+    return Upsample(
+        name=node.name,
+        channels=get("NumChannels"),
+        height=height,
+        width=width,
+        scale_h=out_height // height,
+        scale_w=out_width // width,
+        simd=get("SIMD"),
+        input=get("inputDataType"),
+        output=get("inputDataType"),
+    )
+
+
 # None: a layer of that kind in a form that labd does not know.
 _READERS: dict[type[Layer], Callable[[Graph, Node, dict[str, Array]], Layer | None]] = {
     Thresholding: _thresholding,
@@ -244,6 +263,7 @@ _READERS: dict[type[Layer], Callable[[Graph, Node, dict[str, Array]], Layer | No
     Padding: _padding,
     MaxPool: _max_pool,
     GlobalPool: _global_pool,
+    Upsample: _upsample,
     LabelSelect: _label_select,
 }
 

@@ -95,6 +95,9 @@ OPERATORS = {
     "GlobalAveragePool": "the mean of each channel over the whole map",
     "AveragePool": "the mean of each window",
     "ReduceMean": "the mean over some axes",
+    **dict.fromkeys(
+        ("Resize", "Upsample"), "a feature map of another size: each pixel shows the nearest one"
+    ),
     "TopK": "the number of the largest score",
     **{name: f"hardware layer: {kind.sentence}" for kind in KINDS for name in kind.finn_names},
     "StreamingDataflowPartition": "all layers that run on the FPGA, seen from outside",

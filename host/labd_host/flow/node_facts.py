@@ -14,7 +14,7 @@ _KINDS = {
     "scale": "Mul Add Sub Div BatchNormalization Sum Neg AddStreams ChannelwiseOp ElementwiseAdd "
     "ElementwiseMul ElementwiseSub ElementwiseDiv",
     "move": "Reshape Flatten Transpose Squeeze Unsqueeze Im2Col Pad Concat Split Slice Identity "
-    "DuplicateStreams StreamingFIFO StreamingConcat StreamingSplit Lookup Gather",
+    "DuplicateStreams StreamingFIFO StreamingConcat StreamingSplit Lookup Gather Resize Upsample",
     "pool": "MaxPool MaxPoolNHWC AveragePool GlobalAveragePool QuantAvgPool2d ReduceMean",
     "class": "TopK ArgMax Softmax",
 }

@@ -27,6 +27,7 @@ from labd_host.dataflow.layers import DataflowGraph
 from labd_host.dataflow.layers.layer import levels_of
 from labd_host.flow.averages import AVERAGES, averaged_pixels
 from labd_host.flow.plain_graph import Graph, GraphTrace, Node, Values
+from labd_host.flow.upsampling import UPSAMPLES
 from labd_host.golden.golden_model import GoldenResult
 from labd_shared.errors import StageFailed, StageMismatch
 
@@ -35,7 +36,7 @@ Integers = npt.NDArray[np.int64]
 _QUANTISERS = ("BipolarQuant", "Quant", "MultiThreshold")
 _PRODUCTS = ("MatMul", "Gemm", "Conv", "XnorPopcountMatMul")
 _SHAPES_ONLY = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
-_MOVES_VALUES = (*_SHAPES_ONLY, "Transpose", "MaxPool", "MaxPoolNHWC", "Im2Col", "Pad")
+_MOVES_VALUES = (*_SHAPES_ONLY, *UPSAMPLES, "Transpose", "MaxPool", "MaxPoolNHWC", "Im2Col", "Pad")
 _CHANNEL_LAST, _CHANNEL_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # what a Transpose can make of a feature map
 FLOAT_ROUNDINGS = 32  # roundings of float32 allowed between a score and its exact value
 NOISE = 0.05  # how far a rescaled value may lie from its integer; a wrong scale is off by far more

@@ -52,6 +52,13 @@ class Stage:
     moves_scales: bool = False
 
 
+# A Transpose behind a product goes past what may stand between it and the next one.
+_PAST_QUANTISERS_AND_MOVES = (
+    Step("finn.transformation.streamline.absorb:AbsorbTransposeIntoMultiThreshold"),
+    Step("finn.transformation.streamline.reorder:MakeMaxPoolNHWC"),
+    Step("finn.transformation.streamline.absorb:AbsorbTransposeIntoResize"),
+)
+
 _TO_HARDWARE = "finn.transformation.fpgadataflow.convert_to_hw"
 
 _TIDY = (
@@ -80,6 +87,7 @@ TIDY = Stage(
     (
         Step("qonnx.util.cleanup:cleanup_model"),
         Step("labd_host.flow.averages:make_global"),
+        Step("labd_host.flow.upsampling:make_repeats"),
         Step("finn.transformation.qonnx.convert_qonnx_to_finn:ConvertQONNXtoFINN"),
         *_TIDY,
     ),
@@ -103,13 +111,15 @@ STREAMLINED = Stage(
         Step("finn.transformation.streamline.absorb:AbsorbScalarBiasIntoMultiThreshold"),
         Step("finn.transformation.streamline.reorder:MoveScalarLinearPastInvariants"),
         Step("finn.transformation.streamline:Streamline"),
+        Step("labd_host.flow.upsampling:move_scales_behind"),
         Step("qonnx.transformation.lower_convs_to_matmul:LowerConvsToMatMul"),
         Step("finn.transformation.streamline.reorder:MakeMaxPoolNHWC"),
-        Step("finn.transformation.streamline.absorb:AbsorbTransposeIntoMultiThreshold"),
-        Step("finn.transformation.streamline.reorder:MakeMaxPoolNHWC"),
+        *_PAST_QUANTISERS_AND_MOVES,
+        *_PAST_QUANTISERS_AND_MOVES,
         Step("finn.transformation.streamline.absorb:AbsorbConsecutiveTransposes"),
-        # A mean becomes sums and a division, which Streamline moves on as it does any scale.
         Step("qonnx.transformation.infer_data_layouts:InferDataLayouts"),
+        Step("finn.transformation.streamline.reorder:MakeScaleResizeNHWC"),
+        # A mean becomes sums and a division, which Streamline moves on as it does any scale.
         Step(f"{_TO_HARDWARE}.global_acc_pool:InferGlobalAccPoolLayer"),
         Step("finn.transformation.streamline.absorb:AbsorbConsecutiveTransposes"),
         Step("labd_host.flow.averages:drop_transposes_of_sums"),
@@ -135,6 +145,7 @@ HARDWARE = Stage(
         Step(f"{_TO_HARDWARE}.quantized_matrix_vector_activation:InferQuantizedMatrixVectorActivation"),
         Step(f"{_TO_HARDWARE}.label_select:InferLabelSelectLayer"),
         Step(f"{_TO_HARDWARE}.thresholding:InferThresholdingLayer"),
+        Step(f"{_TO_HARDWARE}.upsample:InferUpsample"),
         Step(f"{_TO_HARDWARE}.pool:InferPool"),
         Step(f"{_TO_HARDWARE}.conv_inp_gen:InferConvInpGen"),
         Step("finn.transformation.move_reshape:RemoveCNVtoFCFlatten"),

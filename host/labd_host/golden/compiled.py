@@ -22,6 +22,7 @@ from labd_host.golden.fused_plan import (
     Pad,
     Pool,
     Product,
+    Repeat,
     Select,
     Slide,
     Step,
@@ -375,10 +376,10 @@ def _starts(windows: Windows, frames: int, pixel: int) -> Entries:
     return np.pad(starts, (0, -len(starts) % ROWS), mode="edge").astype(np.int32)
 
 
-# -- pools, windows, padding, the label
+# -- pools, windows, padding, repeated pixels, the label
 
 
-def _moved(step: Pool | Slide | Pad, source: Map) -> Iterator[Operation]:
+def _moved(step: Pool | Slide | Pad | Repeat, source: Map) -> Iterator[Operation]:
     """A step that moves or chooses values of a feature map."""
     channels = step.layer.channels
     if not source.bits or source.channels != channels:
@@ -440,6 +441,18 @@ def _pad(step: Pad, source: Map) -> Operation:
     return Operation(target, lambda _: run, "values")
 
 
+def _repeat(step: Repeat, source: Map) -> Operation:
+    layer = step.layer
+    target = replace(source, pixels=layer.out_pixels)
+    rows, columns = (layer.height, layer.scale_h), (layer.width, layer.scale_w)
+
+    def run(x: Entries, out: Entries, frames: int) -> None:
+        grown = target.view(out, frames).reshape(frames, *rows, *columns, source.width)
+        grown[...] = source.view(x, frames).reshape(frames, layer.height, 1, layer.width, 1, source.width)
+
+    return Operation(target, lambda _: run, "values")
+
+
 def _select(step: Select, source: Map) -> Iterator[Operation]:
     if source.bits:
         yield (unpacked := _unpacked(source))
@@ -452,7 +465,12 @@ def _select(step: Select, source: Map) -> Iterator[Operation]:
     yield Operation(Map(1, 1, np.dtype(np.int64), 1), lambda _: run, "values")
 
 
-_MOVES: dict[type[Step], Callable[[Any, Map], Operation]] = {Pool: _pool, Slide: _slide, Pad: _pad}
+_MOVES: dict[type[Step], Callable[[Any, Map], Operation]] = {
+    Pool: _pool,
+    Slide: _slide,
+    Pad: _pad,
+    Repeat: _repeat,
+}
 # What computes a step from the map before it; the last operation gives its values.
 _OPERATIONS: dict[type[Step], Callable[[Any, Map], Iterator[Operation]]] = {
     Levels: _levels,

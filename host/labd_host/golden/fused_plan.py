@@ -21,6 +21,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Upsample,
     Vvau,
     windows_along,
 )
@@ -189,13 +190,20 @@ class Pad:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """Each pixel of a feature map several times."""
+
+    layer: Upsample
+
+
+@dataclass(frozen=True)
 class Select:
     """The index of the largest score."""
 
     layer: LabelSelect
 
 
-Step = Levels | Product | Depthwise | Pool | Accumulate | Slide | Pad | Select
+Step = Levels | Product | Depthwise | Pool | Accumulate | Slide | Pad | Repeat | Select
 
 
 def make_plan(network: DataflowGraph) -> tuple[Step, ...]:
@@ -281,6 +289,10 @@ def _plan_padding(plan: _Plan, layer: Padding, follows: Layer | None) -> None:
     plan.add(Pad(layer), layer.channels)
 
 
+def _plan_upsample(plan: _Plan, layer: Upsample, follows: Layer | None) -> None:
+    plan.add(Repeat(layer), layer.channels)
+
+
 def _plan_label(plan: _Plan, layer: LabelSelect, follows: Layer | None) -> None:
     plan.add(Select(layer), 1)
 
@@ -293,6 +305,7 @@ _PLANNERS: dict[type[Layer], Callable[[_Plan, Any, Layer | None], None]] = {
     MaxPool: _plan_pool,
     GlobalPool: _plan_global_pool,
     Padding: _plan_padding,
+    Upsample: _plan_upsample,
     LabelSelect: _plan_label,
 }
 # Of kinds that take windows one by one: whether *layer* takes those of a slide.

@@ -5,7 +5,7 @@ cannot be imported, numpy's. A plan made from the network's layers (`fused_plan`
 
 Source: the semantics are FINN's own Python execution, finn-plus 1.6.1 custom_op/fpgadataflow/
 {thresholding,matrixvectoractivation,vectorvectoractivation,convolutioninputgenerator,fmpadding,pool,globalaccpool,
-labelselect}.py and qonnx 1.0.0 custom_op/general/{multithreshold,xnorpopcount,im2col}.py;
+upsampler,labelselect}.py and qonnx 1.0.0 custom_op/general/{multithreshold,xnorpopcount,im2col}.py;
 tests/host/golden/test_golden_finn.py, test_golden_convolutions.py and tests/host/flow/test_depthwise.py compare them.
 """
 

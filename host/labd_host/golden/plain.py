@@ -23,6 +23,7 @@ from labd_host.golden.fused_plan import (
     Pad,
     Pool,
     Product,
+    Repeat,
     Select,
     Slide,
     Step,
@@ -238,7 +239,7 @@ def _multiply_channels(step: Depthwise, values: Array, *, keep_sums: bool) -> tu
     return (None, whole) if step.ladder is None else (whole, _count(step.ladder, whole))
 
 
-# -- pools, windows, padding, the label
+# -- pools, windows, padding, repeated pixels, the label
 
 
 def take_windows(values: Array, windows: Windows) -> Array:
@@ -278,6 +279,12 @@ def _pad(step: Pad, values: Array, *, keep_sums: bool) -> tuple[None, Array]:
     return None, np.pad(maps, ((0, 0), (layer.top, layer.bottom), (layer.left, layer.right), (0, 0)))
 
 
+def _repeat(step: Repeat, values: Array, *, keep_sums: bool) -> tuple[None, Array]:
+    layer = step.layer
+    maps = values.reshape(len(values), layer.height, layer.width, layer.channels)
+    return None, maps.repeat(layer.scale_h, axis=1).repeat(layer.scale_w, axis=2)
+
+
 def _select(values: Array, *, keep_sums: bool) -> tuple[None, Array]:
     return None, values.reshape(len(values), -1).argmax(axis=1)[:, np.newaxis]
 
@@ -290,5 +297,6 @@ _PREPARE: dict[type[Step], Callable[[Any], _Prepared]] = {
     Accumulate: lambda step: partial(_accumulate, step),
     Slide: lambda step: partial(_slide, step.windows),
     Pad: lambda step: partial(_pad, step),
+    Repeat: lambda step: partial(_repeat, step),
     Select: lambda step: _select,
 }

@@ -81,8 +81,9 @@ class ExportedModel:
 
         model = load_qonnx(path)
         try:
-            self.input_shape = _free_batch(model)
             _define_operators(model)
+            _resize_by_scales(model)
+            self.input_shape = _free_batch(model)
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1  # the same sums in the same order on every machine
             options.log_severity_level = 3
@@ -158,6 +159,30 @@ def _define_operators(model: onnx.ModelProto) -> None:
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     for text in (_BIPOLAR_QUANT, _QUANT):
         model.functions.append(onnx.parser.parse_function(text.format(opset=opset)))
+
+
+def _resize_by_scales(model: onnx.ModelProto) -> None:
+    """Tell every Resize scales where it was told the sizes of a batch of one."""
+    from onnx import numpy_helper, shape_inference
+
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    told = [node for node in model.graph.node if node.op_type == "Resize" and len(node.input) > 3]
+    if not told:
+        return
+    inferred = shape_inference.infer_shapes(model).graph
+    shapes = {
+        entry.name: [axis.dim_value for axis in entry.type.tensor_type.shape.dim]
+        for entry in (*inferred.value_info, *inferred.input)
+    }
+    for node in told:
+        sizes, shape = constants.get(node.input[3]), shapes.get(node.input[0], [])
+        if sizes is None or len(sizes) != len(shape) or min(shape) < 1:
+            continue
+        name = f"{node.output[0]}_scales"
+        scales = sizes.astype(np.float32) / np.array(shape, np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(scales, name))
+        del node.input[2:]
+        node.input.append(name)
 
 
 def _free_batch(model: onnx.ModelProto) -> tuple[int, int, int]:

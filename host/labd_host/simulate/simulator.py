@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host.dataflow.layers import WidthConverter
-from labd_host.dataflow.programs import Gear, Loop, WholeWindow, Window
+from labd_host.dataflow.programs import Gear, Loop, Replay, WholeWindow, Window
 from labd_host.simulate.pipeline import Machine, PipelineUnit
 from labd_shared.errors import BuildError, UsageError
 
@@ -169,14 +169,14 @@ def _arrays(machine: Machine, frames: int, rows: int, bucket_cycles: int) -> Ker
     kernel = _kernel()
     programs = [unit.program for unit in machine.units]
     loops = [each for each in programs if isinstance(each, Loop)]
-    windows = [each for each in programs if isinstance(each, Window | WholeWindow)]
+    windows = [each for each in programs if isinstance(each, Window | WholeWindow | Replay)]
     units, fifos = _unit_rows(machine.units), _fifo_rows(machine)
     steps = _joined([each.steps for each in loops], np.uint8)
     found: KernelArrays = kernel.KernelArrays(
         units=units,
         fifos=fifos,
         needs=_joined([each.needs for each in windows]),
-        keeps=_joined([each.keeps if isinstance(each, Window) else each.needs for each in windows]),
+        keeps=_joined([each.needs if isinstance(each, WholeWindow) else each.keeps for each in windows]),
         steps=steps,
         silent=_silent(steps, [len(each.steps) for each in loops]),
         due=np.zeros((len(units), units["latency"].max() + 2), np.int64),
@@ -209,10 +209,11 @@ def _unit_rows(units: Sequence[PipelineUnit]) -> npt.NDArray[np.void]:
             row.update(kind=kernel.GEAR, takes=program.takes, gives=program.gives)
         else:
             row.update(first=windows, length=len(program.needs), reads=program.reads)
-            if isinstance(program, Window):
-                row.update(kind=kernel.WINDOW, buffer=program.buffer)
-            else:
+            if isinstance(program, WholeWindow):
                 row.update(kind=kernel.WHOLE_WINDOW)
+            else:
+                replays = isinstance(program, Replay)
+                row.update(kind=kernel.REPLAY if replays else kernel.WINDOW, buffer=program.buffer)
             windows += len(program.needs)
         rows.append(tuple((zeros | row).values()))
     return np.array(rows, kernel.UNIT)

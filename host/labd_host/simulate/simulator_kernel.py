@@ -23,7 +23,7 @@ from labd_host.machine.kernel_cache import keep_compiled
 Numbers = npt.NDArray[np.int64]
 Function = TypeVar("Function", bound=Callable[..., object])
 
-LOOP, WINDOW, WHOLE_WINDOW, GEAR = 0, 1, 2, 3
+LOOP, WINDOW, WHOLE_WINDOW, GEAR, REPLAY = 0, 1, 2, 3, 4
 IDLE, WORKING, STARVED, BLOCKED = 0, 1, 2, 3
 DONE, DEADLOCK, RUNNING = 0, 1, 2
 
@@ -41,13 +41,13 @@ class UnitRow(Protocol):
     """A unit: what it is, and below where it stands, which is 0 but for *newest* before the first cycle."""
 
     kind: int
-    first: int  # a loop's in steps, a window's in needs and keeps
+    first: int  # a loop's in steps, a window's and a replay's in needs and keeps
     length: int  # of these
     rounds: int  # of a loop's steps for a frame
     latency: int  # of a loop's pipeline, cycles
     drains: int  # 1: the pipeline is empty before the next frame begins
     reads: int  # words of a frame
-    buffer: int  # words of a window's ring buffer
+    buffer: int  # words of a ring buffer
     takes: int  # a gear, for a word read
     gives: int  # a gear, for a word written
     source: int  # 1: it reads no FIFO
@@ -59,7 +59,9 @@ class UnitRow(Protocol):
     held: int  # words in the pipeline, parts in a gear
     head: int  # of the pipeline, in its row of due
     newest: int  # input word of the frame, -1 before the first
-    writing: int  # 1: a window's word is at its output
+    late: int  # words that a replay had read a cycle ago ...
+    later: int  # ... and two
+    writing: int  # 1: a window's or replay's word is at its output
     fetched: int  # 1: its last window of a frame is fetched
     written: int  # 1: ... and written; of a whole window: the window at its output was taken
     frames: int
@@ -272,6 +274,44 @@ def _whole_window_cycle(unit: UnitRow, needed: int) -> int:
 
 
 @_compiled
+def _replay_cycle(unit: UnitRow, needed: int, kept: int) -> int:
+    """One cycle of an upsampling: it reads ahead, and gives a word that its read pointer has seen.
+
+    Args:
+        needed: The input word that the next word to fetch is, counted from the frame's first.
+        kept: The first that is not free.
+    """
+    seen, unit.later, unit.late = unit.later, unit.late, unit.newest + 1
+    writing = unit.writing == 1
+    write = writing and unit.ready == 1
+    fetch = needed < seen and (write or not writing)
+    wants = unit.newest + 1 - kept < unit.buffer
+    read = wants and unit.valid == 1
+    if read:
+        unit.newest += 1
+    if fetch:
+        unit.step += 1
+        if unit.step == unit.length:
+            unit.step = 0
+            unit.newest -= unit.reads
+            unit.late -= unit.reads
+            unit.later -= unit.reads
+    if fetch or write:
+        unit.writing = 1 if fetch else 0
+    acts = 0
+    if unit.later <= unit.newest:
+        acts |= MOVE | LATER  # a word comes into sight by itself
+    if read or fetch or write:
+        unit.doing = WORKING
+        acts |= WORK | MOVE | (READ if read else 0) | (WRITE if write else 0)
+    elif writing:
+        unit.doing = BLOCKED
+    else:
+        unit.doing = STARVED if wants else IDLE
+    return acts
+
+
+@_compiled
 def _gear_cycle(unit: UnitRow) -> int:
     """One cycle of a width converter."""
     held = unit.held
@@ -380,6 +420,8 @@ def run_cycles(arrays: KernelArrays, now: int, until: int) -> tuple[int, int]:
                 acts = _window_cycle(unit, needs[place], keeps[place])
             elif unit.kind == WHOLE_WINDOW:
                 acts = _whole_window_cycle(unit, needs[place])
+            elif unit.kind == REPLAY:
+                acts = _replay_cycle(unit, needs[place], keeps[place])
             else:
                 acts = _gear_cycle(unit)
             unit.acts = acts

@@ -1,4 +1,4 @@
-"""What every kind of layer must answer, and what a global pool and a depthwise product do."""
+"""What every kind of layer must answer; what a global pool, a depthwise product and an upsampling do."""
 
 from dataclasses import replace
 
@@ -14,6 +14,7 @@ from labd_host.dataflow.layers import (
     MaxPool,
     Mvau,
     SlidingWindow,
+    Upsample,
     Vvau,
     kind_of,
 )
@@ -35,6 +36,7 @@ WINDOW = SlidingWindow(
     "ConvolutionInputGenerator_rtl_0", 12, 8, 8, 3, 3, 1, 1, 1, 1, True, False, 12, "UINT4", "UINT4"
 )
 VVAU = Vvau("VVAU_hls_0", 12, 9, 36, 12, 1, 3, "UINT4", "INT4", "UINT2", 0)
+LARGER = Upsample("UpsampleNearestNeighbour_hls_0", 12, 4, 5, 2, 3, 1, "UINT4", "UINT4")
 POOL = GlobalPool("GlobalAccPool_hls_0", 12, 4, 4, 1, "UINT4", "UINT8")
 
 
@@ -129,6 +131,26 @@ def test_a_depthwise_product_of_bits_that_are_numbers_is_refused():
     assert list(VVAU.faults()) == []
 
 
+def test_an_upsampling_is_folded_by_channels_and_runs_on_from_frame_to_frame():
+    check_folding([LARGER], {LARGER.name: {"SIMD": 4}})
+    with pytest.raises(IllegalFolding, match=r"SIMD 5 of \S+_hls_0 does not divide its 12 channels"):
+        check_folding([LARGER], {LARGER.name: {"SIMD": 5}})
+    wide = replace(LARGER, channels=2400)
+    with pytest.raises(IllegalFolding, match=r"the input stream of \S+_hls_0 is 9600 bits wide"):
+        check_folding([wide], {LARGER.name: {"SIMD": 2400}})
+    assert (LARGER.in_values, LARGER.out_values) == (4 * 5 * 12, 8 * 15 * 12)
+    assert (LARGER.folded({"SIMD": 4}).cycles, LARGER.restart_cycles) == (8 * 15 * 3, 0)
+
+
+def test_an_upsampling_costs_a_pool_s_logic_and_the_memory_of_a_map():
+    unit = LARGER.folded({"SIMD": 4}).cost_unit({})
+    assert (unit.kind, unit.drivers, unit.finn) == ("pool", {"one": 1, "bits": 16}, Resources())
+    assert unit.exact == Resources(lut=4 * 6), "60 words are 64"
+    assert LARGER.cost_unit({}).exact == Resources(bram18=1), "240 words are 256"
+    along = replace(LARGER, scale_h=1)
+    assert (along.buffer_words, along.folded({"SIMD": 12}).buffer_words) == (64, 8), "a row"
+
+
 def test_weights_that_their_datatype_does_not_hold_are_refused():
     stored = VVAU.store("weights", np.full((9, 12), -8))
     assert stored.dtype == np.int8 and stored.shape == (12, 9)
@@ -167,6 +189,7 @@ def test_a_global_pool_that_finn_cannot_build_is_refused(layer, fault, tmp_path)
 
 def test_a_layer_says_what_it_does_in_a_cycle():
     assert POOL.work(204) == "adds 1 of 12 channels of one of 16 pixels a cycle"
+    assert LARGER.work(1440) == "gives 1 of 12 channels of one of 120 pixels a cycle"
     assert VVAU.work(324) == "multiplies 1 of 9 places for 12 of 12 channels a cycle, for 36 windows"
     assert LabelSelect("l", 10, 2, "INT8", "UINT8").work(5) == "passes 2 values a cycle"
     mvau = Mvau("m", 8, 4, 9, 2, 4, 0, False, "INT2", "INT2", "INT32", 0)

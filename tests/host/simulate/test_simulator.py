@@ -17,6 +17,7 @@ from labd_host.dataflow.layers import (
     Padding,
     SlidingWindow,
     Thresholding,
+    Upsample,
     Vvau,
     WidthConverter,
 )
@@ -110,6 +111,30 @@ def test_a_depthwise_product_keeps_up_with_its_window(whole):
     found = simulate(assemble(FoldedChain("small", (before, layer), (source,), (sink,))), 6)
     slowest = max(each.cycles + each.restart_cycles for each in (before, layer))
     assert 0.95 * slowest <= found.interval_cycles <= slowest, "the pair is as fast as its slower half"
+
+
+def larger(scales=(2, 2), sizes=(3, 4), channels=4, simd=2):
+    return Upsample("UpsampleNearestNeighbour_hls_0", channels, *sizes, *scales, simd, "INT4", "INT4")
+
+
+@pytest.mark.parametrize("scales", [(2, 2), (1, 3), (4, 1), (3, 2)])
+def test_an_upsampling_gives_a_word_a_cycle_from_four_cycles_after_the_first(scales):
+    layer = larger(scales)
+    found = words_out(layer.program(), 3 * 4 * 2, layer.cycles)
+    assert found == [4 + each for each in range(layer.cycles)]
+    assert simulate(alone(layer.program()), 4).interval_cycles == layer.cycles
+
+
+def test_an_upsampling_takes_words_at_their_pace_while_it_repeats_rows():
+    """Its buffer holds the map: a unit that gives a word every four cycles is never held up by repeated rows."""
+    layer = larger((2, 2), (4, 4), 1, 1)
+    units = (
+        PipelineUnit("source", "source", giving(16, 4), (), (0,)),
+        PipelineUnit("unit", "unit", layer.program(), (0,), (1,)),
+        PipelineUnit("sink", "sink", taking(64), (1,), ()),
+    )
+    found = simulate(Machine("paced", units, (Fifo("in", 2, 1), Fifo("out", 2, 1))), 6)
+    assert found.interval_cycles == 64
 
 
 @pytest.mark.parametrize("pe", [1, 2, 6])
@@ -232,7 +257,8 @@ def random_layer(draw, values, channels, side):
     def divisor(extent):
         return draw.choice([each for each in range(1, extent + 1) if extent % each == 0])
 
-    kind = draw.choice(["mvau", "threshold", "window", "pool", "padding"] if side else ["mvau", "threshold"])
+    maps = ["window", "pool", "padding", "larger", "depthwise"] if side else []
+    kind = draw.choice(["mvau", "threshold", *maps])
     if kind == "mvau":
         rows = draw.choice([2, 3, 4, 6])
         columns, vectors = (channels, side * side) if side else (values, 1)
@@ -255,6 +281,16 @@ def random_layer(draw, values, channels, side):
             "FMPadding_rtl_0", channels, side, side, 1, 1, 1, 1, divisor(channels), "INT4", "INT4"
         )
         return [layer], channels, side + 2
+    if kind == "larger" and side <= 6:
+        scale = draw.choice([2, 3])
+        return [larger((scale, scale), (side, side), channels, divisor(channels))], channels, side * scale
+    if kind == "depthwise" and side >= 3:
+        simd, whole = divisor(channels), draw.random() < 0.5
+        before = window(3, side, channels, simd, draw.choice([1, 2]), depthwise=True, parallel=whole)
+        places = draw.choice([1, 3, 9]) if whole else 1
+        kinds = ("INT4", "INT4", "INT4", 0)
+        after = Vvau("VVAU_hls_0", channels, 9, before.out_height**2, simd, places, 1, *kinds)
+        return [before, after], channels, before.out_height
     if kind == "window" and side >= 3:
         parallel = draw.random() < 0.4
         simd = channels if parallel else divisor(channels)
@@ -294,7 +330,7 @@ def random_design(draw):
     return FoldedChain("random", tuple(named), (first,), (last,))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_small_random_designs_run_as_in_the_slow_simulator(seed):
     draw = random.Random(seed)
     design = random_design(draw)

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from labd_host.dataflow.layers import GlobalPool, LabelSelect
+from labd_host.dataflow.layers import GlobalPool, LabelSelect, Upsample
 from labd_host.virtual_board.contiguous_memory import CMA_BASE, CMA_BYTES, ContiguousMemory
 from labd_host.virtual_board.device_clock import DeviceClock
 from labd_host.virtual_board.logic import SPINNING, STUCK_STEP_S, ProgrammableLogic
@@ -119,10 +119,14 @@ def test_a_batch_is_right_and_takes_the_time_that_the_cycle_model_says(board):
     assert np.array_equal(board.got(8), brightest(images))
 
 
-def test_a_bundle_with_a_global_pool_answers_with_the_brightest_map(blank, wall, tmp_path):
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_bundle_with_a_global_pool_answers_with_the_brightest_map(scale, blank, wall, tmp_path):
+    side = 10 * scale
+    larger = Upsample("UpsampleNearestNeighbour_hls_0", 2, 10, 10, scale, scale, 1, "UINT8", "UINT8")
     layers = (
-        GlobalPool("GlobalAccPool_hls_0", 2, 10, 10, 1, "UINT8", "UINT15"),
-        LabelSelect("LabelSelect_hls_0", 2, 1, "UINT15", "UINT8"),
+        *([larger] if scale > 1 else []),
+        GlobalPool("GlobalAccPool_hls_0", 2, side, side, 1, "UINT8", "UINT17"),
+        LabelSelect("LabelSelect_hls_0", 2, 1, "UINT17", "UINT8"),
     )
     blank.configure(write_emulated_bundle(tmp_path / "bundle", layers=layers) / "accel.bit")
     board, images = Board(blank, wall), random_images(8)

@@ -13,6 +13,7 @@ from labd_host.dataflow.layers.mvau import Mvau
 from labd_host.dataflow.layers.padding import Padding
 from labd_host.dataflow.layers.pool import MaxPool
 from labd_host.dataflow.layers.thresholding import Thresholding
+from labd_host.dataflow.layers.upsample import Upsample
 from labd_host.dataflow.layers.vvau import Vvau
 from labd_host.dataflow.layers.width_converter import WidthConverter
 from labd_host.dataflow.layers.window import SlidingWindow, windows_along
@@ -29,6 +30,7 @@ __all__ = [
     "Padding",
     "SlidingWindow",
     "Thresholding",
+    "Upsample",
     "Vvau",
     "WidthConverter",
     "kind_of",
@@ -43,6 +45,7 @@ KINDS: tuple[type[Layer], ...] = (
     Padding,
     MaxPool,
     GlobalPool,
+    Upsample,
     LabelSelect,
 )
 _BY_NAME = {name: kind for kind in KINDS for name in kind.finn_names}
