@@ -83,13 +83,13 @@ def depthwise_sums(x, starts, rows, offsets, weights, out):  # type: ignore[no-u
     """Windows times weights of each channel's own: *starts* and *offsets* in entries, *weights* (values, channels)."""
     values, channels = weights.shape
     for row in range(rows):
-        target = row * channels
-        for channel in range(channels):
-            out[target + channel] = 0
+        sums = out[row * channels : (row + 1) * channels]
+        sums[:] = 0
         for value in range(values):
             first = starts[row] + offsets[value]
+            taken, factors = x[first : first + channels], weights[value]
             for channel in range(channels):
-                out[target + channel] += x[first + channel] * weights[value, channel]
+                sums[channel] += taken[channel] * factors[channel]
 
 
 @_compiled
