@@ -16,10 +16,10 @@ from labd_host.dataflow.folding import (
     to_json,
 )
 from labd_host.dataflow.generations import KEYS
-from labd_host.dataflow.layers import LabelSelect, Mvau, SlidingWindow, Thresholding
+from labd_host.dataflow.layers import LabelSelect, Mvau, SlidingWindow, Thresholding, Upsample, Vvau
 from labd_host.dataflow.presets import PRESETS
 from labd_host.explore.for_a_rate import FoldingForRate
-from labd_host.flow.finn_door import Finn
+from labd_host.flow.finn_door import Finn, import_finn
 from labd_host.networks import network
 from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
 
@@ -375,8 +375,14 @@ def test_what_layers_can_be_set_to_is_what_finn_s_nodes_can_be():
     from qonnx.custom_op.registry import getCustomOp
 
     inner = {"EmbFold", "SeqFold", "ram_style_mask", "mac_resource"}  # of kinds that labd does not have
+    others = (
+        Thresholding("Thresholding_hls_0", 8, 1, 1, 1, "UINT8", "BINARY", 0),
+        Vvau("VVAU_hls_0", 4, 9, 4, 1, 1, 0, "INT4", "INT4", "INT8", 0),
+        Upsample("UpsampleNearestNeighbour_hls_0", 4, 2, 2, 2, 2, 1, "INT4", "INT4"),
+    )
     with Finn():
-        for layer in (*CNV.layers, Thresholding("Thresholding_hls_0", 8, 1, 1, 1, "UINT8", "BINARY", 0)):
+        import_finn()
+        for layer in (*CNV.layers, *others):
             operation = layer.name.rpartition("_")[0]
             domain = f"finn.custom_op.fpgadataflow.{operation[-3:]}"
             node = onnx.helper.make_node(operation, [], [], domain=domain, Labels=10)

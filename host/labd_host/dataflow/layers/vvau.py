@@ -102,6 +102,11 @@ class Vvau(Layer):
         """PE divides the channels, SIMD the places of a window."""
         return Axis("PE", self.channels, "channels"), Axis("SIMD", self.kernel, "places of a window")
 
+    @property
+    def own_settings(self) -> tuple[str, ...]:
+        """Memory and multipliers of its weights."""
+        return "ram_style", "mem_mode", "runtime_writeable_weights", "resType"
+
     def folding_faults(self) -> list[str]:
         """A stream that is too wide, of weights as well."""
         channels, _ = self.axes
