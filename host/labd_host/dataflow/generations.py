@@ -84,8 +84,11 @@ def layers_meant(entries: Iterable[str], layers: Sequence[Layer], file: str) -> 
         UnknownName: the network has no such layer.
         UsageError: which layer an entry means cannot be told, or two entries mean the same.
     """
-    parsed = [_parsed(name, layers, file) for name in entries if not name.startswith(UNFOLDED_NODES)]
-    meant: dict[str, str] = {}
+    folded = [name for name in entries if not name.startswith(UNFOLDED_NODES)]
+    own = {layer.name for layer in layers}
+    # A network that FINN did not name has names of its own, which mean no other layer.
+    meant = {name: name for name in folded if name in own and not _NODE.fullmatch(name)}
+    parsed = [_parsed(name, layers, file) for name in folded if name not in meant]
     for kind in dict.fromkeys(entry.kind for entry in parsed):
         alike = [entry for entry in parsed if entry.kind is kind]
         meant.update(_of_one_kind(alike, _counted(kind, parsed, layers), layers, file))
