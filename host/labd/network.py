@@ -103,22 +103,26 @@ class Network(Shown):
             "accuracy_percent": None if accuracy is None else float(accuracy),
         }
 
-    def evaluate(self, *, dataset: str | None = None, limit: int | None = None) -> Score:
+    def evaluate(
+        self, *, dataset: str | None = None, limit: int | None = None, listener: Listener | None = None
+    ) -> Score:
         """Measure the export on a test split with its own arithmetic: onnxruntime, floating point.
 
         Args:
             dataset: Another data set than the network's own.
             limit: Only the first images.
+            listener: Told what was read otherwise than the file has it; a person at a terminal or notebook when None.
 
         Raises:
-            UsageError: the data set is not known.
+            UsageError: the data set is not known, or the network does not give scores of its classes.
             DataMissing: it is not available.
             ArtifactError: the export cannot be run.
         """
         from labd_host.judge.classifiers import exported
         from labd_host.judge.scoring import scored
 
-        found = scored(exported(self.export), dataset or self.dataset or None, limit)
+        with heard(listener) as told:
+            found = scored(exported(self.export, told), dataset or self.dataset or None, limit)
         return Score(found.report, "onnxruntime", found.predictions)
 
     def compile(

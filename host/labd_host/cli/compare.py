@@ -72,7 +72,9 @@ def _predictions(text: str, dataset: str | None, limit: int | None) -> Predictio
         return load_predictions(text)
     is_export = text.endswith(ONNX)
     with shown() as listener:
-        run = exported(resolve(text, dataset or "")) if is_export else golden(text, listener, dataset)
+        run = (
+            exported(resolve(text, dataset or ""), listener) if is_export else golden(text, listener, dataset)
+        )
     return scored(run, dataset, limit).predictions
 
 

@@ -11,13 +11,12 @@ import click
 
 from labd_host.interchange.driver_file import DRIVER
 from labd_host.interchange.settings_file import SETTINGS
-from labd_shared.errors import ArtifactError, UsageError
+from labd_shared.errors import UsageError
 
 if TYPE_CHECKING:
     from labd_shared.tensors import Tensor
 
 KINDS = "name a bundle, a deploy folder, a .bit, .hwh, .onnx, settings.json, driver.py or network.npz"
-MAX_ONNX_BYTES = 1 << 30
 
 
 @click.command()
@@ -100,23 +99,13 @@ def _package(path: Path) -> dict[str, Any]:
 def _onnx(path: Path) -> dict[str, Any]:
     from collections import Counter
 
-    import onnx
-    from google.protobuf.message import DecodeError
+    from labd_host.exports.onnx_file import READ_AS, load_onnx
 
-    from labd_shared.files import read_bounded
-
-    again = "export the network again, or copy the whole file"
-    content = read_bounded(path, MAX_ONNX_BYTES, again)
-    try:
-        model = onnx.load_model_from_string(content)
-    except (DecodeError, ValueError) as error:
-        raise ArtifactError(f"{path.name} is no ONNX, or cut short: {error}", fix=again) from error
+    model = load_onnx(path)
     graph = model.graph
-    if not graph.node or not graph.output:
-        raise ArtifactError(
-            f"{path.name} is no ONNX network: {len(graph.node)} nodes, {len(graph.output)} outputs", fix=again
-        )
     weights = {each.name for each in graph.initializer}
+    told = (_text(each.value) for each in model.metadata_props if each.key == READ_AS)
+    notes = [line for text in told for line in text.splitlines()]
     operators = Counter(_text(node.op_type) for node in graph.node)
     return {
         "onnx": str(path),
@@ -126,6 +115,7 @@ def _onnx(path: Path) -> dict[str, Any]:
         "operators": dict(sorted(operators.items())),
         "inputs": [_value_line(each) for each in graph.input if each.name not in weights],
         "outputs": [_value_line(each) for each in graph.output],
+        **({"read_as": notes} if notes else {}),
     }
 
 

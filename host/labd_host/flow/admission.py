@@ -1,89 +1,106 @@
 """Can this network be built at all? Asked of an export before anything long starts.
 
 FINN notices most of what it cannot build late, in words about its own graph. Here the export's own nodes are
-named, with the reason. What passes can still fail further on, where the reason is FINN's.
+named, with the reason and the cure. What passes can still fail further on, where the reason is FINN's.
 
-`check_export` looks at the file as it is, `check_network` at the graph without its constant parts, when shape
-arithmetic is gone.
+`check_export` looks at the export as it was read, `check_network` at the graph without its constant parts; what
+enters each layer is looked at in `labd_host.flow.admission_values`.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
+from labd_host.flow.admission_values import PRODUCTS, QUANTISERS, check_values
 from labd_host.flow.averages import AVERAGES, averaged_map
 from labd_host.flow.depthwise import groups_of
-from labd_host.flow.onnx_graph import read_graph
 from labd_host.flow.plain_graph import Graph, Node
 from labd_host.flow.upsampling import UPSAMPLES, upsampled
 from labd_shared.errors import ArtifactError
 
-QUANTISERS = ("Quant", "BipolarQuant", "MultiThreshold")
-PRODUCTS = ("MatMul", "Gemm", "Conv", "XnorPopcountMatMul")
 _OTHERS = (
     *AVERAGES, "Add", "BatchNormalization", "Div", "Flatten", "Identity", "Im2Col", "MaxPool", "MaxPoolNHWC", "Mul",
     *UPSAMPLES, "Pad", "Relu", "Reshape", "Squeeze", "Sub", "TopK", "Transpose", "Unsqueeze",
 )  # fmt: skip
 BUILDABLE = frozenset((*QUANTISERS, *PRODUCTS, *_OTHERS))
-_REASONS = {
-    "of activations, FINN makes thresholds of quantisers and Relu only": (
-        "Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log PRelu Selu Sigmoid Softplus Softsign Tanh"
-    ),
-    "labd itself puts the choice of the best class behind the scores; leave it out": "ArgMax LogSoftmax Softmax",
-    "of pools, labd builds those of the maximum and the average of a whole map": (
-        "GlobalMaxPool LpPool QuantAvgPool2d Trunc"
-    ),
-    "labd builds chains, each layer fed by the one before it": "Concat Gather Slice Split Where",
-    "FINN has no recurrent layers": "GRU LSTM RNN",
-}
-_REASON_OF = {op: reason for reason, ops in _REASONS.items() for op in ops.split()}
-_FIX = (
+
+
+class NoHardware(NamedTuple):
+    """Operations without hardware, why, and what to do instead."""
+
+    operations: str
+    reason: str
+    cure: str
+
+
+_CHAIN = (
     "change the network to a chain of convolutions (dense or depthwise), matrix products, max-pools, global "
-    "averages, nearest upsampling, scales, Relu and quantisers of 1 to 4 bits"
+    "averages, nearest upsampling, scales, Relu and quantisers of 1 to 8 bits"
 )
+_REFUSED = (
+    NoHardware(
+        "Clip Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log Mish PRelu Selu Sigmoid Softplus Softsign Swish "
+        "Tanh ThresholdedRelu",
+        "of activations, FINN makes thresholds of quantisers and Relu only",
+        "take QuantReLU or QuantIdentity in its place and train again",
+    ),
+    NoHardware(
+        "ArgMax LogSoftmax Softmax",
+        "labd itself puts the choice of the best class behind the scores, and builds none inside the network",
+        "export the network without it",
+    ),
+    NoHardware(
+        "GlobalMaxPool LpPool QuantAvgPool2d Trunc",
+        "of pools, labd builds those of the maximum and the average of a whole map",
+        "take MaxPool2d or AdaptiveAvgPool2d(1) in its place and train again",
+    ),
+    NoHardware("Concat Gather Slice Split Where", "labd builds chains, each layer fed by the one before it", _CHAIN),
+    NoHardware("GRU LSTM RNN", "FINN has no recurrent layers", _CHAIN),
+    NoHardware(
+        "DequantizeLinear QLinearConv QLinearMatMul QuantizeLinear",
+        "it is quantised in ONNX's own form (QDQ), labd reads QONNX",
+        "export it with brevitas.export.export_qonnx",
+    ),
+)  # fmt: skip
+_REFUSED_OF = {op: refused for refused in _REFUSED for op in refused.operations.split()}
+_UNKNOWN = NoHardware("", "labd knows no layer of FINN's for it", _CHAIN)
 _SHOWN = 3  # nodes named in one sentence
 
 
-def check_export(path: Path) -> None:
-    """Refuse a file that is no exported, quantised network of one image.
+def check_export(graph: Graph, name: str) -> None:
+    """Refuse an export that is not a quantised network of one image.
+
+    Args:
+        graph: The export as `labd_host.exports.read_export` gives it.
+        name: Of its file.
 
     Raises:
-        ArtifactError: it is no ONNX, no QONNX, or its input is not one image.
+        ArtifactError: its input is not one image, it is not quantised, or it has operations nobody knows.
     """
     from onnx import defs
 
-    try:
-        graph = read_graph(path)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ArtifactError(f"{path} is damaged: {error}", fix="export it again: labd train") from error
     shape = graph.shapes[graph.input]
-    if len(shape) < 2 or shape[0] != 1 or min(shape) < 1:
-        said = ", ".join(str(axis) if axis > 0 else "any" for axis in shape)
+    if shape[0] != 1:
+        said = ", ".join(map(str, shape))
         raise ArtifactError(
-            f"the input {graph.input} of {path.name} has the shape ({said}), one image of a fixed size is wanted",
+            f"the input {graph.input} of {name} has the shape ({said}), one image is wanted",
             fix="export it for a batch of one: (1, channels, height, width)",
         )
-    made = {name for node in graph.nodes for name in node.outputs} | set(graph.constants) | {graph.input, ""}
-    for node in graph.nodes:
-        unmade = [name for name in node.inputs if name not in made]
-        if unmade:
-            raise ArtifactError(
-                f"{node.name} ({node.op}) reads {unmade[0]}, which no node makes; labd takes one input, "
-                f"{graph.input}",
-                fix="export it again with one input and all weights inside the file",
-            )
     strange = [node for node in graph.nodes if node.op not in BUILDABLE and not defs.has(node.op)]
     if strange:
         raise _unbuildable(strange, graph)
     if not any(node.op in QUANTISERS for node in graph.nodes):
+        reading = [_REFUSED_OF[node.op] for node in graph.nodes if node.op == "DequantizeLinear"]
         raise ArtifactError(
-            f"{path.name} is no quantised network: of its {len(graph.nodes)} nodes none is a "
+            f"{name} is not a QONNX network: of its {len(graph.nodes)} nodes none is a "
             f"{', '.join(QUANTISERS[:-1])} or {QUANTISERS[-1]}",
-            fix="train it with Brevitas and export it with export_qonnx, as labd train does",
+            fix=reading[0].cure
+            if reading
+            else "train it with Brevitas and export it with export_qonnx, as labd train does",
         )
 
 
 def check_network(graph: Graph) -> None:
-    """Refuse what has no hardware layer, is no chain, or multiplies with float weights.
+    """Refuse what has no hardware layer, is not a chain, or works on values that are not quantised.
 
     Args:
         graph: The export, its constants folded, quantised weights not.
@@ -101,32 +118,17 @@ def check_network(graph: Graph) -> None:
     ]
     if strange:
         raise _unbuildable(strange, graph)
-    computed = set(graph.dependent)
     for tensor in graph.dependent:
         readers = [node.name for node in graph.consumers(tensor)]
         if len(readers) > 1:
             raise ArtifactError(
                 f"{' and '.join(readers[:2])} both read {tensor}: a network with branches, labd builds chains",
-                fix=_FIX,
+                fix=_CHAIN,
             )
     for node in graph.nodes:
-        if node.op in PRODUCTS and node.inputs[1] not in computed:
-            _check_weights(graph, node)
         if node.op in AVERAGES:
             _check_averaged(graph, node)
-
-
-def _check_weights(graph: Graph, node: Node) -> None:
-    weights = node.inputs[1]
-    maker = graph.producer(weights)
-    while maker is not None and maker.op not in QUANTISERS:
-        weights = maker.inputs[0]
-        maker = graph.producer(weights)
-    if maker is None and graph.datatypes.get(weights, "FLOAT32").startswith("FLOAT"):
-        raise ArtifactError(
-            f"the weights {weights} of {node.name} ({node.op}) are float, no quantiser brings them to 1 to 4 bits",
-            fix="quantise every layer's weights (QuantLinear, QuantConv2d with weight_quant) and export it again",
-        )
+    check_values(graph)
 
 
 def _check_averaged(graph: Graph, node: Node) -> None:
@@ -163,14 +165,14 @@ def _unbuildable(nodes: list[Node], graph: Graph) -> ArtifactError:
     more = f"; and {rest} more" if rest > 0 else ""
     return ArtifactError(
         f"there is no hardware for {'; '.join(_named(nodes[:_SHOWN], graph))}{more}",
-        fix=_FIX,
+        fix=_REFUSED_OF.get(nodes[0].op, _UNKNOWN).cure,
         nodes=[node.name for node in nodes],
     )
 
 
 def _named(nodes: list[Node], graph: Graph) -> Iterator[str]:
     for node in nodes:
-        reason = _REASON_OF.get(node.op, "labd knows no layer of FINN's for it")
+        reason = _REFUSED_OF.get(node.op, _UNKNOWN).reason
         if _partly_grouped(graph, node):
             groups, taken, given = groups_of(graph, node)
             reason = (

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.folding import FoldingSource, folding_of, left_out
+from labd_host.exports import Export, read_export
 from labd_host.flow.compiled_network import CompiledNetwork
 from labd_host.flow.cost import cost_of
 from labd_host.flow.finn_door import Finn
@@ -56,14 +57,15 @@ def compile_network(
     """Compile an exported network and prove every stage against the one before it.
 
     Args:
-        onnx: QONNX that takes pixels / 255 as float32 (1, channels, height, width), or FINN-ONNX
-            whose input is declared UINT8 and takes pixels as they are.
+        onnx: QONNX that takes pixels / 255 as float32 (1, channels, height, width) or, of one channel, (1, pixels);
+            or FINN-ONNX whose input is declared UINT8 and takes pixels as they are. What `labd_host.exports` changes
+            when it reads the file is told to *listener*.
         folding: Where PE and SIMD of the layers come from.
         out: Folder for the stages, their proofs, ``estimate.json`` and ``network.npz``; made if missing. Stages that an
             earlier run finished there are used again where nothing that decides on them changed.
         images: uint8 (N, height, width, channels), real ones, to compare the stages on.
         many_images: More of them, to compare the golden model's logits and classes with those of the
-            exported network in onnxruntime; only a QONNX export runs there.
+            exported network in onnxruntime.
         clock_mhz: For the frames a second of ``estimate.json``.
         start: This stage and those behind it are made again, the ones before it must be finished.
         listener: Called with a line about what happens.
@@ -80,8 +82,7 @@ def compile_network(
     """
     if start is not None and start not in STAGE_NAMES:
         raise unknown_name("stage", start, STAGE_NAMES, fix=f"choose one of {', '.join(STAGE_NAMES)}")
-    if not onnx.is_file():
-        raise ArtifactError(f"no exported network at {onnx}", fix="give the path of an ONNX file")
+    export = read_export(onnx)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,8 +91,10 @@ def compile_network(
         ) from error
     with Finn() as finn:
         compilation = _Compilation(
-            finn, onnx, out, ProofFrames(images), StageRunner(out, start, listener), listener
+            finn, export, out, ProofFrames(images), StageRunner(out, start, listener), listener
         )
+        for note in export.notes:
+            listener.say(f"read: {note}")
         try:
             folded = compilation.folded(folding)
             golden = compilation.golden(folded)
@@ -111,7 +114,7 @@ class _Compilation:
     """One compilation: the same things for every stage, and the runner that does their tasks."""
 
     finn: Finn
-    onnx: Path
+    export: Export
     folder: Path
     frames: ProofFrames
     runner: StageRunner
@@ -119,7 +122,13 @@ class _Compilation:
 
     def folded(self, folding: FoldingSource) -> Path:
         """From the export to the folded dataflow graph; its file."""
-        exported = ExportTask(finn=self.finn, folder=self.folder, source=self.onnx, frames=self.frames)
+        exported = ExportTask(
+            finn=self.finn,
+            folder=self.folder,
+            source=self.export.path,
+            frames=self.frames,
+            export=self.export,
+        )
         self.runner.advance(exported)
         source = exported.path
         for stage in (TIDY, PREPOST, STREAMLINED, HARDWARE):
@@ -136,7 +145,7 @@ class _Compilation:
             source=partition.inner,
             frames=self.frames,
             folding=folding,
-            network=self.onnx.stem,
+            network=self.export.path.stem,
         )
         self.runner.advance(folded)
         return folded.path
@@ -144,7 +153,11 @@ class _Compilation:
     def golden(self, folded: Path) -> GoldenModel:
         """The golden model of the graph in *folded*, as its file holds it."""
         task = GoldenTask(
-            finn=self.finn, folder=self.folder, source=folded, frames=self.frames, network=self.onnx.stem
+            finn=self.finn,
+            folder=self.folder,
+            source=folded,
+            frames=self.frames,
+            network=self.export.path.stem,
         )
         self.runner.advance(task)
         return GoldenModel.load(task.path)
@@ -152,20 +165,21 @@ class _Compilation:
     def answers(self, golden: GoldenModel, images: npt.NDArray[np.uint8]) -> None:
         """Compare the golden model's answers to *images* with the export's own, where the export can be run."""
         try:
-            exported = ExportedModel(self.onnx)
+            exported = ExportedModel(self.export)
         except ArtifactError as error:
             self.listener.say(f"answers: not compared, {error.what}")
             return
         self.runner.advance(
             AnswersTask(
                 folder=self.folder,
-                source=self.onnx,
+                source=self.export.path,
                 frames=ProofFrames(images),
                 exported=exported,
                 golden=golden,
                 scores=self.runner.stages[0].proof.scores,
             )
         )
+        exported.tell_zeros(self.listener)
 
     def result(self, golden: GoldenModel, clock_mhz: float) -> CompiledNetwork:
         """What was compiled, with its cost, which is written as well."""

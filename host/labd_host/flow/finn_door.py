@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 from labd_host.dataflow.generations import KEYS
+from labd_host.exports import load_onnx
 from labd_host.flow.plain_graph import Graph, GraphTrace, Node, Values
 from labd_host.flow.stages import Step
-from labd_host.networks.exported import load_qonnx
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ArtifactError, IllegalFolding, LabdError, SetupError, StageFailed, unknown_name
 
@@ -80,16 +80,19 @@ class Finn:
         Raises:
             ArtifactError: no such file, too large, or no ONNX model.
         """
+        proto = load_onnx(path)
+        if not proto.graph.input:
+            raise ArtifactError(f"{path} has no input", fix="export it again: labd train")
+        return self.take(proto)
+
+    def take(self, proto: Any) -> Model:
+        """The model of an ``onnx.ModelProto``, which stays as it is."""
         with self._hushed("import finn"):
             import_finn()
         from qonnx.core.modelwrapper import ModelWrapper
 
-        proto = load_qonnx(path)
-        with self._hushed(f"load {path.name}"):
-            model = ModelWrapper(proto)
-            if not model.graph.input or not model.graph.output:
-                raise ArtifactError(f"{path} has no input or no output", fix="export it again: labd train")
-        return model
+        with self._hushed("take the network in"):
+            return ModelWrapper(proto, make_deepcopy=True)
 
     def save(self, model: Model, path: Path) -> None:
         """Write *model*; the same model gives the same bytes. Paths inside it become file names."""
@@ -307,7 +310,8 @@ def divide_pixels(model: Model, by: float) -> Model:
         [helper.make_tensor_value_info("scaled", TensorProto.FLOAT, shape)],
         [helper.make_tensor("by", TensorProto.FLOAT, [], [by])],
     )
-    opsets = [helper.make_opsetid("", model.model.opset_import[0].version)]
+    version = next(entry.version for entry in model.model.opset_import if entry.domain in ("", "ai.onnx"))
+    opsets = [helper.make_opsetid("", version)]
     front = ModelWrapper(helper.make_model(graph, opset_imports=opsets))
     merged = model.transform(MergeONNXModels(front))
     merged.set_tensor_datatype(merged.graph.input[0].name, DataType["UINT8"])

@@ -3,12 +3,17 @@
 What FINN's defaults would fill in is left out: a stage's file holds what a transformation set.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labd_host.exports import load_onnx
 from labd_host.flow.plain_graph import Graph, Node
-from labd_host.networks.exported import load_qonnx
 from labd_shared.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import onnx
 
 _DATATYPE = "finn_datatype"
 
@@ -17,15 +22,21 @@ def read_graph(path: Path) -> Graph:
     """The graph in *path*.
 
     Raises:
-        ArtifactError: no such file, too large, no ONNX model, or one without input or output.
+        ArtifactError: no such file, too large, not an ONNX model, or one without input or output.
     """
+    model = load_onnx(path)
+    if not model.graph.input:
+        raise ArtifactError(f"{path} has no input", fix="export it again: labd train")
+    return graph_of(model)
+
+
+def graph_of(model: onnx.ModelProto) -> Graph:
+    """*model* as plain data."""
     from onnx import helper, numpy_helper
 
-    graph = load_qonnx(path).graph
+    graph = model.graph
     constants = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
     inputs = [entry.name for entry in graph.input if entry.name not in constants]
-    if not inputs or not graph.output:
-        raise ArtifactError(f"{path} has no input or no output", fix="export it again: labd train")
     shapes = {name: value.shape for name, value in constants.items()}
     datatypes: dict[str, str] = {}
     for entry in (*graph.input, *graph.value_info, *graph.output):

@@ -10,6 +10,8 @@ from labd_host.flow.plain_graph import Graph, Values
 from labd_host.flow.stage_records import images_sha256
 from labd_shared.errors import ShapeError
 
+_IMAGE_AXES, _FLAT_AXES = 4, 2
+
 
 @dataclass(frozen=True, eq=False)
 class ProofFrames:
@@ -44,6 +46,14 @@ class ProofFrames:
         """
         shape = graph.shapes[graph.input]
         channels_first = self.images.transpose(0, 3, 1, 2) if self.images.ndim == 4 else self.images
+        if len(shape) == _FLAT_AXES and self.images.ndim == _IMAGE_AXES:
+            channels_first = self.pixels  # an image of one channel, laid out flat
+            if self.images.shape[3] != 1 and self.pixels.shape[1:] == shape[1:]:
+                raise ShapeError(
+                    f"a flat input of {shape[1]} values takes all of a channel before the next, a board sends the "
+                    f"{self.images.shape[3]} channels of a pixel together",
+                    fix="export the network with an input of (1, channels, height, width)",
+                )
         if not len(self.images) or self.images.dtype != np.uint8 or channels_first.shape[1:] != shape[1:]:
             raise ShapeError(
                 f"the images are {self.images.dtype} {self.images.shape}, the network takes one of {shape}",

@@ -32,7 +32,7 @@ from labd_shared.records import Value, read_json
 
 GOLDEN, ANSWERS = "golden", "answers"
 # Packages whose code decides what a stage is: the flow, what it imports, and the model that proves it.
-DECIDING = ("flow", "dataflow", "golden", "explore", "simulate", "machine")
+DECIDING = ("flow", "dataflow", "golden", "explore", "simulate", "machine", "exports")
 STAGE_NAMES = (*(stage.name for stage in STAGES), GOLDEN, ANSWERS)
 NOT_BEFORE = "not made before"
 MAX_RECORD_BYTES = 4 << 20
@@ -260,7 +260,7 @@ def code_sha256() -> str:
     files = [
         *(path for package in DECIDING for path in sorted((host / package).rglob("*.py"))),
         SHIPPED,
-        host / "networks" / "exported.py",
+        *(host / "networks" / name for name in ("exported.py", "runnable.py")),
         *shared.glob("*.py"),
     ]
     return json_sha256(sorted((path.parent.name, path.name, file_sha256(path)) for path in files))

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from labd_host.dataflow.folding import FOLDING_FILE, FoldingSource, check_folding, to_json
+from labd_host.exports import Export
 from labd_host.flow.admission import check_export, check_network
 from labd_host.flow.compiled_network import PARTITION_FILE
 from labd_host.flow.describe import describe
 from labd_host.flow.finn_door import Finn, Model
 from labd_host.flow.finn_estimates import FINN_ESTIMATES_FILE, FinnEstimates
 from labd_host.flow.observe import Observation, ObservedPoint, Scores, observe, observe_golden
+from labd_host.flow.onnx_graph import graph_of
 from labd_host.flow.proof import observe_answers
 from labd_host.flow.proof_frames import ProofFrames
 from labd_host.flow.stage_records import ANSWERS, GOLDEN, stage_path, written
@@ -172,7 +174,7 @@ class TransformTask(StageTask):
 
     def transformed(self) -> Model:
         """The model in the source file after the steps of the stage."""
-        model = self.finn.load(self.source)
+        model = self.loaded()
         try:
             for step in self.steps:
                 model = self.finn.apply(model, step)
@@ -180,6 +182,10 @@ class TransformTask(StageTask):
             facts = {**error.facts, "stage": self.name}
             raise StageFailed(f"stage {self.name}: {error.what}", fix=error.fix, **facts) from error
         return model
+
+    def loaded(self) -> Model:
+        """The model in the source file."""
+        return self.finn.load(self.source)
 
     def save(self, model: Model, path: Path) -> None:
         """Write *model*."""
@@ -189,15 +195,29 @@ class TransformTask(StageTask):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExportTask(TransformTask):
-    """Takes the exported network in."""
+    """Takes the exported network in.
+
+    Attributes:
+        export: What was read from the source file.
+    """
 
     stage: Stage = EXPORTED
+    export: Export
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What was read: the source file may have data in another one beside it."""
+        return {"export": self.export.sha256()}
 
     def make(self, begin: Begin) -> StageResult:
         """Refuse what cannot be built before anything long starts; else as every transformation."""
-        check_export(self.source)
+        check_export(graph_of(self.export.model), self.source.name)
         check_network(self.finn.graph(self.finn.apply(self.transformed(), FOLD_CONSTANTS)))
         return super().make(begin)
+
+    def loaded(self) -> Model:
+        """The export in labd's form."""
+        return self.finn.take(self.export.model)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -366,6 +386,7 @@ class AnswersTask(StageTask):
         return {
             "network": self.golden.network.arithmetic_sha256,
             "scores": None if self.scores is None else asdict(self.scores),
+            "export": self.exported.sha256,
         }
 
     @property

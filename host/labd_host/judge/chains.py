@@ -53,9 +53,9 @@ def is_folded(what: str) -> bool:
 
 def _is_dataflow_graph(path: Path) -> bool:
     """Whether *path* holds hardware layers of FINN's, not an export."""
-    from labd_host.networks.exported import load_qonnx
+    from labd_host.exports import load_onnx
 
-    return any(node.domain.startswith(HARDWARE_DOMAIN) for node in load_qonnx(path).graph.node)
+    return any(node.domain.startswith(HARDWARE_DOMAIN) for node in load_onnx(path).graph.node)
 
 
 def _dataflow_graph(path: Path) -> FoldedChain:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
-from labd_shared.errors import UsageError
+from labd_shared.errors import ShapeError, UsageError
 from labd_shared.manifest import MANIFEST_NAME, NETWORK_NAME
 
 if TYPE_CHECKING:
@@ -61,8 +61,12 @@ class Classifier:
     model: GoldenModel | None = None
 
 
-def exported(export: TrainedExport) -> Classifier:
+def exported(export: TrainedExport, listener: Listener) -> Classifier:
     """A trained export, with its own arithmetic.
+
+    Args:
+        export: Its file and name.
+        listener: Called with a line for each thing that was read otherwise than it is written.
 
     Raises:
         ArtifactError: the file cannot be run.
@@ -70,11 +74,34 @@ def exported(export: TrainedExport) -> Classifier:
     from labd_host.networks.exported import ExportedModel
 
     model = ExportedModel(export.file)
+    for note in model.notes:
+        listener.say(f"read: {note}")
 
     def run(images: Images, classes: int) -> Said:
-        return Said(np.argsort(-model.run(images), axis=1, kind="stable")[:, :BEST])
+        best = best_of_scores(model.run(images), classes, export.name)
+        model.tell_zeros(listener)
+        return Said(best)
 
     return Classifier(export.name, export.dataset or None, "onnxruntime", run)
+
+
+def best_of_scores(scores: npt.NDArray[np.float32], classes: int, name: str) -> Integers:
+    """The classes of *scores* (n, ...), best first; of one value an image, above or at 0 is class 1 of two.
+
+    Raises:
+        ShapeError: the scores are not one for each of the *classes*.
+    """
+    values = scores.reshape(len(scores), -1)
+    if values.shape[1] == 1 and classes == 2:  # noqa: PLR2004  yes or no
+        return np.where(values >= 0, np.array([[1, 0]]), np.array([[0, 1]]))
+    if values.shape[1] != classes or scores.shape[1:].count(classes) != 1:
+        each = "one value" if values.shape[1] == 1 else f"{' x '.join(map(str, scores.shape[1:]))} values"
+        raise ShapeError(
+            f"{name} gives {each} an image, the data set has {classes} classes: they are not scores of classes",
+            fix="choose the data set the network was trained on: --dataset NAME; a network that gives no scores of "
+            "classes has no accuracy",
+        )
+    return np.argsort(-values, axis=1, kind="stable")[:, :BEST]
 
 
 def golden(text: str, listener: Listener, dataset: str | None = None) -> Classifier:

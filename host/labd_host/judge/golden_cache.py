@@ -14,13 +14,14 @@ from labd_host.dataflow.folding import FoldingSource, load_folding
 from labd_host.dataflow.network_file import VERSION
 from labd_host.dataflow.presets import LAB, PRESETS
 from labd_host.explore.for_a_rate import CheapestFolding
+from labd_host.exports import network_sha256
 from labd_host.flow.compiler import compile_network
 from labd_host.flow.finn_door import tool_versions
 from labd_host.flow.proof import MANY_IMAGES, proof_images
 from labd_host.machine import places
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
-from labd_shared.digest import file_sha256, json_sha256
+from labd_shared.digest import json_sha256
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.files import replacing
 from labd_shared.manifest import NETWORK_NAME
@@ -44,7 +45,7 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
         raise ArtifactError(f"there is no model {export.file}", fix="give the path of an exported network")
     folding = _folding(export.name)
     made_from = {
-        "onnx": file_sha256(export.file),
+        "onnx": network_sha256(export.file),
         "folding": folding.key,
         "tools": tool_versions(),
         "version": VERSION,
@@ -80,9 +81,9 @@ def _folding(name: str) -> FoldingSource:
 
 
 def _drawn(export: TrainedExport) -> npt.NDArray[np.uint8]:
-    """Random images uint8 (n, height, width, channels) of the size that *export* takes."""
+    """Random images uint8 (n, height, width, channels) of the size that *export* takes; (n, values) of a flat one."""
     from labd_host.networks.exported import ExportedModel
 
-    channels, height, width = ExportedModel(export.file).input_shape
+    shape = ExportedModel(export.file).input_shape
     rng = np.random.default_rng(DRAWN_SEED)
-    return rng.integers(0, 256, (DRAWN, height, width, channels), np.uint8)
+    return rng.integers(0, 256, (DRAWN, *shape[1:], *shape[:1]), np.uint8)

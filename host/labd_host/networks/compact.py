@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labd_host.exports.onnx_file import MAX_MODEL_BYTES
 from labd_host.machine import places
-from labd_host.networks.exported import MAX_MODEL_BYTES
 from labd_shared.digest import bytes_sha256, file_sha256
 from labd_shared.errors import ArtifactError, DigestMismatch, UsageError
 from labd_shared.files import replacing

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from onnx import numpy_helper
 
+from labd_host.exports import load_onnx
 from labd_host.networks import brevitas_model as models
-from labd_host.networks.exported import load_qonnx
 from labd_host.networks.table import NetworkSpec
 from labd_shared.errors import ArtifactError
 
@@ -27,7 +27,7 @@ def state_of(path: Path, network: NetworkSpec) -> dict[str, Any]:
     Raises:
         ArtifactError: it is not an export of *network*.
     """
-    graph = load_qonnx(path).graph
+    graph = load_onnx(path).graph
     constants = {
         entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy()) for entry in graph.initializer
     }

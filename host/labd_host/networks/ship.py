@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from labd_host import datasets
+from labd_host.exports import load_onnx
 from labd_host.networks.compact import SUFFIX, keep_signs, pack
-from labd_host.networks.exported import ExportedModel, load_qonnx
+from labd_host.networks.exported import ExportedModel
 from labd_host.networks.launch import read_run
 from labd_host.networks.trained import TRAINED, TrainedRecord, read_record
 from labd_shared.digest import file_sha256
@@ -55,7 +56,7 @@ def ship(model: Path, record: TrainedRecord, test_set: tuple[Images, Images], ou
     images, labels = test_set
     with tempfile.TemporaryDirectory(prefix="labd-ship-") as folder:
         path = Path(folder) / f"{record.network}.onnx"
-        graph = load_qonnx(model)
+        graph = load_onnx(model)
         keep_signs(graph)
         path.write_bytes(graph.SerializeToString(deterministic=True))
         wanted, logits = ExportedModel(model).run(images), ExportedModel(path).run(images)

@@ -148,7 +148,7 @@ def test_a_file_that_is_no_onnx_or_cut_short_is_refused(tmp_path, capsys, conten
     whole = trained_onnx("tfc-w1a1").read_bytes()
     (tmp_path / "x.onnx").write_bytes(whole[: len(whole) // 2] if content is None else content)
     assert run(["inspect", str(tmp_path / "x.onnx")]) == 5
-    assert "x.onnx is no ONNX" in capsys.readouterr().err
+    assert "x.onnx is not an ONNX" in capsys.readouterr().err
 
 
 def test_inspect_shows_names_that_are_no_text_or_would_steer_a_terminal(tmp_path, capsys):

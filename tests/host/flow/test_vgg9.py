@@ -13,11 +13,12 @@ from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import Folding, check_folding, load_folding
 from labd_host.dataflow.layers import MaxPool, SlidingWindow
 from labd_host.dataflow.presets import PRESETS
+from labd_host.exports import QONNX_DOMAIN
 from labd_host.flow import compile_network
 from labd_host.flow.finn_door import Finn
 from labd_host.networks import network, trained_onnx, trained_record
 from labd_host.networks.compact import keep_signs
-from labd_host.networks.exported import QONNX_DOMAIN, ExportedModel
+from labd_host.networks.exported import ExportedModel
 from labd_host.networks.trained import TRAINED
 from labd_shared.datasets import read_official
 from labd_shared.digest import file_sha256

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from labd_host.networks.exported import QONNX_DOMAIN
+from labd_host.exports import QONNX_DOMAIN
 from labd_host.networks.ties import MARGIN, keep_off_sums
 
 INPUTS = 4
