@@ -97,6 +97,15 @@ def check_nodes(model: onnx.ModelProto) -> Iterator[str]:
         told = " ".join(str(error).split())
         raise ArtifactError(f"ONNX does not allow this network: {told}", fix=AGAIN) from error
     infer_shapes(model)
+    makers = Wiring(model.graph).makers
+    for entry in (*model.graph.value_info, *model.graph.output):
+        sizes = [axis.dim_value for axis in entry.type.tensor_type.shape.dim if axis.HasField("dim_value")]
+        if min(sizes, default=1) < 1:
+            node = makers[entry.name]
+            raise ArtifactError(
+                f"{node.name} ({node.op_type}) makes a tensor of the sizes {sizes}, none may be below 1",
+                fix=AGAIN,
+            )
     known = known_shapes(model)
     for node in model.graph.node:
         before, after = known.get(node.input[0] if node.input else ""), known.get(node.output[0])

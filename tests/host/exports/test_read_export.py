@@ -603,6 +603,10 @@ REFUSED = {
         lambda: mlp(between=lambda g, x: g.op("Reshape", x, g.const([1, 9], np.int64))),
         "does not allow this network: .*MatMul_11.* Incompatible dimensions|makes .1, 9. of .1, 8.",
     ),
+    "a kernel wider than the map": (
+        lambda: cnn(lambda g, x: (relu_quant(g, conv(g, x, 3, 4, 11), 4), 16)),
+        r"Conv_\d+ \(Conv\) makes a tensor of the sizes .1, 4, -?\d, -?\d.|does not allow this network: .*Conv_",
+    ),
     "NaN": (lambda: with_nan(mlp()), "the constant c2 has 1 values that are not numbers"),
     "no size": (lambda: sizeless(mlp()), r"the input x has the shape \(1, 1, any, 6\)"),
     "a huge size": (lambda: mlp(shape=(1, 1, 1 << 40, 6)), "one image of a fixed size is wanted"),
