@@ -13,7 +13,7 @@ from labd_board.weights import external_weights, runtime_weights
 from labd_shared.answers import best_classes, class_name
 from labd_shared.bundle import BundleFiles
 from labd_shared.errors import ShapeError, UsageError, WrongTarget
-from labd_shared.manifest import BIT_NAME
+from labd_shared.manifest import BIT_NAME, check_gives_classes
 from labd_shared.tensors import Tensor, count
 
 __all__ = ["DEFAULT_BATCH", "Accelerator", "Times"]
@@ -151,6 +151,7 @@ class Accelerator(object):
         Raises:
             As `run`.
         """
+        check_gives_classes(self.manifest)
         names = self.manifest.class_names
         return [class_name(names, int(best[0])) for best in best_classes(self.run(images), len(names), 1)]
 

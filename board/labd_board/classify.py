@@ -13,6 +13,7 @@ from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
 from labd_board.pictures import image_shape, read_picture
 from labd_shared.answers import best_classes, class_lines, class_name, gives_scores
+from labd_shared.manifest import check_gives_classes
 from labd_shared.picture_files import pictures_in
 from labd_shared.tensors import count
 
@@ -64,6 +65,7 @@ def classify(accelerator: Accelerator, files: Sequence[Path], invert: bool = Fal
 def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
     """The command."""
     bundle = session.find_bundle(wanted.bundle)
+    check_gives_classes(bundle.manifest)
     files = pictures_in(wanted.pictures)
     read_picture(
         files[0], image_shape(bundle.manifest)

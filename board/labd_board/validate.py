@@ -21,6 +21,7 @@ from labd_board.verdict import (
     summary,
     write_csv,
 )
+from labd_shared.answers import check_judged_by_classes
 from labd_shared.bundle import load_golden
 from labd_shared.errors import ArtifactError, DmaTimeout, UsageError
 from labd_shared.files import check_writable
@@ -154,6 +155,13 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
     with session.find_dataset(
         wanted.dataset or bundle.manifest.dataset, wanted.data, bundle.manifest
     ) as dataset:
+        manifest = bundle.manifest
+        check_judged_by_classes(
+            manifest.network,
+            manifest.output_contract.kind,
+            count(manifest.outputs[0].normal),
+            len(dataset.spec.class_names),
+        )
         frames = min(dataset.count, wanted.limit or dataset.count)
         with session.held_board(), Accelerator(
             bundle, device, wanted.batchsize, say=output.progress

@@ -53,9 +53,16 @@ def stage_table(compiled: CompiledNetwork) -> Table:
         numbers = (
             (str(proof.tensors), f"{proof.elements:,}", str(proof.mismatches)) if proof.against else ("",) * 3
         )
+        against = f"not made ({proof.against})" if proof.missing else proof.against
+        if proof.missing:
+            numbers = ("",) * 3
         made = ["again" if stage.why else "reused"] if again else []
-        table.add_row(stage.name, proof.against, str(stage.nodes), *numbers, f"{stage.seconds:.1f}", *made)
-    many = [f", answers on {stage.proof.images}" for stage in compiled.stages if stage.name == "answers"]
+        table.add_row(stage.name, against, str(stage.nodes), *numbers, f"{stage.seconds:.1f}", *made)
+    many = [
+        f", answers on {stage.proof.images}"
+        for stage in compiled.stages
+        if stage.name == "answers" and not stage.proof.missing
+    ]
     table.caption = f"on {compiled.stages[0].proof.images} images{''.join(many)}"
     return table
 

@@ -92,10 +92,17 @@ class Design(Shown):
         return Page(self.folder / GALLERY_FILE)
 
     def summary(self) -> str:
-        cycles, stages = self.estimate(), self.compiled.stages
+        cycles = self.estimate()
+        stages = [stage for stage in self.compiled.stages if not stage.proof.missing]
         values = sum(stage.proof.elements for stage in stages)
+        missing = [stage.name for stage in self.compiled.stages if stage.proof.missing]
+        ignored = [name for stage in stages for name in stage.proof.ignored]
+        doubts = "".join(
+            [f" ({', '.join(missing)} not compared)"] * bool(missing)
+            + [f" (ignored: {', '.join(ignored)})"] * bool(ignored)
+        )
         return (
-            f"{self.network.name}: {len(stages)} stages proven on {values:,} values, "
+            f"{self.network.name}: {len(stages)} stages proven on {values:,} values{doubts}, "
             f"{cycles.cycles_per_frame:,.0f} cycles a frame, {cycles.frames_per_s:,.0f} frames/s at "
             f"{self.clock_mhz:g} MHz ({MODELLED}), {self.folder}"
         )
@@ -204,6 +211,8 @@ class Design(Shown):
         console = console or terminal()
         cost = self.compiled.cost
         console.print(stage_table(self.compiled))
+        for note in self.compiled.notes:
+            console.print(note, soft_wrap=True, markup=False)
         console.print(cost_table(cost))
         for line in (*speed_lines(cost), fit_line(cost)):
             console.print(line, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,7 @@ class FinnBuild(Shown):
         folding: FoldingRequest = None,
         *,
         clock_mhz: float | None = None,
+        ignored: Collection[str] = (),
         out: str | Path | None = None,
         listener: Listener | None = None,
     ) -> Design:
@@ -113,6 +115,7 @@ class FinnBuild(Shown):
         Args:
             folding: Another folding than its own.
             clock_mhz: Another clock.
+            ignored: Checks of the proof that may fail.
             out: The folder of the stages; beside the bundle's, with .stages, when None.
             listener: Told what happens; a person at a terminal or notebook when None.
 
@@ -127,7 +130,7 @@ class FinnBuild(Shown):
         folder = bundle_folder(self.network.name, "emu", self.out)
         stages = Path(out) if out is not None else folder.with_name(folder.name + ".stages")
         with heard(listener) as told:
-            design = self.network.compile(source, clock_mhz=clock, out=stages, listener=told)
+            design = self.network.compile(source, clock_mhz=clock, ignored=ignored, out=stages, listener=told)
             if self._config.verification is not None:
                 from labd_host.judge.expected_answers import check_answers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -133,6 +133,7 @@ class Network(Shown):
         clock_mhz: float = DEFAULT_CLOCK_MHZ,
         images: int | npt.NDArray[np.uint8] | None = None,
         start: str | None = None,
+        ignored: Collection[str] = (),
         out: str | Path | None = None,
         listener: Listener | None = None,
     ) -> Design:
@@ -146,6 +147,7 @@ class Network(Shown):
             images: What the stages are compared on: uint8 (n, height, width, channels), or how many of the
                 data set's test images; None for 100, or 4 with convolutions.
             start: Make this stage and those behind it again; without it, only what changed is made.
+            ignored: Checks of the proof that may fail (`labd_host.flow.CHECKS`); a bundle says so.
             out: The folder of the stages; build/NAME.stages when None.
             listener: Told what happens; a person at a terminal or notebook when None.
 
@@ -160,6 +162,7 @@ class Network(Shown):
         from labd_host.flow import MANY_IMAGES, compile_network, proof_images
         from labd_host.flow.gallery import GALLERY_FILE
         from labd_host.networks import ONNX
+        from labd_shared.datasets import dataset_spec
 
         source = chosen_folding(folding, target_fps, clock_mhz, network=self.name)
         if self._spec is not None and not self.typed.endswith(ONNX):
@@ -179,8 +182,10 @@ class Network(Shown):
                 out=folder,
                 images=few,
                 many_images=many[:MANY_IMAGES],
+                classes=len(dataset_spec(self.dataset).class_names) if self.dataset else None,
                 clock_mhz=clock_mhz,
                 start=start,
+                ignored=ignored,
                 listener=told,
             )
             return self.design_of(compiled, clock_mhz)

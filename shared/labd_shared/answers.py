@@ -4,7 +4,11 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
+from labd_shared.errors import UsageError
 from labd_shared.tensors import count
+
+CLASS, SIGN, VALUES = "class", "sign", "values"
+"""What an accelerator gives: the best class (or a score for each), whether one score is above 0, or other values."""
 
 
 def predicted_classes(answers: np.ndarray, classes: int = 0) -> np.ndarray:
@@ -43,6 +47,33 @@ def best_classes(answers: np.ndarray, classes: int, most: int = 5) -> np.ndarray
 def gives_scores(values: int, classes: int = 0) -> bool:
     """Whether *values* values a frame are scores, not labels."""
     return values > 1 and values >= classes
+
+
+def check_judged_by_classes(network: str, answer: str, values: int, classes: int) -> None:
+    """Check that what a network answers can be judged by the labels of a data set.
+
+    Args:
+        network: Its name.
+        answer: One of `CLASS`, `SIGN`, `VALUES`.
+        values: How many it gives for a frame.
+        classes: Of the data set.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if answer == CLASS or (answer == SIGN and classes == 2) or (answer == VALUES and values == classes):
+        return
+    gives = "{} values for an image, not a class".format(values)
+    if answer == SIGN:
+        gives = "one yes or no for an image"
+    raise UsageError(
+        "{} gives {}: the labels of a data set with {} classes cannot judge it".format(
+            network, gives, classes
+        ),
+        fix="name a data set of two classes with --dataset"
+        if answer == SIGN
+        else "check it by its golden samples instead (selftest)",
+    )
 
 
 def class_name(names: Sequence[str], label: int) -> str:

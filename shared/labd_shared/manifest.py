@@ -8,9 +8,10 @@ import json
 import re
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, TypeVar, Union
 
-from labd_shared.errors import LabdError, ManifestInvalid
+from labd_shared.answers import CLASS, SIGN, VALUES
+from labd_shared.errors import LabdError, ManifestInvalid, UsageError
 from labd_shared.records import MAX_NAME, Origin, Value, parse_json
-from labd_shared.tensors import Tensor, make_tensor
+from labd_shared.tensors import Tensor, count, make_tensor
 
 FORMAT = "labd-bundle"
 VERSION = 1
@@ -20,6 +21,7 @@ NETWORK_NAME = "network.npz"  # also of the file that a compiled network leaves
 MAX_MANIFEST_BYTES = 1 << 20
 TARGETS = ("hw", "emu")
 INPUT_KINDS = ("raw-uint8", "scaled")
+OUTPUT_KINDS = (CLASS, SIGN, VALUES)
 UNKNOWN = "unknown"
 REQUIRED_FILES = (BIT_NAME, HWH_NAME, GOLDEN_NAME)
 
@@ -36,6 +38,18 @@ class InputContract(NamedTuple):
     kind: str
     scale: float = 1.0
     offset: float = 0.0
+
+
+class OutputContract(NamedTuple):
+    """What the accelerator's output means.
+
+    ``kind`` is "class" (the best class, or a score for each), "sign" (1 where the one score is above 0, else 0) or
+    "values": each is ``output * scale + offset``, with one scale and offset, or one for each channel (the last axis).
+    """
+
+    kind: str
+    scale: Tuple[float, ...] = ()
+    offset: Tuple[float, ...] = ()
 
 
 class Expected(NamedTuple):
@@ -88,6 +102,8 @@ class Manifest(NamedTuple):
     tools: Dict[str, str]
     files: Dict[str, FileEntry]
     external_weights: Dict[str, int] = {}  # DMA -> how often a frame it reads runtime_weights/DMA.npy
+    output_contract: OutputContract = OutputContract(CLASS)
+    accepted: Tuple[str, ...] = ()  # what failed and was accepted with --ignore-check, a sentence each
 
     def to_json(self) -> str:
         """The manifest as canonical, readable JSON: the same manifest gives the same bytes."""
@@ -113,7 +129,26 @@ class Manifest(NamedTuple):
         }
         if self.external_weights:  # few designs have them: the others keep their bytes
             record["external_weights"] = self.external_weights
+        if self.output_contract.kind != CLASS:
+            record["output_contract"] = self.output_contract._asdict()
+        if self.accepted:
+            record["accepted"] = list(self.accepted)
         return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def check_gives_classes(manifest: Manifest) -> None:
+    """Check that the accelerator of *manifest* answers with classes.
+
+    Raises:
+        UsageError: it gives values.
+    """
+    if manifest.output_contract.kind == VALUES:
+        raise UsageError(
+            "{} gives {} values for an image, not a class".format(
+                manifest.network, count(manifest.outputs[0].normal)
+            ),
+            fix="read the values: Accelerator.run, scaled as output_contract of the manifest says",
+        )
 
 
 def _tensor_record(tensor: Tensor) -> Dict[str, Any]:
@@ -144,6 +179,8 @@ _FIELDS = (
     "folding", "expected", "tools", "files",
 )  # fmt: skip
 _MAX_TENSORS, _MAX_CLASSES, _MAX_AXES = 64, 10000, 16
+_MAX_SENTENCES, _MAX_SENTENCE = 64, 4000
+_MAX_CHANNELS = 65536
 # Names become paths and command arguments on the board, so they are of one plain form.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _BLOCK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -179,6 +216,8 @@ def _checked(record: Dict[str, Value]) -> Manifest:
         tools={name: value.text(MAX_NAME) for name, value in record["tools"].entries().items()},
         files=files,
         external_weights=_optional(record, "external_weights", _external_weights) or {},
+        output_contract=_optional(record, "output_contract", _output_contract) or OutputContract(CLASS),
+        accepted=_optional(record, "accepted", _sentences) or (),
     )
 
 
@@ -205,6 +244,18 @@ def _input_contract(value: Value) -> InputContract:
     )
 
 
+def _output_contract(value: Value) -> OutputContract:
+    record = value.fields(OutputContract._fields)
+    scale, offset = (
+        tuple(each.number() for each in record[key].list(0, _MAX_CHANNELS)) for key in ("scale", "offset")
+    )
+    if len(scale) != len(offset):
+        raise value.origin.fault(
+            "output_contract has {} scales and {} offsets".format(len(scale), len(offset))
+        )
+    return OutputContract(record["kind"].choice(OUTPUT_KINDS), scale, offset)
+
+
 def _expected(value: Value) -> Expected:
     record = value.fields(Expected._fields)
     return Expected(
@@ -223,6 +274,10 @@ def _accuracy(value: Value) -> Accuracy:
         record["split"].text(MAX_NAME),
         record["measured_by"].text(MAX_NAME),
     )
+
+
+def _sentences(value: Value) -> Tuple[str, ...]:
+    return tuple(sentence.text(_MAX_SENTENCE) for sentence in value.list(0, _MAX_SENTENCES))
 
 
 def _external_weights(value: Value) -> Dict[str, int]:

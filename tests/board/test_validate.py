@@ -8,13 +8,14 @@ import tempfile
 import numpy as np
 import pytest
 
-from labd_board import session, validate
+from labd_board import classify, session, validate
 from labd_board.accelerator import Times
 from labd_board.tally import Keeper, Tally
 from labd_shared.arrays import load_npz, save_npz
 from labd_shared.datasets import write_packed
 from labd_shared.digest import image_digest
 from labd_shared.errors import ArtifactError
+from labd_shared.manifest import OutputContract
 from labd_shared.predictions import load_predictions
 from labd_shared.tensors import make_tensor
 from support.bundles import darkness, fake_board, write_bundle
@@ -336,3 +337,23 @@ def test_where_the_time_went_adds_up(options, capsys):
     report = json.loads(capsys.readouterr().out)
     assert sum(report["time_s"].values()) == pytest.approx(report["wall_s"], rel=0.05)
     assert min(report["time_s"].values()) >= 0
+
+
+@pytest.mark.parametrize("command", [validate, classify])
+def test_an_accelerator_that_gives_values_is_not_judged_or_asked_for_classes(
+    images, tmp_path, capsys, command
+):
+    write_packed(tmp_path / "data", "mnist", "test", *images)
+    contract = OutputContract("values", (0.5,), (0.0,))
+    bundle = ["--bundle", str(write_bundle(tmp_path / "tiny", output_contract=contract))]
+    (tmp_path / "a.npy").write_bytes(b"")
+    given = ["--data", str(tmp_path / "data")] if command is validate else [str(tmp_path / "a.npy")]
+    assert command.main(bundle + given, fake_board()) == 2
+    assert "tiny gives 1 values for an image, not a class" in capsys.readouterr().err
+
+
+def test_a_yes_or_no_is_not_judged_by_ten_classes(images, tmp_path, capsys):
+    write_packed(tmp_path / "data", "mnist", "test", *images)
+    bundle = str(write_bundle(tmp_path / "tiny", output_contract=OutputContract("sign")))
+    assert validate.main(["--bundle", bundle, "--data", str(tmp_path / "data")], fake_board()) == 2
+    assert "tiny gives one yes or no for an image" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 from labd_shared.arrays import load_npz, save_npz
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import ArtifactError, DigestMismatch, ManifestInvalid
-from labd_shared.manifest import parse_manifest
+from labd_shared.manifest import OutputContract, parse_manifest
 from support.bundles import make_manifest, without_golden, write_bundle
 
 
@@ -27,6 +27,30 @@ def test_a_manifest_reads_back_as_it_was_written(bundle):
     text = (bundle / "manifest.json").read_text()
     assert parse_manifest(text).to_json() == text
     assert parse_manifest(text) == open_bundle(bundle).manifest
+
+
+def test_a_manifest_says_what_the_output_means_and_what_was_accepted(bundle):
+    assert "output_contract" not in json.loads((bundle / "manifest.json").read_text())
+    for contract in (OutputContract("sign"), OutputContract("values", (0.5, 2.0), (0.0, -1.0))):
+        manifest = open_bundle(bundle).manifest._replace(output_contract=contract, accepted=("halves: 3",))
+        assert parse_manifest(manifest.to_json()) == manifest
+
+
+@pytest.mark.parametrize(
+    "contract, words",
+    [
+        (
+            {"kind": "heat", "scale": [], "offset": []},
+            "output_contract.kind is 'heat', one of class, sign, values",
+        ),
+        ({"kind": "values", "scale": [1.0], "offset": []}, "output_contract has 1 scales and 0 offsets"),
+        ({"kind": "values", "scale": 1.0, "offset": []}, "output_contract.scale is 1.0"),
+    ],
+)
+def test_an_output_contract_that_contradicts_itself_is_refused(bundle, contract, words):
+    with pytest.raises(ManifestInvalid) as raised:
+        parse_manifest(edited(bundle, lambda record: record.update(output_contract=contract)))
+    assert words in raised.value.what
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ import numpy.typing as npt
 from labd_host import datasets
 from labd_host.bundles.golden_samples import golden_arrays, golden_samples
 from labd_host.dataflow.folding import FoldingSource
+from labd_host.dataflow.layers import Mvau, Thresholding
 from labd_host.flow import MANY_IMAGES, CompiledNetwork, compile_network, proof_images
 from labd_host.flow.kept_answers import kept_outputs
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
-from labd_shared.answers import predicted_classes
+from labd_shared.answers import SIGN, VALUES, predicted_classes
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.datasets import dataset_spec
 from labd_shared.digest import image_digest
 from labd_shared.errors import UsageError
-from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest
+from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest, OutputContract
 from labd_shared.tensors import count
 
 BOARD = "Pynq-Z2"
@@ -36,7 +38,7 @@ class Prepared:
         class_names: Of the data set.
         compiled: The stages and the golden model.
         golden: The content of golden.npz.
-        accuracy: The golden model's, on the whole test split.
+        accuracy: The golden model's, on the whole test split; None where its labels cannot judge the answers.
     """
 
     network: str
@@ -44,7 +46,7 @@ class Prepared:
     class_names: tuple[str, ...]
     compiled: CompiledNetwork
     golden: dict[str, npt.NDArray[Any]]
-    accuracy: Accuracy
+    accuracy: Accuracy | None
 
     def manifest(
         self,
@@ -54,6 +56,7 @@ class Prepared:
         slack_ns: float | None,
         expected: Expected,
         tools: dict[str, str],
+        accepted: Sequence[str] = (),
     ) -> Manifest:
         """The manifest of a bundle of this network; its list of files is empty."""
         return Manifest(
@@ -73,6 +76,8 @@ class Prepared:
             accuracy=self.accuracy,
             tools=tools,
             files={},
+            output_contract=output_contract(self.compiled),
+            accepted=(*self.compiled.ignored, *accepted),
         )
 
     def expected(self, clock_mhz: float) -> Expected:
@@ -92,6 +97,7 @@ def prepare(
     *,
     folding: FoldingSource,
     clock_mhz: float,
+    ignored: Collection[str] = (),
     listener: Listener,
 ) -> Prepared:
     """Compile a trained network and measure its golden model on the whole test split.
@@ -101,6 +107,7 @@ def prepare(
         stages: The folder for the compiled stages and their proofs.
         folding: Where PE and SIMD of the layers come from.
         clock_mhz: For the frames a second of the stages' ``estimate.json``.
+        ignored: Checks of the proof that may fail (`labd_host.flow.CHECKS`).
         listener: Told what happens.
 
     Raises:
@@ -120,7 +127,9 @@ def prepare(
         out=stages,
         images=images[: proof_images(export.kind)],
         many_images=images[:MANY_IMAGES],
+        classes=len(dataset_spec(export.dataset).class_names),
         clock_mhz=clock_mhz,
+        ignored=ignored,
         listener=listener,
     )
     listener.say(f"golden model: {len(images)} images of {export.dataset}")
@@ -152,16 +161,57 @@ def measure(
             f"{name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
             fix="name the data set it was trained on: --dataset",
         )
-    predictions = predicted_classes(kept_outputs(golden, images))
-    right = int((predictions == labels).sum())
+    predictions, accuracy = _judged(compiled, images, labels, len(spec.class_names))
+    class_names = spec.class_names if accuracy else _NAMES_OF.get(golden.network.answer, ())
     samples, answers = golden_samples(golden, spec.image_shape)
     digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)
     order = np.argsort(digests)
     return Prepared(
         network=name,
         dataset=spec.name,
-        class_names=spec.class_names,
+        class_names=class_names,
         compiled=compiled,
-        golden=golden_arrays(samples, answers, digests[order], predictions[order]),
-        accuracy=Accuracy(100.0 * right / len(labels), len(labels), "test", "golden model"),
+        golden=golden_arrays(samples, answers, digests[order], predictions[order])
+        if predictions is not None
+        else golden_arrays(samples, answers),
+        accuracy=accuracy,
+    )
+
+
+_NAMES_OF = {SIGN: ("no", "yes")}
+
+
+def _judged(
+    compiled: CompiledNetwork,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8],
+    classes: int,
+) -> tuple[npt.NDArray[np.int64] | None, Accuracy | None]:
+    """Classes of *images*, None where the network gives none, and how many are right where labels can judge them."""
+    golden = compiled.golden
+    answer = golden.network.answer
+    if answer == VALUES:
+        return None, None
+    predictions = predicted_classes(kept_outputs(golden, images))
+    if answer == SIGN and classes != len(_NAMES_OF[SIGN]):
+        return predictions, None
+    right = int((predictions == labels).sum())
+    return predictions, Accuracy(100.0 * right / len(labels), len(labels), "test", "golden model")
+
+
+def output_contract(compiled: CompiledNetwork) -> OutputContract:
+    """What the accelerator's output means: of values, the scale and offset that the first stage read off the export."""
+    network, scores = compiled.golden.network, compiled.stages[0].proof.scores
+    if network.answer != VALUES or scores is None:
+        return OutputContract(network.answer)
+    last = network.layers[-1]
+    factor, shift = last.score_scale() or (1.0, 0.0)  # of what it gives, from a sum
+    if isinstance(last, Mvau | Thresholding) and last.steps:  # it gives levels
+        rise = 2.0 if last.output == "BIPOLAR" else 1.0
+        factor, shift = rise, -1.0 if rise > 1 else float(last.offset)
+    scales, offsets = scores.scales or (scores.scale,), scores.offsets or (scores.offset,)
+    return OutputContract(
+        VALUES,
+        tuple(scale / factor for scale in scales),
+        tuple(offset - scale / factor * shift for scale, offset in zip(scales, offsets, strict=True)),
     )

@@ -13,6 +13,7 @@ from labd.loading import WHAT
 from labd_host.cli.clock_option import CLOCKS_MHZ, clock_option
 from labd_host.cli.completion import networks_or_files
 from labd_host.cli.folding_options import folding_options
+from labd_host.cli.ignore_option import ignore_option
 from labd_shared.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from labd_host.networks import TrainedExport
     from labd_host.vivado.hardware_build import BuiltHardware, Options
 
-HARDWARE_ONLY = "--jobs, --accept-timing, --ignore-check and --silence-minutes"
+HARDWARE_ONLY = "--jobs, --accept-timing and --silence-minutes"
 
 
 @click.command()
@@ -39,8 +40,9 @@ HARDWARE_ONLY = "--jobs, --accept-timing, --ignore-check and --silence-minutes"
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
               help="hw: Vivado and Vitis HLS runs at a time (default: what processors and memory allow).")  # fmt: skip
 @click.option("--accept-timing", is_flag=True, help="hw: take a design that does not keep its timing.")
-@click.option("--ignore-check", "--although", "ignored", multiple=True, metavar="CHECK",
-              help="hw: build although this check fails (labd doctor --for hw names them; and fits).")  # fmt: skip
+@ignore_option(
+    "Go on although this check fails: halves or answers, of the proof; hw: those of labd doctor --for hw; fits."
+)
 @click.option("--silence-minutes", type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="hw: give up when nothing was told or logged for so long (default: 60).")  # fmt: skip
 @click.option("--zip", "as_zip", is_flag=True, help="Write the same as a .zip beside the folder.")
@@ -75,9 +77,10 @@ def build(
     from labd.finn_build import FinnBuild
     from labd.folding_requests import chosen_folding
     from labd.loading import load, load_network
+    from labd_host import flow
     from labd_host.bundles.bundle_writer import check_replaceable
 
-    if target == "emu" and (accept_timing or ignored or jobs is not None or silence_minutes is not None):
+    if target == "emu" and (accept_timing or jobs is not None or silence_minutes is not None):
         raise UsageError(f"{HARDWARE_ONLY} are for --target hw, this one is for emu", fix="leave them out")
     refolded = folding is not None or target_fps is not None
     found = load(what, dataset=dataset, model=network_file or model)
@@ -106,12 +109,15 @@ def build(
     if target == "hw":
         options = _options(clock_mhz, jobs, accept_timing, ignored, silence_minutes)
         if isinstance(found, FinnBuild) and found.verifies:
-            found.compile(source, clock_mhz=clock_mhz, out=stages)  # before the hours, and kept for them
+            proof = [name for name in ignored if name in flow.CHECKS]
+            found.compile(
+                source, clock_mhz=clock_mhz, ignored=proof, out=stages
+            )  # before the hours, kept for them
         built = _build_hardware(network.export, folder, source, options)
         _tell(Bundle(built.bundle), network.design_of(built.compiled, clock_mhz), as_zip=as_zip)
         return
-    flow = found if isinstance(found, FinnBuild) else network
-    design = flow.compile(source, clock_mhz=clock_mhz, out=stages)
+    either = found if isinstance(found, FinnBuild) else network
+    design = either.compile(source, clock_mhz=clock_mhz, ignored=ignored, out=stages)
     _tell(design.build(out=folder), design, as_zip=as_zip)
 
 
@@ -143,6 +149,7 @@ def _options(
     ignored: tuple[str, ...],
     silence_minutes: float | None,
 ) -> Options:
+    from labd_host import flow
     from labd_host.vivado.build_needs import default_jobs
     from labd_host.vivado.followed_build import DEADLINES
     from labd_host.vivado.hardware_build import CHECKS, Options
@@ -152,8 +159,8 @@ def _options(
             f"--clock-mhz {clock_mhz:g}: FINN builds for whole MHz", fix=f"--clock-mhz {int(clock_mhz)}"
         )
     for name in ignored:
-        if name not in CHECKS:
-            raise unknown_name("check", name, CHECKS)
+        if name not in (*CHECKS, *flow.CHECKS):
+            raise unknown_name("check", name, (*CHECKS, *flow.CHECKS))
     deadlines = DEADLINES if silence_minutes is None else replace(DEADLINES, silence_s=60 * silence_minutes)
     return Options(int(clock_mhz), jobs or default_jobs(), accept_timing, ignored, deadlines)
 

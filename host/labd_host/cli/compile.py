@@ -9,6 +9,7 @@ import click
 from labd_host.cli.clock_option import clock_option
 from labd_host.cli.completion import networks_or_files
 from labd_host.cli.folding_options import folding_options
+from labd_host.cli.ignore_option import ignore_option
 
 
 @click.command(name="compile")
@@ -20,6 +21,7 @@ from labd_host.cli.folding_options import folding_options
               help="How many images every stage is compared on (default: 100, or 4 with convolutions).")  # fmt: skip
 @click.option("--from", "start", metavar="STAGE",
               help="Make this stage and those behind it again; without it, only what changed is made.")  # fmt: skip
+@ignore_option("Go on although this check of the proof fails: halves, answers.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Where stages, proofs, pictures and network.npz go (default: build/NETWORK.stages).")  # fmt: skip
 def compile_(
@@ -30,6 +32,7 @@ def compile_(
     dataset: str | None,
     count: int | None,
     start: str | None,
+    ignored: tuple[str, ...],
     out: Path | None,
 ) -> None:
     """Compile NETWORK (a name of the table, a network's own file, or an exported model) to a folded dataflow graph.
@@ -43,7 +46,13 @@ def compile_(
     from labd.shown import terminal
 
     design = load_network(network, dataset=dataset or "").compile(
-        folding, target_fps=target_fps, clock_mhz=clock_mhz, images=count, start=start, out=out
+        folding,
+        target_fps=target_fps,
+        clock_mhz=clock_mhz,
+        images=count,
+        start=start,
+        ignored=ignored,
+        out=out,
     )
     console = terminal()
     design.show(console)

@@ -6,9 +6,10 @@
 from labd_host.flow.compiled_network import CompiledNetwork, CompiledStage
 from labd_host.flow.compiler import compile_network
 from labd_host.flow.cost import Cost
-from labd_host.flow.proof import MANY_IMAGES, Compared, Proof, proof_images
+from labd_host.proof.proof import CHECKS, MANY_IMAGES, Compared, Proof, proof_images
 
 __all__ = [
+    "CHECKS",
     "MANY_IMAGES",
     "Compared",
     "CompiledNetwork",

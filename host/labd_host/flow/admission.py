@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from labd_host.flow.admission_values import PRODUCTS, QUANTISERS, check_values
-from labd_host.flow.averages import AVERAGES, averaged_map
 from labd_host.flow.depthwise import groups_of
-from labd_host.flow.plain_graph import Graph, Node
-from labd_host.flow.upsampling import UPSAMPLES, upsampled
+from labd_host.flow.upsampling import upsampled
+from labd_host.proof.averaged_maps import AVERAGES, averaged_map
+from labd_host.proof.plain_graph import Graph, Node
+from labd_host.proof.value_scales import UPSAMPLES
 from labd_shared.errors import ArtifactError
 
 _OTHERS = (

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from labd_host.flow.averages import AVERAGES
-from labd_host.flow.plain_graph import Graph, Node, Values
-from labd_host.flow.upsampling import UPSAMPLES
+from labd_host.proof.averaged_maps import AVERAGES
+from labd_host.proof.plain_graph import Graph, Node, Values
+from labd_host.proof.value_scales import UPSAMPLES
 from labd_shared.errors import ArtifactError
 
 QUANTISERS = ("Quant", "BipolarQuant", "MultiThreshold")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from labd_host.flow.node_facts import parameters, tensor
-from labd_host.flow.plain_graph import Graph, Node
-from labd_host.flow.proof import Compared
+from labd_host.proof.plain_graph import Graph, Node
+from labd_host.proof.proof import Compared
 
 _SAME, _PROVEN, _SHAPE, _NAME = 4, 8, 2, 1  # what speaks for two nodes being the same
 

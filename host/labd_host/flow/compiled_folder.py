@@ -9,10 +9,19 @@ from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.folding import folding_of
 from labd_host.flow.compiled_network import CompiledNetwork, CompiledStage
 from labd_host.flow.cost import read_cost
-from labd_host.flow.stage_records import ANSWERS, STAGE_NAMES, finished_stages, written
+from labd_host.flow.stage_records import (
+    GOLDEN,
+    STAGE_NAMES,
+    finished_stages,
+    read_record,
+    stage_path,
+    written,
+)
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.machine.typed_records import find_record, write_record
-from labd_shared.errors import UsageError
+from labd_host.proof.proof import ANSWERS
+from labd_shared.digest import file_sha256
+from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.manifest import NETWORK_NAME
 
 PURPOSE_FILE = "purpose.json"
@@ -77,3 +86,18 @@ def load_compiled(folder: Path) -> CompiledNetwork:
         golden=golden,
         tools=records[STAGE_NAMES[0]].tools,
     )
+
+
+def check_proven(folder: Path) -> None:
+    """Check that the golden model in *folder* is the one that its compilation proved.
+
+    Raises:
+        ArtifactError: the compilation was refused, or interrupted before it had proven it.
+    """
+    record = read_record(stage_path(folder, GOLDEN, ".json"), GOLDEN)
+    found = folder / NETWORK_NAME
+    if record is None or record.files.get(NETWORK_NAME) != file_sha256(found):
+        raise ArtifactError(
+            f"{found} is not proven: the compilation that wrote it did not finish",
+            fix=f"labd compile NETWORK -o {folder}, which uses what is finished",
+        )

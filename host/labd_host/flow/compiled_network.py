@@ -7,10 +7,11 @@ from pathlib import Path
 from labd_host.dataflow.cycles import CycleEstimate
 from labd_host.dataflow.folding import FOLDING_FILE, Settings, read_folding
 from labd_host.flow.cost import Cost
-from labd_host.flow.proof import Proof
 from labd_host.golden.golden_model import GoldenModel
+from labd_host.proof.proof import Proof
+from labd_shared.answers import SIGN, VALUES
 from labd_shared.manifest import NETWORK_NAME
-from labd_shared.tensors import Tensor
+from labd_shared.tensors import Tensor, count
 
 PARTITION_FILE = "6-partition-dataflow.onnx"
 
@@ -67,6 +68,23 @@ class CompiledNetwork:
     finn_cycles: Mapping[str, int] = field(repr=False)
     golden: GoldenModel = field(repr=False)
     tools: Mapping[str, str] = field(repr=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the proofs besides their numbers, a sentence each."""
+        values = count(self.outputs[0].normal)
+        said = {
+            SIGN: "it answers yes or no: 1 where its one score is above 0, else 0",
+            VALUES: f"it answers with {values} values for an image, not with a class",
+        }.get(self.golden.network.answer)
+        return (*([said] if said else []), *(note for stage in self.stages for note in stage.proof.notes))
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What failed in the proofs and was ignored, a sentence each."""
+        return tuple(
+            f"{name}: {sentence}" for stage in self.stages for name, sentence in stage.proof.ignored.items()
+        )
 
     @property
     def estimate(self) -> CycleEstimate:

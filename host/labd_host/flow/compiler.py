@@ -5,7 +5,9 @@ things, is used again (see `labd_host.flow.stage_records`), and only what change
 """
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ import numpy.typing as npt
 from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.folding import FoldingSource, folding_of, left_out
 from labd_host.exports import Export, read_export
+from labd_host.flow.answer_kind import answer_of
 from labd_host.flow.compiled_network import CompiledNetwork
 from labd_host.flow.cost import cost_of
 from labd_host.flow.finn_door import Finn
 from labd_host.flow.finn_estimates import read_finn_estimates
+from labd_host.flow.onnx_graph import read_graph
 from labd_host.flow.proof_frames import ProofFrames
 from labd_host.flow.stage_records import STAGE_NAMES
 from labd_host.flow.stage_runner import StageRunner
@@ -29,12 +33,14 @@ from labd_host.flow.stage_tasks import (
     PartitionTask,
     TransformTask,
 )
-from labd_host.flow.stages import CLOCK_MHZ, HARDWARE, PREPOST, STREAMLINED, TIDY
+from labd_host.flow.stages import CLOCK_MHZ, HARDWARE, STREAMLINED, TIDY, prepost
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.machine.listener import SILENT, Listener
 from labd_host.networks.exported import ExportedModel
+from labd_host.proof.proof import CHECKS
 from labd_shared.bitfile import PYNQ_Z2_PART
-from labd_shared.errors import ArtifactError, UsageError, unknown_name
+from labd_shared.errors import ArtifactError, StageFailed, StageMismatch, UsageError, unknown_name
+from labd_shared.manifest import NETWORK_NAME
 
 CHATTER_FILE = "finn.log"
 
@@ -50,8 +56,10 @@ def compile_network(
     out: Path,
     images: npt.NDArray[np.uint8],
     many_images: npt.NDArray[np.uint8] | None = None,
+    classes: int | None = None,
     clock_mhz: float = CLOCK_MHZ,
     start: str | None = None,
+    ignored: Collection[str] = (),
     listener: Listener = SILENT,
 ) -> CompiledNetwork:
     """Compile an exported network and prove every stage against the one before it.
@@ -66,8 +74,11 @@ def compile_network(
         images: uint8 (N, height, width, channels), real ones, to compare the stages on.
         many_images: More of them, to compare the golden model's logits and classes with those of the
             exported network in onnxruntime.
+        classes: Of the data set: a network with as many scores answers with the best class, one with another
+            number with its scores. None where nobody knows: then scores are classes.
         clock_mhz: For the frames a second of ``estimate.json``.
         start: This stage and those behind it are made again, the ones before it must be finished.
+        ignored: Names of `labd_host.flow.CHECKS` that may fail; what they found stands in the stage's record.
         listener: Called with a line about what happens.
 
     Raises:
@@ -80,8 +91,7 @@ def compile_network(
             reaches what was asked for.
         SetupError: a file cannot be written; what was finished before is used by the next run.
     """
-    if start is not None and start not in STAGE_NAMES:
-        raise unknown_name("stage", start, STAGE_NAMES, fix=f"choose one of {', '.join(STAGE_NAMES)}")
+    _check_names(start, ignored)
     export = read_export(onnx)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +101,13 @@ def compile_network(
         ) from error
     with Finn() as finn:
         compilation = _Compilation(
-            finn, export, out, ProofFrames(images), StageRunner(out, start, listener), listener
+            finn,
+            export,
+            out,
+            ProofFrames(images),
+            classes,
+            StageRunner(out, start, ignored, listener),
+            listener,
         )
         for note in export.notes:
             listener.say(f"read: {note}")
@@ -103,10 +119,21 @@ def compile_network(
             if many_images is not None:
                 compilation.answers(golden, many_images)
             return compilation.result(golden, clock_mhz)
+        except (ArtifactError, StageFailed, StageMismatch):
+            (out / NETWORK_NAME).unlink(missing_ok=True)  # nobody must judge what was not proven
+            raise
         finally:
             if finn.chatter:  # else the stages are those of an earlier run, and its log is theirs
                 with contextlib.suppress(OSError):  # the log of a run must not hide how the run ended
                     (out / CHATTER_FILE).write_text(finn.chatter, encoding="utf-8")
+
+
+def _check_names(start: str | None, ignored: Collection[str]) -> None:
+    if start is not None and start not in STAGE_NAMES:
+        raise unknown_name("stage", start, STAGE_NAMES, fix=f"choose one of {', '.join(STAGE_NAMES)}")
+    for name in ignored:
+        if name not in CHECKS:
+            raise unknown_name("check", name, CHECKS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,27 +144,46 @@ class _Compilation:
     export: Export
     folder: Path
     frames: ProofFrames
+    classes: int | None
     runner: StageRunner
     listener: Listener
 
-    def folded(self, folding: FoldingSource) -> Path:
-        """From the export to the folded dataflow graph; its file."""
-        exported = ExportTask(
+    def exported(self) -> Path:
+        """The file of the first stage, the export."""
+        task = ExportTask(
             finn=self.finn,
             folder=self.folder,
             source=self.export.path,
             frames=self.frames,
             export=self.export,
+            classes=self.classes,
         )
-        self.runner.advance(exported)
-        source = exported.path
-        for stage in (TIDY, PREPOST, STREAMLINED, HARDWARE):
+        self.runner.advance(task)
+        return task.path
+
+    @cached_property
+    def answer(self) -> str:
+        """What the network answers with."""
+        graph = read_graph(self.runner.stages[0].path)
+        return answer_of(graph.shapes[graph.output], self.classes)
+
+    def folded(self, folding: FoldingSource) -> Path:
+        """From the export to the folded dataflow graph; its file."""
+        source = self.exported()
+        for stage in (TIDY, prepost(self.answer), STREAMLINED, HARDWARE):
             task = TransformTask(
-                finn=self.finn, stage=stage, folder=self.folder, source=source, frames=self.frames
+                finn=self.finn,
+                stage=stage,
+                folder=self.folder,
+                source=source,
+                frames=self.frames,
+                answer=self.answer,
             )
             self.runner.advance(task)
             source = task.path
-        partition = PartitionTask(finn=self.finn, folder=self.folder, source=source, frames=self.frames)
+        partition = PartitionTask(
+            finn=self.finn, folder=self.folder, source=source, frames=self.frames, answer=self.answer
+        )
         self.runner.advance(partition)
         folded = FoldTask(
             finn=self.finn,
@@ -146,6 +192,7 @@ class _Compilation:
             frames=self.frames,
             folding=folding,
             network=self.export.path.stem,
+            answer=self.answer,
         )
         self.runner.advance(folded)
         return folded.path
@@ -158,28 +205,33 @@ class _Compilation:
             source=folded,
             frames=self.frames,
             network=self.export.path.stem,
+            answer=self.answer,
         )
         self.runner.advance(task)
         return GoldenModel.load(task.path)
 
     def answers(self, golden: GoldenModel, images: npt.NDArray[np.uint8]) -> None:
         """Compare the golden model's answers to *images* with the export's own, where the export can be run."""
+        exported: ExportedModel | str
         try:
             exported = ExportedModel(self.export)
         except ArtifactError as error:
-            self.listener.say(f"answers: not compared, {error.what}")
-            return
+            exported = error.what
         self.runner.advance(
             AnswersTask(
                 folder=self.folder,
                 source=self.export.path,
                 frames=ProofFrames(images),
+                finn=self.finn,
+                first=self.runner.stages[0].path,
                 exported=exported,
                 golden=golden,
+                answer=self.answer,
                 scores=self.runner.stages[0].proof.scores,
             )
         )
-        exported.tell_zeros(self.listener)
+        if isinstance(exported, ExportedModel):
+            exported.tell_zeros(self.listener)
 
     def result(self, golden: GoldenModel, clock_mhz: float) -> CompiledNetwork:
         """What was compiled, with its cost, which is written as well."""

@@ -12,7 +12,7 @@ bipolar_to_xnor.py.
 
 from typing import Any
 
-from labd_host.flow.plain_graph import Graph, Node
+from labd_host.proof.plain_graph import Graph, Node
 
 BIPOLAR = "BIPOLAR"
 

@@ -24,7 +24,7 @@ from labd_host.dataflow.layers import (
     Vvau,
     kind_of,
 )
-from labd_host.flow.plain_graph import Graph, Node
+from labd_host.proof.plain_graph import Graph, Node
 from labd_shared.errors import StageFailed
 from labd_shared.tensors import Tensor, make_tensor
 

@@ -29,8 +29,8 @@ import numpy as np
 
 from labd_host.dataflow.generations import KEYS
 from labd_host.exports import load_onnx
-from labd_host.flow.plain_graph import Graph, GraphTrace, Node, Values
 from labd_host.flow.stages import Step
+from labd_host.proof.plain_graph import Graph, GraphTrace, Node, Values
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ArtifactError, IllegalFolding, LabdError, SetupError, StageFailed, unknown_name
 
@@ -125,17 +125,7 @@ class Finn:
     def graph(self, model: Model) -> Graph:
         """*model* as plain data."""
         with self._hushed("look into the graph"):
-            names = model.get_all_tensor_names()
-            constants = {entry.name: model.get_initializer(entry.name) for entry in model.graph.initializer}
-            inputs = [entry.name for entry in model.graph.input if entry.name not in constants]
-            return Graph(
-                nodes=tuple(_node(node) for node in model.graph.node),
-                constants=constants,
-                datatypes={name: model.get_tensor_datatype(name).name for name in names},
-                shapes={name: tuple(model.get_tensor_shape(name) or ()) for name in names},
-                input=inputs[0],
-                output=model.graph.output[0].name,
-            )
+            return plain_graph(model)
 
     def run(self, model: Model, frames: Values) -> GraphTrace:
         """Execute *model* frame by frame with FINN's own executor.
@@ -158,10 +148,15 @@ class Finn:
                 node.op_type = node.op_type.removesuffix("_hls").removesuffix("_rtl")
         values: dict[str, list[Values]] = {}
         sums: dict[str, list[Values]] = {}
+        dependent = set(graph.dependent)
+        read = {name for node in graph.nodes if not dependent.isdisjoint(node.inputs) for name in node.inputs}
+        made = read - dependent - graph.constants.keys() - {""}
+        constants: dict[str, Values] = {}
         with self._hushed("execute the graph"):
             for frame in frames:
                 feed = {graph.input: frame[np.newaxis].astype(np.float32)}
                 context = execute_onnx(model, feed, return_full_exec_context=True)
+                constants = {name: context[name] for name in made}
                 for name in graph.dependent:
                     values.setdefault(name, []).append(context[name][0])
                 for node in model.graph.node:
@@ -170,6 +165,7 @@ class Finn:
         return GraphTrace(
             values={name: np.stack(value) for name, value in values.items()},
             sums={name: np.stack(value) for name, value in sums.items()},
+            constants=constants,
         )
 
     def dataflow(self, model: Model) -> tuple[Model, str]:
@@ -282,6 +278,21 @@ class Finn:
             ) from error
         finally:
             random.setstate(drawn)
+
+
+def plain_graph(model: Model) -> Graph:
+    """*model* as plain data, for steps that are functions of a model."""
+    names = model.get_all_tensor_names()
+    constants = {entry.name: model.get_initializer(entry.name) for entry in model.graph.initializer}
+    inputs = [entry.name for entry in model.graph.input if entry.name not in constants]
+    return Graph(
+        nodes=tuple(_node(node) for node in model.graph.node),
+        constants=constants,
+        datatypes={name: model.get_tensor_datatype(name).name for name in names},
+        shapes={name: tuple(model.get_tensor_shape(name) or ()) for name in names},
+        input=inputs[0],
+        output=model.graph.output[0].name,
+    )
 
 
 def tool_versions() -> dict[str, str]:

@@ -89,6 +89,8 @@ def _stage(folder: Path, number: int, stage: CompiledStage, picture: GraphPictur
                 ComparedRow(entry.kind, entry.layer, entry.layer_before, entry.values)
                 for entry in proof.compared
             ),
+            notes=proof.notes,
+            missing=proof.missing,
         ),
         steps=tuple(step.fields(("name",), None)["name"].text() for step in record["steps"].list()),
         files=(

@@ -44,6 +44,8 @@ class ProofShown:
         images, tensors, values: How much was compared; the values over all images.
         mismatches: How many of them differ.
         compared: The tensors.
+        notes: What else is to be known, a sentence each.
+        missing: Why nothing was compared; "" where it was.
     """
 
     against: str
@@ -52,6 +54,8 @@ class ProofShown:
     values: int
     mismatches: int
     compared: tuple[ComparedRow, ...]
+    notes: tuple[str, ...]
+    missing: str
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def _opening(body: Element, gallery: Gallery) -> None:
         "Compared is what means the same in both stages: what each quantiser gives, counted from its lowest level; "
         "the integer sums of each matrix product, scales divided out (streamlining may turn the sign of a whole "
         "channel, weights and thresholds together); and the class. A stage that differed in a single value would "
-        "have ended the compilation, and this page would not exist.",
+        "have ended the compilation, unless its check was ignored: then it says so.",
         class_="lead",
     )
     rows = _table(body, "stage", "what it does", "compared with", "nodes", "tensors", "values", "differ")
@@ -164,9 +168,9 @@ def _opening(body: Element, gallery: Gallery) -> None:
         link.set("class", "stage-link")
         element(row, "td", stage.title)
         proof = stage.proof
-        element(row, "td", proof.against)
+        element(row, "td", f"not made ({proof.against})" if proof.missing else proof.against)
         shown = (f"{proof.tensors:,}", f"{proof.values:,}", f"{proof.mismatches:,}")
-        for text in (f"{stage.nodes:,}", *(shown if proof.against else ("",) * 3)):
+        for text in (f"{stage.nodes:,}", *(shown if proof.against and not proof.missing else ("",) * 3)):
             element(row, "td", text, class_="number")
 
 
@@ -199,6 +203,11 @@ def _proof(words: Element, proof: ProofShown) -> None:
         text = f"The stage that all others are measured by, run on {proof.images} images."
         element(words, "p", text, class_="proof first")
         return
+    if proof.missing:
+        box = element(words, "div", class_="proof wrong")
+        element(box, "strong", "not compared")
+        element(box, "p", f"The comparison with {proof.against} was not made: {proof.missing}")
+        return
     state = "proof wrong" if proof.mismatches else "proof equal"
     box = element(words, "div", class_=state)
     element(box, "strong", "differs" if proof.mismatches else "equal")
@@ -208,6 +217,8 @@ def _proof(words: Element, proof: ProofShown) -> None:
         f"{proof.images} images, {proof.tensors} tensors of each, {proof.values:,} values compared with stage "
         f"{proof.against}: {proof.mismatches:,} differ.",
     )
+    for note in proof.notes:
+        element(box, "p", note)
     more = element(box, "details")
     element(more, "summary", "what was compared")
     rows = _table(more, "what", "here", f"in {proof.against}", "values")

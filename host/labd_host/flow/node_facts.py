@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from labd_host.dataflow.layers import KINDS, WidthConverter
-from labd_host.flow.plain_graph import Graph, Node
+from labd_host.proof.plain_graph import Graph, Node
 
 _KINDS = {
     "quantise": "Quant BipolarQuant BinaryQuant IntQuant Trunc MultiThreshold Relu Sign Clip "

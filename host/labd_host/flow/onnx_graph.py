@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labd_host.exports import load_onnx
-from labd_host.flow.plain_graph import Graph, Node
+from labd_host.proof.plain_graph import Graph, Node
 from labd_shared.errors import ArtifactError
 
 if TYPE_CHECKING:

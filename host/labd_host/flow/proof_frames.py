@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.flow.plain_graph import Graph, Values
 from labd_host.flow.stage_records import images_sha256
+from labd_host.proof.plain_graph import Graph, Values
 from labd_shared.errors import ShapeError
 
 _IMAGE_AXES, _FLAT_AXES = 4, 2

@@ -9,8 +9,8 @@ from labd_host.drawing.graph_picture import ADDED, CHANGED, KEPT, Box, Gone, Gra
 from labd_host.flow import node_facts
 from labd_host.flow.changes import Changes, compare_graphs
 from labd_host.flow.onnx_graph import inline, read_graph
-from labd_host.flow.plain_graph import Graph, Node
-from labd_host.flow.proof import Compared
+from labd_host.proof.plain_graph import Graph, Node
+from labd_host.proof.proof import Compared
 
 CONTAINER = "StreamingDataflowPartition"
 

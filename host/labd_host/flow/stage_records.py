@@ -20,19 +20,19 @@ import numpy.typing as npt
 import labd_host
 import labd_shared
 from labd_host.explore.calibration import SHIPPED
-from labd_host.flow.observe import Observation, ObservedPoint
-from labd_host.flow.proof import Proof, proof_of
 from labd_host.flow.stages import STAGES
 from labd_host.machine.typed_records import from_record
+from labd_host.proof.observe import Observation, ObservedPoint
+from labd_host.proof.proof import ANSWERS, Proof, proof_of
 from labd_shared.arrays import load_npz, save_npz
 from labd_shared.digest import bytes_sha256, file_sha256, json_sha256
 from labd_shared.errors import ArtifactError, SetupError, UsageError
 from labd_shared.files import write_text
 from labd_shared.records import Value, read_json
 
-GOLDEN, ANSWERS = "golden", "answers"
+GOLDEN = "golden"
 # Packages whose code decides what a stage is: the flow, what it imports, and the model that proves it.
-DECIDING = ("flow", "dataflow", "golden", "explore", "simulate", "machine", "exports")
+DECIDING = ("flow", "proof", "dataflow", "golden", "explore", "simulate", "machine", "exports")
 STAGE_NAMES = (*(stage.name for stage in STAGES), GOLDEN, ANSWERS)
 NOT_BEFORE = "not made before"
 MAX_RECORD_BYTES = 4 << 20
@@ -233,7 +233,8 @@ def load_observation(folder: Path, record: Record) -> Observation:
         ObservedPoint(kind, layer, arrays[f"{index:03}"].astype(np.int64))
         for index, (kind, layer) in enumerate(record.observed)
     )
-    return Observation(points, record.proof.scores)
+    undecided = () if record.proof.against else record.proof.undecided
+    return Observation(points, record.proof.scores, undecided)
 
 
 def finished_stages(folder: Path) -> dict[str, Record]:

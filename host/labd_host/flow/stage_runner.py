@@ -1,7 +1,7 @@
 """Stages, one after another: finished ones are used again, the others made, proven and recorded."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,8 +9,6 @@ from labd_host.flow import stage_cache
 from labd_host.flow.compiled_network import CompiledStage
 from labd_host.flow.cost import ESTIMATE_FILE
 from labd_host.flow.finn_door import tool_versions
-from labd_host.flow.observe import Observation
-from labd_host.flow.proof import Proof, compare, first_proof
 from labd_host.flow.stage_records import (
     NOT_BEFORE,
     Inputs,
@@ -23,6 +21,8 @@ from labd_host.flow.stage_records import (
 )
 from labd_host.flow.stage_tasks import StageResult, StageTask
 from labd_host.machine.listener import Listener
+from labd_host.proof.observe import Observation
+from labd_host.proof.proof import Proof, compare, first_proof, missing_proof
 from labd_shared.digest import file_sha256, json_sha256
 
 COMPILE = "compile"  # the task that a listener is shown
@@ -46,6 +46,7 @@ class StageRunner:
     Args:
         folder: Where the files of the stages go.
         start: The first stage to be made again, whatever is there; None for none.
+        ignored: Names of `proof.CHECKS` that may fail.
         listener: Called with a line about what happens.
 
     Attributes:
@@ -53,11 +54,12 @@ class StageRunner:
         tools: Distribution -> version.
     """
 
-    def __init__(self, folder: Path, start: str | None, listener: Listener) -> None:
+    def __init__(self, folder: Path, start: str | None, ignored: Collection[str], listener: Listener) -> None:
         self.stages: list[CompiledStage] = []
         self.tools = tool_versions()
         self._folder = folder
         self._ledger = Ledger(folder, start)
+        self._ignored = frozenset(ignored)
         self._listener = listener
         self._last: Record | None = None
         self._observed: Observation | None = None  # of the last stage; None where it was used again
@@ -78,8 +80,10 @@ class StageRunner:
         record, why = self._ledger.finished(task.name, inputs, names), ""
         if record is None and not self._ledger.asked_for(task.name):
             record = self._fetched(task, inputs, names)
+        if record is not None and not self._ignored.issuperset(record.proof.ignored):
+            record, why = None, "a check of it was ignored before"
         if record is None:
-            why = self._ledger.why_anew(task.name, inputs, names)
+            why = why or self._ledger.why_anew(task.name, inputs, names)
             self._listener.say(f"{task.name}: {task.title}{'' if why == NOT_BEFORE else f' (again: {why})'}")
             record = self._made(task, inputs)
         else:
@@ -87,7 +91,8 @@ class StageRunner:
             self._observed = None
         record = replace(record, files={each.name: file_sha256(each) for each in task.files})
         self._ledger.keep(record)
-        stage_cache.keep(record, names, self._folder)
+        if not record.proof.ignored and not record.proof.missing:
+            stage_cache.keep(record, names, self._folder)
         self._last = record
         seconds = time.monotonic() - started
         self.stages.append(
@@ -148,12 +153,21 @@ class StageRunner:
         (self._folder / ESTIMATE_FILE).unlink(missing_ok=True)
 
     def _proof(self, task: StageTask, made: StageResult) -> Proof:
+        if made.missing:
+            return missing_proof(task.name, made.against or "", made.missing)
         if made.against is not None and made.before is not None:
-            return compare(task.name, made.observed, made.against, made.before)
+            return compare(task.name, made.observed, made.against, made.before, ignored=self._ignored)
         if self._last is None:
             return first_proof(task.name, made.observed)
         before = self._observed or load_observation(self._folder, self._last)
-        return compare(task.name, made.observed, self._last.stage, before, moves_scales=task.moves_scales)
+        return compare(
+            task.name,
+            made.observed,
+            self._last.stage,
+            before,
+            moves_scales=task.moves_scales,
+            ignored=self._ignored,
+        )
 
 
 def _values_sha256(record: Record | None) -> str:

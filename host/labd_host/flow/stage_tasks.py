@@ -5,7 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,23 @@ import numpy as np
 from labd_host.dataflow.folding import FOLDING_FILE, FoldingSource, check_folding, to_json
 from labd_host.exports import Export
 from labd_host.flow.admission import check_export, check_network
+from labd_host.flow.answer_kind import answer_of
 from labd_host.flow.compiled_network import PARTITION_FILE
 from labd_host.flow.describe import describe
 from labd_host.flow.finn_door import Finn, Model
 from labd_host.flow.finn_estimates import FINN_ESTIMATES_FILE, FinnEstimates
-from labd_host.flow.observe import Observation, ObservedPoint, Scores, observe, observe_golden
+from labd_host.flow.last_layer import check_scores
 from labd_host.flow.onnx_graph import graph_of
-from labd_host.flow.proof import observe_answers
 from labd_host.flow.proof_frames import ProofFrames
-from labd_host.flow.stage_records import ANSWERS, GOLDEN, stage_path, written
+from labd_host.flow.stage_records import GOLDEN, stage_path, written
 from labd_host.flow.stages import EXPORTED, FOLD_CONSTANTS, FOLDED, PARTITION, Stage, Step
 from labd_host.golden.golden_model import GoldenModel
 from labd_host.machine.typed_records import write_record
 from labd_host.networks.exported import ExportedModel
+from labd_host.proof.observe import Observation, ObservedPoint, Scores, observe, observe_golden
+from labd_host.proof.proof import ANSWERS, LEFT_OUT, differing_images, observe_answers
+from labd_host.proof.roundings import doubtful
+from labd_shared.answers import CLASS, VALUES
 from labd_shared.errors import StageFailed, StageMismatch
 from labd_shared.manifest import NETWORK_NAME
 
@@ -43,12 +47,14 @@ class StageResult:
         nodes: How many operations.
         observed: What it computed.
         against, before: The stage it is compared with, and what that computed; None for the stage before.
+        missing: Why it cannot be compared; "" where it can.
     """
 
     nodes: int
     observed: Observation
     against: str | None = None
     before: Observation | None = None
+    missing: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -138,10 +144,12 @@ class TransformTask(StageTask):
     Attributes:
         finn: The open door to FINN.
         stage: Its transformations.
+        answer: What the network answers with (`labd_host.flow.answer_kind`).
     """
 
     finn: Finn
     stage: Stage
+    answer: str = CLASS
 
     @property
     def name(self) -> str:
@@ -165,9 +173,13 @@ class TransformTask(StageTask):
 
     def make(self, begin: Begin) -> StageResult:
         """Transform the graph and run it."""
+        return self.made(begin, self.answer)
+
+    def made(self, begin: Begin, answer: str) -> StageResult:
+        """Transform and run the graph of a network that answers with *answer*."""
         model = self.transformed()
         graph = self.finn.graph(model)
-        observed = observe(graph, self.finn.run(model, self.frames.of(graph)))
+        observed = observe(graph, self.finn.run(model, self.frames.of(graph)), answer)
         begin()
         self.save(model, self.path)
         return StageResult(len(graph.nodes), observed)
@@ -199,21 +211,27 @@ class ExportTask(TransformTask):
 
     Attributes:
         export: What was read from the source file.
+        classes: Of the data set; None where nobody knows.
     """
 
     stage: Stage = EXPORTED
     export: Export
+    classes: int | None = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What was read: the source file may have data in another one beside it."""
-        return {"export": self.export.sha256()}
+        """What was read (the source file may have data beside it), and what decides on the answer."""
+        return {"export": self.export.sha256(), "classes": self.classes}
 
     def make(self, begin: Begin) -> StageResult:
         """Refuse what cannot be built before anything long starts; else as every transformation."""
         check_export(graph_of(self.export.model), self.source.name)
-        check_network(self.finn.graph(self.finn.apply(self.transformed(), FOLD_CONSTANTS)))
-        return super().make(begin)
+        graph = self.finn.graph(self.finn.apply(self.transformed(), FOLD_CONSTANTS))
+        check_network(graph)
+        answer = answer_of(graph.shapes[graph.output], self.classes)
+        if answer == CLASS:
+            check_scores(graph)
+        return self.made(begin, answer)
 
     def loaded(self) -> Model:
         """The export in labd's form."""
@@ -249,13 +267,15 @@ class PartitionTask(TransformTask):
                 fix="a layout change is left outside the partition; the accelerator's driver cannot make it",
                 stage=self.name,
             )
-        observed = observe(inside, self.finn.run(child, frames))
-        label = ObservedPoint("label", graph.output, outer.values[graph.output].astype(np.int64))
-        points = tuple(point for point in observed.points if point.kind != "label")
+        observed = observe(inside, self.finn.run(child, frames), self.answer)
+        if self.answer != VALUES:
+            label = ObservedPoint("label", graph.output, outer.values[graph.output].astype(np.int64))
+            points = tuple(point for point in observed.points if point.kind != "label")
+            observed = replace(observed, points=(*points, label))
         begin()
         self.save(child, self.inner)
         self.save(parent, self.path)
-        return StageResult(len(inside.nodes), Observation((*points, label), observed.scores))
+        return StageResult(len(inside.nodes), observed)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -294,7 +314,7 @@ class FoldTask(TransformTask):
         check_folding(network.layers, settings)
         self.finn.set_attributes(model, settings)
         graph = self.finn.graph(model)
-        observed = observe(graph, self.finn.run(model, self.frames.entering(graph)))
+        observed = observe(graph, self.finn.run(model, self.frames.entering(graph)), self.answer)
         begin()
         self.save(model, self.path)
         estimates = FinnEstimates(self.finn.resources(model), self.finn.expected_cycles(model))
@@ -313,10 +333,12 @@ class GoldenTask(StageTask):
     Attributes:
         finn: The open door to FINN.
         network: Name of the network.
+        answer: What it answers with.
     """
 
     finn: Finn
     network: str
+    answer: str
 
     @property
     def name(self) -> str:
@@ -351,7 +373,8 @@ class GoldenTask(StageTask):
         with written(self.path):
             model.save(self.path)
         golden = GoldenModel.load(self.path)
-        observed = observe_golden(golden.network, golden.run(self.frames.pixels, intermediates=True))
+        found = golden.run(self.frames.pixels, intermediates=True)
+        observed = observe_golden(golden.network, found, self.answer)
         return StageResult(len(golden.network.layers), observed)
 
 
@@ -359,14 +382,23 @@ class GoldenTask(StageTask):
 class AnswersTask(StageTask):
     """Compares the golden model's answers to many images with the export's own; the source is the export.
 
+    Where onnxruntime answers otherwise, FINN runs the export on the same image: if float32's rounding of a sum
+    decides there, or may have decided in onnxruntime while FINN agrees with the golden model, it is left out.
+
     Attributes:
-        exported: The exported network, to be run.
+        finn: The open door to FINN.
+        first: The file of the first stage, for FINN to run.
+        exported: The exported network, to be run; or why it cannot be.
         golden: The golden model.
+        answer: What the network answers with.
         scores: How the golden model's scores become the export's; None where the export gives classes.
     """
 
-    exported: ExportedModel
+    finn: Finn
+    first: Path
+    exported: ExportedModel | str
     golden: GoldenModel
+    answer: str
     scores: Scores | None
 
     @property
@@ -385,8 +417,10 @@ class AnswersTask(StageTask):
         """The golden model's arithmetic; its folding changes no answer."""
         return {
             "network": self.golden.network.arithmetic_sha256,
-            "scores": None if self.scores is None else asdict(self.scores),
-            "export": self.exported.sha256,
+            "scores": None if self.scores is None else self.scores.record(),
+            "export": "" if isinstance(self.exported, str) else self.exported.sha256,
+            "answer": self.answer,
+            "missing": self.exported if isinstance(self.exported, str) else "",
         }
 
     @property
@@ -406,11 +440,36 @@ class AnswersTask(StageTask):
 
     def make(self, begin: Begin) -> StageResult:
         """Run both."""
+        layers = len(self.golden.network.layers)
+        if isinstance(self.exported, str):
+            begin()
+            return StageResult(layers, Observation(()), EXPORTED.name, missing=self.exported)
         images = self.frames.images
         parts = range(0, len(images), ANSWERED_AT_ONCE)
         logits = np.concatenate(
             [self.exported.run(images[start : start + ANSWERED_AT_ONCE]) for start in parts]
         )
-        ours, theirs = observe_answers(self.golden.network, self.golden.run(images), logits, self.scores)
+        ours, theirs = observe_answers(
+            self.golden.network, self.answer, self.golden.run(images), logits, self.scores
+        )
+        differing = differing_images(ours, theirs)
+        looked_at = differing[:LEFT_OUT]  # FINN takes seconds for one
+        if looked_at:
+            undecided = self._undecided(ours, looked_at)
+            theirs = replace(theirs, undecided=differing if undecided == looked_at else undecided)
         begin()
-        return StageResult(len(self.golden.network.layers), ours, EXPORTED.name, theirs)
+        return StageResult(layers, ours, EXPORTED.name, theirs)
+
+    def _undecided(self, ours: Observation, differing: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of *differing* images in which float32's roundings decide on what the export answers."""
+        frames = ProofFrames(self.frames.images[list(differing)])
+        model = self.finn.load(self.first)
+        graph = self.finn.graph(model)
+        trace = self.finn.run(model, frames.of(graph))
+        found = observe(graph, trace, self.answer)
+        again = found.of_kind("sums")[-1].values
+        golden = ours.of_kind("sums")[-1].values[list(differing)] if ours.of_kind("sums") else None
+        places = set(found.undecided)
+        if golden is not None and golden.shape == again.shape:
+            places |= doubtful(graph, trace).intersection(np.flatnonzero((golden == again).all(axis=1)))
+        return tuple(differing[place] for place in sorted(places))

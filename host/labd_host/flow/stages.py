@@ -14,6 +14,7 @@ the tidy-up and conversion that QONNX exports need; walked through with finn-plu
 from dataclasses import dataclass, field
 from typing import Any
 
+from labd_shared.answers import CLASS, SIGN
 from labd_shared.bitfile import PYNQ_Z2_PART
 
 BOARD = "Pynq-Z2"
@@ -88,25 +89,32 @@ TIDY = Stage(
         Step("qonnx.util.cleanup:cleanup_model"),
         Step("labd_host.flow.averages:make_global"),
         Step("labd_host.flow.upsampling:make_repeats"),
-        Step("finn.transformation.qonnx.convert_qonnx_to_finn:ConvertQONNXtoFINN"),
+        Step("labd_host.flow.quantisers:convert_quantisers"),
         *_TIDY,
     ),
 )
 
-PREPOST = Stage(
-    "prepost",
-    "pre-processing (pixel / 255) in front, the best class behind",
-    (
-        Step("labd_host.flow.finn_door:divide_pixels", {"by": 255.0}),
-        Step("qonnx.transformation.insert_topk:InsertTopK", {"k": 1}),
-        *_TIDY,
-    ),
-)
+_BEHIND = {CLASS: "the best class behind", SIGN: "a threshold at 0 behind"}
+
+
+def prepost(answer: str) -> Stage:
+    """The stage that puts in front what makes a frame of pixels, and behind what makes *answer* of the scores."""
+    return Stage(
+        "prepost",
+        f"pre-processing (pixel / 255) in front, {_BEHIND.get(answer, 'the scores as they are behind')}",
+        (
+            Step("labd_host.flow.finn_door:divide_pixels", {"by": 255.0}),
+            Step("labd_host.flow.answer_kind:choose", {"answer": answer}),
+            *_TIDY,
+        ),
+    )
+
 
 STREAMLINED = Stage(
     "streamlined",
     "scales and biases move into the thresholds: integers only",
     (
+        Step("labd_host.flow.last_layer:share_one_value"),
         # First of all: a quantiser's offset that was moved past a Reshape would end in the next layer's sums.
         Step("finn.transformation.streamline.absorb:AbsorbScalarBiasIntoMultiThreshold"),
         Step("finn.transformation.streamline.reorder:MoveScalarLinearPastInvariants"),
@@ -173,4 +181,4 @@ SPECIALISED = (
 
 FOLDED = Stage("folded", "HLS or RTL chosen for each layer, PE and SIMD set", SPECIALISED)
 
-STAGES = (EXPORTED, TIDY, PREPOST, STREAMLINED, HARDWARE, PARTITION, FOLDED)
+STAGES = (EXPORTED, TIDY, prepost(CLASS), STREAMLINED, HARDWARE, PARTITION, FOLDED)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labd_host.flow.plain_graph import Graph, Node
+from labd_host.proof.plain_graph import Graph, Node
+from labd_host.proof.value_scales import UPSAMPLES
 
-UPSAMPLES = ("Resize", "Upsample")
 _AXES = 4  # of a feature map: image, channel, row, column
 _SAME_BY_RULE = "asymmetric", "floor"  # o // scale for whole scales
 

@@ -17,8 +17,10 @@ import numpy.typing as npt
 
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
+from labd_shared.answers import check_judged_by_classes
 from labd_shared.errors import ShapeError, UsageError
 from labd_shared.manifest import MANIFEST_NAME, NETWORK_NAME
+from labd_shared.tensors import count
 
 if TYPE_CHECKING:
     from labd_host.golden.golden_model import GoldenModel
@@ -86,14 +88,14 @@ def exported(export: TrainedExport, listener: Listener) -> Classifier:
 
 
 def best_of_scores(scores: npt.NDArray[np.float32], classes: int, name: str) -> Integers:
-    """The classes of *scores* (n, ...), best first; of one value an image, above or at 0 is class 1 of two.
+    """The classes of *scores* (n, ...), best first; of one value an image, above 0 is class 1 of two.
 
     Raises:
         ShapeError: the scores are not one for each of the *classes*.
     """
     values = scores.reshape(len(scores), -1)
     if values.shape[1] == 1 and classes == 2:  # noqa: PLR2004  yes or no
-        return np.where(values >= 0, np.array([[1, 0]]), np.array([[0, 1]]))
+        return np.where(values > 0, np.array([[1, 0]]), np.array([[0, 1]]))
     if values.shape[1] != classes or scores.shape[1:].count(classes) != 1:
         each = "one value" if values.shape[1] == 1 else f"{' x '.join(map(str, scores.shape[1:]))} values"
         raise ShapeError(
@@ -119,7 +121,7 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
         BuildError, DataMissing: as `labd_host.judge.golden_cache.golden_file` raises them.
     """
     from labd_host import networks
-    from labd_host.flow.compiled_folder import compiled_dataset
+    from labd_host.flow.compiled_folder import check_proven, compiled_dataset
     from labd_host.golden.golden_model import GoldenModel
     from labd_shared.answers import best_classes
 
@@ -131,6 +133,7 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
     if path.suffix == ".npz":
         model = GoldenModel.load(path)
     elif path.is_dir() and (path / NETWORK_NAME).is_file() and not (path / MANIFEST_NAME).is_file():
+        check_proven(path)
         model = GoldenModel.load(path / NETWORK_NAME)
         dataset = dataset or compiled_dataset(path) or None
     elif path.is_dir() or path.suffix == ".zip":
@@ -150,6 +153,7 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
         dataset = networks.NETWORKS[name].dataset
 
     def run(images: Images, classes: int) -> Said:
+        check_judged_by_classes(name, model.network.answer, count(model.outputs[0].normal), classes)
         result = model.run(images)
         answers = result.outputs[0] if result.logits is None else result.logits
         scores = None if result.logits is None else np.asarray(result.logits, np.int64)

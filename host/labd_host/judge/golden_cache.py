@@ -17,10 +17,11 @@ from labd_host.explore.for_a_rate import CheapestFolding
 from labd_host.exports import network_sha256
 from labd_host.flow.compiler import compile_network
 from labd_host.flow.finn_door import tool_versions
-from labd_host.flow.proof import MANY_IMAGES, proof_images
 from labd_host.machine import places
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
+from labd_host.proof.proof import MANY_IMAGES, proof_images
+from labd_shared.datasets import dataset_spec
 from labd_shared.digest import json_sha256
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.files import replacing
@@ -44,7 +45,9 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
     if not export.file.is_file():
         raise ArtifactError(f"there is no model {export.file}", fix="give the path of an exported network")
     folding = _folding(export.name)
+    classes = len(dataset_spec(export.dataset).class_names) if export.dataset else None
     made_from = {
+        "classes": classes,
         "onnx": network_sha256(export.file),
         "folding": folding.key,
         "tools": tool_versions(),
@@ -68,6 +71,7 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
             out=Path(stages),
             images=images[: proof_images(export.kind)],
             many_images=images[:MANY_IMAGES],
+            classes=classes,
             listener=listener,
         )
         with replacing(target / NETWORK_NAME) as making:

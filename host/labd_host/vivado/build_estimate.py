@@ -41,7 +41,7 @@ def estimate_of(stages: Path, folding: Path) -> CellEstimate:
     return CellEstimate(calibrated, finn)
 
 
-def check_fits(estimate: CellEstimate, part: str, although: bool) -> str:
+def check_fits(estimate: CellEstimate, part: str, ignored: bool) -> str:
     """Refuse what is expected not to fit; where that is accepted, the sentence about it, else "".
 
     Raises:
@@ -55,9 +55,9 @@ def check_fits(estimate: CellEstimate, part: str, although: bool) -> str:
     error = DoesNotFit(
         f"the design is expected to take {listed} that the {part} has",
         fix="fold the largest layers more (a smaller PE or SIMD); this is an estimate, to try nevertheless: "
-        "--although fits",
+        "--ignore-check fits",
         expected=over,
     )
-    if not although:
+    if not ignored:
         raise error
     return error.what

@@ -48,14 +48,14 @@ def hardware_needs(work: Path) -> list[Need]:
     ]
 
 
-def demand(needs: list[Need], although: tuple[str, ...]) -> list[Need]:
+def demand(needs: list[Need], ignored: tuple[str, ...]) -> list[Need]:
     """Refuse to start while something is missing; what is missing and was accepted, to be said.
 
     Raises:
         LabdError: of what is missing; of several one that names all.
     """
     missing = [need for need in needs if need.error is not None]
-    refused = [need for need in missing if need.name not in although]
+    refused = [need for need in missing if need.name not in ignored]
     if len(refused) > 1:
         raise SetupError(
             f"a hardware build lacks {'; '.join(f'{need.name}: {need.found}' for need in refused)}",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from labd_host import flow
 from labd_host.bundles.bundle_writer import check_replaceable, write_bundle
 from labd_host.bundles.preparation import BOARD, Prepared, prepare
 from labd_host.dataflow.folded_chain import FoldedChain
@@ -38,7 +39,7 @@ from labd_shared.manifest import BIT_NAME, GOLDEN_NAME, HWH_NAME, Manifest
 REPORT_NAME = "hardware.json"
 FITS = "fits"
 CHECKS = ("vivado", "hls", "board-files", "finn-hlslib", "path", "disk", "memory", FITS)
-"""What ``--although`` can be given."""
+"""What ``--ignore-check`` can be given, besides the checks of the proof."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Options:
         clock_mhz: Of the accelerator, whole MHz.
         jobs: Vivado and HLS runs at a time.
         accept_timing: Take a design that does not keep its timing.
-        although: Names of `CHECKS` that may fail.
+        ignored: Names of `CHECKS`, and of the proof's, that may fail.
         deadlines: Of the run.
         worker: The Python module that builds.
     """
@@ -57,9 +58,14 @@ class Options:
     clock_mhz: int = 100
     jobs: int = 1
     accept_timing: bool = False
-    although: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     deadlines: ChildDeadlines = DEADLINES
     worker: str = MODULE
+
+    @property
+    def of_the_proof(self) -> tuple[str, ...]:
+        """The ignored checks that are the proof's."""
+        return tuple(name for name in self.ignored if name in flow.CHECKS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +117,21 @@ def build_hardware(
     folder = folder.absolute()
     check_replaceable(folder)  # now, not hours later
     work = folder.with_name(folder.name + ".hardware")
-    accepted = [f"{need.name}: {need.found}" for need in demand(hardware_needs(work), options.although)]
+    accepted = [f"{need.name}: {need.found}" for need in demand(hardware_needs(work), options.ignored)]
     tools = find_toolchain()
     listener.say(f"tools: {tools.vivado.said}, {tools.hls.said}")
     stages = folder.with_name(folder.name + ".stages")  # beside the bundle: they are its proof
-    prepared = prepare(export, stages, folding=folding, clock_mhz=options.clock_mhz, listener=listener)
+    prepared = prepare(
+        export,
+        stages,
+        folding=folding,
+        clock_mhz=options.clock_mhz,
+        ignored=options.of_the_proof,
+        listener=listener,
+    )
     folded = _folded(prepared.compiled)
     estimate = estimate_of(prepared.compiled.folder, prepared.compiled.folder / FOLDING_FILE)
-    if over := check_fits(estimate, PYNQ_Z2_PART, FITS in options.although):
+    if over := check_fits(estimate, PYNQ_Z2_PART, FITS in options.ignored):
         accepted.append(over)
     depths = fifo_depths(prepared.compiled.golden.network)
     job = BuildJob(
@@ -134,12 +147,11 @@ def build_hardware(
     variables = environment(tools) | {finn_dependencies.VARIABLE: str(finn_dependencies.folder())}
     listener.say(f"hardware: FINN's steps with Vivado, logs in {work}")
     products = run(job, variables, deadlines=options.deadlines, listener=listener, module=options.worker)
-    compiled = prepared.compiled
     design = read_routed(
         Path(products.project),
         part=job.part,
         clock_mhz=job.clock_mhz,
-        tensors=(*compiled.inputs, *compiled.outputs),
+        tensors=(*prepared.compiled.inputs, *prepared.compiled.outputs),
     )
     try:
         check_timing(design.timing, options.clock_mhz)
@@ -154,7 +166,7 @@ def build_hardware(
             f"the bundle {folder} cannot be written: {error.strerror}",
             fix="make room there, then the same command again: nothing is built twice",
         ) from error
-    return BuiltHardware(bundle, compiled, design, estimate, tuple(accepted))
+    return BuiltHardware(bundle, prepared.compiled, design, estimate, tuple(accepted))
 
 
 def _folded(compiled: CompiledNetwork) -> Path:
@@ -223,6 +235,7 @@ def _bundle(
             slack_ns=design.timing.slack_ns,
             expected=design.clock.in_fclk0(prepared.expected(design.clock.accelerator_mhz)),
             tools=versions,
+            accepted=accepted,
         )
 
     return write_bundle(folder, fill)

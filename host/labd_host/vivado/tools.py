@@ -122,7 +122,7 @@ def check_tested(vivado: Tool) -> None:
     if vivado.version not in TESTED:
         raise WrongVersion(
             f"Vivado {said(vivado.version)} was found, finn-plus 1.6.1 names {' and '.join(map(said, TESTED))}",
-            fix="install one of these, or try it: labd build ... --although vivado",
+            fix="install one of these, or try it: labd build ... --ignore-check vivado",
         )
 
 

@@ -27,7 +27,7 @@ from labd_host.explore.cost_units import units_of
 from labd_host.explore.set_folding import set_folding
 from labd_host.flow.explanations import operator
 from labd_host.flow.node_facts import kind_of as colour_of
-from labd_host.flow.plain_graph import Node
+from labd_host.proof.plain_graph import Node
 from labd_shared.errors import ArtifactError, IllegalFolding
 from support import odd_networks
 

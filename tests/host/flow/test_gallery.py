@@ -66,7 +66,7 @@ def test_streamlining_removes_every_scale_and_changes_the_thresholds(drawn):
         *("Div", "Mul", "Sub"), *["BatchNormalization"] * 3, *("Sub", "Div", "Mul", "Add")
     ]  # fmt: skip
     assert "scale" not in {each.kind for each in picture.boxes}
-    assert "thresholds 0 → 64×1 UINT33" in box(picture, "MultiThreshold_1").changes
+    assert "thresholds 64×1 FLOAT32 → 64×1 UINT33" in box(picture, "MultiThreshold_1").changes
     assert "gives FLOAT32 → UINT8" in box(picture, "Reshape_0").changes
 
 
@@ -244,7 +244,8 @@ def test_a_model_with_hostile_names_is_drawn_as_text(tmp_path, name):
         assert len([g for g in root.iter(f"{SVG}g") if "node" in g.get("class", "").split()]) == 5
         assert not any(each.tag.endswith(("script", "iframe", "image")) for each in root.iter())
     assert [each.state for each in made[1].boxes] == ["kept"] * 5
-    stage = StageShown(name, name, made[0], 3, ProofShown(name, 1, 1, 1, 1, ()), (name,), (name,), name)
+    proof = ProofShown(name, 1, 1, 1, 1, (), (name,), "")
+    stage = StageShown(name, name, made[0], 3, proof, (name,), (name,), name)
     cycles = (CycleRow(name, "MVAU", {}, 3, None), CycleRow("idma0", "IODMA", {}, 1, None))
     page = gallery_html(Gallery(name, (stage,), cycles, name, 4, 100.0, 1.0, (name,), {name: name}))
     tags, links = opened(page)

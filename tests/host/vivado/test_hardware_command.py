@@ -117,7 +117,7 @@ def test_behind_the_wizard_the_boards_clock_stays_and_the_cycles_are_counted_in_
     "options, code, words",
     [
         (["--clock-mhz", "33.3"], 2, "FINN builds for whole MHz"),
-        (["--although", "diks"], 2, "did you mean 'disk'?"),
+        (["--ignore-check", "diks"], 2, "did you mean 'disk'?"),
         (["--target", "emu", "--jobs", "2"], 2, "are for --target hw"),
     ],
 )
@@ -156,8 +156,8 @@ def test_what_is_expected_not_to_fit_is_refused_unless_accepted(typed, monkeypat
     monkeypatch.setattr(build_estimate, "part_of", lambda name: small)
     code, _, err = typed()
     assert code == 4 and "the design is expected to take" in err and "LUT of 5,000" in err
-    assert "--although fits" in err
-    code, out, _ = typed("--although", "fits")
+    assert "--ignore-check fits" in err
+    code, out, _ = typed("--ignore-check", "fits")
     assert code == 0 and "accepted: the design is expected to take" in out
 
 

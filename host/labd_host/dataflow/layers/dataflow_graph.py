@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from labd_host.dataflow.layers.label_select import LabelSelect
 from labd_host.dataflow.layers.layer import Array, Layer
 from labd_host.dataflow.layers.mvau import Mvau
 from labd_host.dataflow.layers.thresholding import Thresholding
 from labd_host.dataflow.layers.vvau import Vvau
+from labd_shared.answers import CLASS, SIGN, VALUES
 from labd_shared.digest import bytes_sha256, json_sha256
-from labd_shared.tensors import Tensor
+from labd_shared.tensors import Tensor, count
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,14 @@ class DataflowGraph:
     def thresholds(self, layer: Mvau | Vvau | Thresholding) -> Array:
         """The thresholds of *layer*, (1 or channels, steps)."""
         return self.arrays[f"{layer.name}.thresholds"]
+
+    @property
+    def answer(self) -> str:
+        """What it gives for a frame: the best class, whether one score is above 0, or values that mean themselves."""
+        if isinstance(self.layers[-1], LabelSelect):
+            return CLASS
+        sink = self.outputs[0]
+        return SIGN if count(sink.normal) == 1 and sink.datatype.name == "BINARY" else VALUES
 
     @property
     def arithmetic_sha256(self) -> str:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from labd_host.flow.observe import observe
-from labd_host.flow.plain_graph import Graph, GraphTrace, Node
+from labd_host.proof.observe import observe
+from labd_host.proof.plain_graph import Graph, GraphTrace, Node
 from labd_shared.errors import StageFailed, StageMismatch
 
 X = np.array([[-1.0, 0.5, 0.0], [-0.5, 0.5, 0.5]])  # two frames of 2-bit signed values in steps of 0.5
@@ -33,7 +33,7 @@ def network(*, behind=(), last="sums", constants=None, trace=None):
         input="in",
         output=last,
     )
-    return graph, GraphTrace(values=values, sums={})
+    return graph, GraphTrace(values=values, sums={}, constants={"w": W})
 
 
 def test_levels_count_from_the_lowest_and_sums_lose_both_scales():

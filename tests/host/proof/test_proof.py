@@ -5,9 +5,9 @@ import pytest
 
 from labd_host.dataflow.layers import DataflowGraph
 from labd_host.flow.finn_door import Finn
-from labd_host.flow.observe import Observation, ObservedPoint, observe, observe_golden
-from labd_host.flow.proof import compare
 from labd_host.golden.golden_model import GoldenModel
+from labd_host.proof.observe import Observation, ObservedPoint, observe, observe_golden
+from labd_host.proof.proof import compare
 from labd_shared.errors import StageMismatch
 
 

@@ -77,7 +77,9 @@ class GraphTrace:
     Attributes:
         values: Tensor name -> (N, ...), of everything that depends on the input.
         sums: Node name -> (N, ...), the sums inside a layer that thresholds them.
+        constants: Tensor name -> value, of what nodes made of constants alone: quantised weights.
     """
 
     values: Mapping[str, npt.NDArray[np.floating[Any]]]
     sums: Mapping[str, npt.NDArray[np.floating[Any]]]
+    constants: Mapping[str, npt.NDArray[np.floating[Any]]]
