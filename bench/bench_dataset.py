@@ -15,7 +15,7 @@ import tempfile
 from measure import figure
 
 from labd_host import datasets
-from labd_shared.datasets import write_packed
+from labd_shared.datasets import DATASETS, write_packed
 from labd_shared.errors import DataMissing
 
 # VmHWM, not ru_maxrss: that one begins with what the parent had when it forked.
@@ -75,7 +75,7 @@ def measured(name: str, root: str) -> list[bool]:
     except DataMissing as missing:
         sys.stderr.write(f"skipped {name}: {missing}\n")
         return []
-    write_packed(root, name, "test", images, labels)
+    write_packed(root, DATASETS[name], "test", images, labels)
     compiled = root + "/compiled"
     streaming = (STREAMING, root, name, str(images[0].size))
     run(*streaming, compiled=compiled)

@@ -195,8 +195,8 @@ class Accelerator(object):
         Where it pays, a second set of buffers is packed while the first one is being computed.
 
         Args:
-            source: Has ``read_into(start, out)`` (`labd_shared.datasets.PackedDataset`). Raw bytes go
-                straight into the DMA buffer where the network takes them as they are.
+            source: Has ``dtype`` and ``read_into(start, out)`` (`labd_shared.datasets.PackedDataset`). Raw bytes
+                go straight into the DMA buffer where the network takes them as they are.
             frames: Where to end.
             first: Where to begin.
 
@@ -253,7 +253,19 @@ def own_device() -> Device:
 
 
 def _in_normal_layout(images: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """*images* in the tensor's normal shape where they hold as many values a frame."""
+    """*images* in the tensor's normal shape where they hold as many values a frame.
+
+    Raises:
+        ShapeError: they are images with channels first, where last is wanted.
+    """
+    shape = tensor.normal[1:]
+    if len(shape) == 3 and shape[2] > 1 and images.shape[1:] == (shape[2],) + shape[:2] != shape:
+        raise ShapeError(
+            "the images are {}, channels first; {!r} takes (n, {}, {}, {})".format(
+                images.shape, tensor.name, *shape
+            ),
+            fix="images = images.transpose(0, 2, 3, 1)",
+        )
     if images.ndim > 1 and count(images.shape[1:]) == count(tensor.normal):
         return images.reshape(tensor.batched(tensor.normal, len(images)))
     return images

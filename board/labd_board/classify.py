@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -11,22 +11,29 @@ from labd_board import session
 from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
-from labd_board.pictures import image_shape, read_picture
 from labd_shared.answers import best_classes, class_lines, class_name, gives_scores
 from labd_shared.manifest import check_gives_classes
+from labd_shared.frame_form import frame_form
 from labd_shared.picture_files import pictures_in
+from labd_shared.pictures import PictureNotes, read_picture
 from labd_shared.tensors import count
 
 BATCH = 100
 
 
-def classify(accelerator: Accelerator, files: Sequence[Path], invert: bool = False) -> List[Dict[str, Any]]:
+def classify(
+    accelerator: Accelerator,
+    files: Sequence[Path],
+    invert: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> List[Dict[str, Any]]:
     """The classes of the pictures in *files*.
 
     Args:
         accelerator: Open.
         files: Pictures of any size; they are resized to the network's.
         invert: Dark for light.
+        say: Told what was done to pictures.
 
     Returns:
         JSON-able, one a file: ``file``, ``label``, ``class`` and ``best``, the five best classes with their
@@ -36,13 +43,13 @@ def classify(accelerator: Accelerator, files: Sequence[Path], invert: bool = Fal
         ArtifactError, ToolNotFound, ShapeError: a picture cannot be read; before any of its batch is run.
     """
     manifest = accelerator.manifest
-    shape = image_shape(manifest)
+    form, notes = frame_form(manifest), PictureNotes()
     names = manifest.class_names
     scored = gives_scores(count(manifest.outputs[0].normal), len(names))
     told = []
     for start in range(0, len(files), accelerator.batch_size):
         part = files[start : start + accelerator.batch_size]
-        answers = accelerator.run(np.array([read_picture(path, shape, invert) for path in part]))
+        answers = accelerator.run(np.array([read_picture(path, form, notes, invert) for path in part]))
         for path, answer, best in zip(part, answers, best_classes(answers, len(names))):
             told.append(
                 {
@@ -59,6 +66,8 @@ def classify(accelerator: Accelerator, files: Sequence[Path], invert: bool = Fal
                     ],
                 }
             )
+    for line in notes.lines(form):
+        say(line)
     return told
 
 
@@ -67,13 +76,12 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
     bundle = session.find_bundle(wanted.bundle)
     check_gives_classes(bundle.manifest)
     files = pictures_in(wanted.pictures)
-    read_picture(
-        files[0], image_shape(bundle.manifest)
-    )  # what cannot work is said before hardware is touched
+    for path in files:  # what cannot work is said before hardware is touched
+        read_picture(path, frame_form(bundle.manifest), PictureNotes(), wanted.invert)
     with session.held_board(), Accelerator(
         bundle, device, min(BATCH, len(files)), say=output.progress
     ) as open_one:
-        told = classify(open_one, files, wanted.invert)
+        told = classify(open_one, files, wanted.invert, output.progress)
     for line in class_lines(told):
         output.line(line)
     output.result({"network": bundle.manifest.network, "images": told})

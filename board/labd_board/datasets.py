@@ -16,7 +16,7 @@ from labd_shared.datasets import (
     missing_files,
     packed_folder,
 )
-from labd_shared.errors import DataDamaged, DataMissing, SetupError
+from labd_shared.errors import DataDamaged, DataMissing, SetupError, UnknownName
 
 ACTIONS = ("prepare", "list", "verify")
 
@@ -68,10 +68,12 @@ def listed(roots: Sequence[Path]) -> List[Dict[str, Any]]:
     """
     records = []
     for root in roots:
-        for name in sorted(DATASETS):
+        for name in sorted(set(DATASETS).union(_packed_names(root))):
             splits = [split for split in SPLITS if (packed_folder(root, name, split) / INDEX_NAME).is_file()]
             records += [_record(packed_folder(root, name, split)) for split in splits]
-            official = [split for split in SPLITS if not missing_files(root / name, name, split)]
+            official = [
+                split for split in SPLITS if name in DATASETS and not missing_files(root / name, name, split)
+            ]
             if official and not splits:
                 records.append(
                     {"name": name, "split": "", "state": "official files", "folder": str(root / name)}
@@ -89,8 +91,10 @@ def verify(roots: Sequence[Path], names: Sequence[str]) -> List[Dict[str, Any]]:
         UnknownName: no such data set.
         DataMissing: nothing of them is packed here.
     """
+    own = {name for root in roots for name in _packed_names(root)}
     for name in names:
-        dataset_spec(name)
+        if name not in own:
+            dataset_spec(name)
     found = [
         record
         for record in listed(roots)
@@ -99,6 +103,11 @@ def verify(roots: Sequence[Path], names: Sequence[str]) -> List[Dict[str, Any]]:
     if not found:
         raise _nowhere("a packed split of {} is".format(" or ".join(names) or "a data set"), roots, "NAME")
     return [_verified(record) for record in found]
+
+
+def _packed_names(root: Path) -> List[str]:
+    """The data sets of which something packed lies in *root*, a user's own among them."""
+    return [index.parent.parent.name for index in root.glob("*/*/" + INDEX_NAME)]
 
 
 def _record(folder: Path) -> Dict[str, Any]:
@@ -113,7 +122,7 @@ def _record(folder: Path) -> Dict[str, Any]:
                 classes=len(dataset.spec.class_names),
                 coarse_classes=len(dataset.spec.coarse_names),
             )
-    except DataDamaged as error:
+    except (DataDamaged, UnknownName) as error:
         record.update(state="damaged", reason=error.what)
     return record
 

@@ -22,7 +22,7 @@ class Framing(object):
         self._sources, self._sinks = manifest.inputs, manifest.outputs
         self._pack_plans = [PackingPlan(each.datatype, each.folded[-1]) for each in self._sources]
         self._unpack_plans = [PackingPlan(each.datatype, each.folded[-1]) for each in self._sinks]
-        self._staging = np.empty((0,) + self._sources[0].normal[1:], np.uint8)
+        self._staging = np.empty((0,) + self._sources[0].normal[1:], np.uint8)  # of a data set's own type
 
     @property
     def takes_raw_bytes(self) -> bool:
@@ -35,12 +35,12 @@ class Framing(object):
         )
 
     def fill(self, lane: Lane, source: Any, start: int, frames: int) -> None:
-        """Read frames of *source* (it has ``read_into(start, out)``) into the input buffer, packed."""
+        """Read frames of *source* (it has ``dtype`` and ``read_into(start, out)``) into the input buffer, packed."""
         if self.takes_raw_bytes:
             source.read_into(start, lane.taken[0].array[:frames])
             return
-        if len(self._staging) < frames:
-            self._staging = np.empty(self._sources[0].batched(self._sources[0].normal, frames), np.uint8)
+        if len(self._staging) < frames or self._staging.dtype != source.dtype:
+            self._staging = np.empty(self._sources[0].batched(self._sources[0].normal, frames), source.dtype)
         source.read_into(start, self._staging[:frames])
         self.pack(lane, 0, self._staging[:frames])
 

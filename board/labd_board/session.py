@@ -4,10 +4,11 @@ import contextlib
 import fcntl
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import IO, TYPE_CHECKING, Callable, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 from labd_shared.bundle import BundleFiles, open_bundle
 from labd_shared.datasets import (
+    DATASETS,
     INDEX_NAME,
     PackedDataset,
     dataset_spec,
@@ -71,9 +72,12 @@ def data_roots(extra: Optional[str] = None) -> List[Path]:
     return found
 
 
-def find_dataset(name: str, extra: Optional[str], manifest: Manifest) -> Dataset:
+def find_dataset(
+    name: str, extra: Optional[str], manifest: Manifest, say: Callable[[str], None] = lambda line: None
+) -> Dataset:
     """The packed test split of *name*, made from the official files where only those are there; or the
-    user's own images, ``npz:PATH`` or ``dir:PATH``, for the network of *manifest*.
+    user's own images, ``npz:PATH`` or ``dir:PATH``, for the network of *manifest*. *say* is told what was done
+    to them.
 
     Raises:
         UnknownName: no such data set.
@@ -83,15 +87,20 @@ def find_dataset(name: str, extra: Optional[str], manifest: Manifest) -> Dataset
     if ":" in name:
         from labd_board.own_data import own_data  # few runs need it, and what reads pictures
 
-        own = own_data(name, manifest)
+        own = own_data(name, manifest, say)
         if own is not None:
             return own
-    dataset_spec(name)
     roots = data_roots(extra)
     for root in roots:
         folder = packed_folder(root, name, SPLIT)
         if (folder / INDEX_NAME).is_file():
             return PackedDataset(folder)
+    if name not in DATASETS and name == manifest.dataset:
+        raise DataMissing(
+            "{} is a data set of your own, and it was not sent to this board".format(name),
+            fix="from the host: labd data --board NN --dataset npz:FILE, the one it was built with",
+        )
+    dataset_spec(name)
     made = pack_official(roots, name, SPLIT, packed_root())
     if made is not None:
         return PackedDataset(made)
@@ -118,7 +127,7 @@ def pack_official(roots: Sequence[Path], name: str, split: str, into: Path) -> O
         for folder in (root / name, root):
             with contextlib.suppress(DataMissing):
                 images, labels = read_official(folder, name, split)
-                return write_packed(into, name, split, images, labels)
+                return write_packed(into, DATASETS[name], split, images, labels)
     return None
 
 

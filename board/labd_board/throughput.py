@@ -152,6 +152,7 @@ class _Endless(object):
 
     def __init__(self, images: np.ndarray) -> None:
         self._images = images
+        self.dtype = images.dtype
 
     def read_into(self, start: int, out: np.ndarray) -> None:
         np.copyto(out, self._images[: len(out)].reshape(out.shape), casting="unsafe")

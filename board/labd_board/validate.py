@@ -23,6 +23,7 @@ from labd_board.verdict import (
 )
 from labd_shared.answers import check_judged_by_classes
 from labd_shared.bundle import load_golden
+from labd_shared.dataset_table import UNKNOWN_LABEL
 from labd_shared.errors import ArtifactError, DmaTimeout, UsageError
 from labd_shared.files import check_writable
 from labd_shared.predictions import save_predictions
@@ -88,13 +89,15 @@ def _one_pass(
         say("pass {} / {}".format(number + 1, len(tally.passes)))
     batches = -(-tally.frames // accelerator.batch_size)
     labels = dataset.labels
+    labelled = int((labels[:first] != UNKNOWN_LABEL).sum())
     right = int((tally.passes[number, :first] == labels[:first]).sum())
     for start, answers, times in accelerator.stream(dataset, tally.frames, first):
         tally.add(number, start, answers, times)
         seen = start + len(answers)
         right += int((tally.passes[number, start:seen] == labels[start:seen]).sum())
+        labelled += int((labels[start:seen] != UNKNOWN_LABEL).sum())
         batch = -(-seen // accelerator.batch_size)
-        say("batch {} / {} : total OK {} NOK {}".format(batch, batches, right, seen - right))
+        say("batch {} / {} : total OK {} NOK {}".format(batch, batches, right, labelled - right))
         clock.tick()
         keep(tally)
 
@@ -130,10 +133,14 @@ def check_fits(accelerator: Accelerator, dataset: Dataset) -> None:
     """
     manifest = accelerator.manifest
     wanted = count(manifest.inputs[0].normal)
-    if wanted != dataset.frame_bytes:
+    if wanted != dataset.frame_values:
         raise UsageError(
-            "{} has images of {} values, {} takes {}".format(
-                dataset.name, dataset.frame_bytes, manifest.network, wanted
+            "{} has images of {} ({} values), {} takes {}".format(
+                dataset.name,
+                " x ".join(map(str, dataset.spec.image_shape)),
+                dataset.frame_values,
+                manifest.network,
+                " x ".join(map(str, manifest.inputs[0].normal[1:])),
             ),
             fix="use the data set it was trained for: --dataset {}".format(manifest.dataset),
         )
@@ -153,7 +160,7 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
             ),
         )
     with session.find_dataset(
-        wanted.dataset or bundle.manifest.dataset, wanted.data, bundle.manifest
+        wanted.dataset or bundle.manifest.dataset, wanted.data, bundle.manifest, output.progress
     ) as dataset:
         manifest = bundle.manifest
         check_judged_by_classes(
@@ -163,6 +170,11 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
             len(dataset.spec.class_names),
         )
         frames = min(dataset.count, wanted.limit or dataset.count)
+        if wanted.min_accuracy is not None and (dataset.labels[:frames] == UNKNOWN_LABEL).all():
+            raise UsageError(
+                "{} has no labels, so that no accuracy can be demanded".format(dataset.name),
+                fix="leave --min-accuracy out, or name a data set with labels: --dataset npz:FILE",
+            )
         with session.held_board(), Accelerator(
             bundle, device, wanted.batchsize, say=output.progress
         ) as accelerator:
@@ -179,7 +191,8 @@ def body(wanted: argparse.Namespace, device: Device, output: Output) -> None:
                 raise
             keeper.forget()
             report = report_of(accelerator, dataset, tally)
-            output.line("Final accuracy: {:f}".format(report["accuracy_percent"]))
+            if report["accuracy_percent"] is not None:
+                output.line("Final accuracy: {:f}".format(report["accuracy_percent"]))
             if wanted.passes > 1:
                 report["changed"] = changed_answers(accelerator, dataset, tally)
         if golden is not None or wanted.predictions or wanted.csv:

@@ -10,6 +10,7 @@ from labd_board.tally import Tally
 from labd_shared import __version__
 from labd_shared.answers import predicted_classes
 from labd_shared.bundle import Golden
+from labd_shared.dataset_table import UNKNOWN_LABEL
 from labd_shared.digest import image_digest
 from labd_shared.errors import AccuracyTooLow, AnswersVary, ClassWrong, GoldenMismatch
 from labd_shared.files import replacing
@@ -26,15 +27,18 @@ def report_of(accelerator: Accelerator, dataset: Dataset, tally: Tally) -> Dict[
     manifest = accelerator.manifest
     spent = tally.seconds
     told = ("pack_s", "flush_s", "wait_s", "invalidate_s", "unpack_s")
-    report = score(dataset.spec, dataset.labels[: tally.frames].astype(np.int64), tally.best)
+    labels = dataset.labels[: tally.frames].astype(np.int64)
+    labelled = int((labels != UNKNOWN_LABEL).sum())
+    report = score(dataset.spec, labels, tally.best)
     report.update(
         network=manifest.network,
         dataset=dataset.name,
         split=dataset.split,
+        notes=list(dataset.notes),
         target=manifest.target,
         passes=len(tally.passes),
         accuracy_percent_by_pass=[
-            100.0 * int((classes == dataset.labels[: tally.frames]).sum()) / tally.frames
+            100.0 * int((classes == labels).sum()) / labelled if labelled else None
             for classes in tally.passes
         ],
         batchsize=accelerator.batch_size,
@@ -64,7 +68,7 @@ def changed_answers(accelerator: Accelerator, dataset: Dataset, tally: Tally) ->
         of the image alone; ``steady_alone``: how many of those then always gave the same.
     """
     rows = np.flatnonzero((tally.passes != tally.passes[0]).any(axis=0))
-    image = np.empty((1, dataset.frame_bytes), np.uint8)
+    image = np.empty((1, dataset.frame_values), dataset.dtype)
     rerun = []
     for row in rows[:MAX_RERUN].tolist():
         dataset.read_into(row, image)
@@ -84,7 +88,7 @@ def changed_answers(accelerator: Accelerator, dataset: Dataset, tally: Tally) ->
 
 def image_digests(dataset: Dataset, frames: int) -> np.ndarray:
     """The digests of the first *frames* images, uint64."""
-    image = np.empty((1, dataset.frame_bytes), np.uint8)
+    image = np.empty((1, dataset.frame_values), dataset.dtype)
     digests = np.empty(frames, np.uint64)
     for row in range(frames):
         dataset.read_into(row, image)
@@ -152,7 +156,7 @@ def write_csv(path: str, predictions: Predictions, class_names: List[str]) -> No
             label, said = int(predictions.label[place]), int(predictions.predicted[place])
             writer.writerow(
                 [row, "{:016x}".format(int(predictions.digest[place]))]
-                + [label, class_names[label], said]
+                + [label, class_names[label] if label >= 0 else "", said]
                 + [class_names[said] if 0 <= said < len(class_names) else "", int(label == said)]
                 + [int(classes[place]) for classes in later]
             )
@@ -181,7 +185,10 @@ def summary(report: Dict[str, Any]) -> List[str]:
     ]
     changed = report["changed"]
     if changed is not None:
-        percents = ", ".join("{:.2f} %".format(percent) for percent in report["accuracy_percent_by_pass"])
+        percents = ", ".join(
+            "not judged" if percent is None else "{:.2f} %".format(percent)
+            for percent in report["accuracy_percent_by_pass"]
+        )
         again = "; {} of {} asked again alone kept to one answer".format(
             changed["steady_alone"], len(changed["rerun"])
         )

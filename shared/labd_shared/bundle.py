@@ -54,7 +54,8 @@ class Golden(NamedTuple):
     An imported design whose network is unknown has none of it: every array is empty (``n = m = 0``).
 
     Attributes:
-        images: uint8, ``(n,) + input.normal[1:]``: the golden samples, drawn by labd (no data set's pictures).
+        images: ``(n,) + input.normal[1:]``, uint8 of pixels: the golden samples, drawn by labd (no data
+            set's pictures).
         outputs: ``(n,) + output.normal[1:]``, integers: the accelerator's exact answers to them.
         digests: uint64 ``(m,)`` in ascending order: image digests of the whole test split, or empty.
         predictions: ``(m,)``: the class for each digest.
@@ -173,7 +174,7 @@ def load_golden(bundle: BundleFiles) -> Golden:
     frames = len(arrays["images"]) if "images" in arrays and arrays["images"].ndim else 0
     digests = len(arrays["digests"]) if "digests" in arrays and arrays["digests"].ndim else 0
     wanted = {
-        "images": (source.batched(source.normal, frames), "u"),
+        "images": (source.batched(source.normal, frames), "iu"),
         "outputs": (sink.batched(sink.normal, frames), "iu"),
         "digests": ((digests,), "u"),
         "predictions": ((digests,), "iu"),

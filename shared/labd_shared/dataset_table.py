@@ -6,8 +6,11 @@ import numpy as np
 
 from labd_shared.cifar_classes import CIFAR10, CIFAR100, CIFAR100_COARSE, CIFAR100_COARSE_OF
 from labd_shared.errors import DataDamaged, unknown_name
+from labd_shared.tensors import Shape
 
 SPLITS = ("train", "test")
+UNKNOWN_LABEL = -1  # of an image whose class nobody knows
+PIXEL_SCALE = 1 / 255  # networks are trained on pixels from 0 to 1
 
 
 class OfficialForm(NamedTuple):
@@ -37,19 +40,24 @@ class DatasetSpec(NamedTuple):
 
     Attributes:
         name: "mnist".
-        image_shape: Height, width, channels.
+        image_shape: Height, width, channels; ``(values,)`` of vectors.
         class_names: By label.
-        forms: The official forms, the preferred one first.
+        forms: The official forms, the preferred one first; none of a user's own data set.
         coarse_names: By coarse label; empty where there are none.
         coarse_of: By label: the coarse label of the class.
+        datatype: Of the values of a frame, "UINT8" for pixels.
+        scale, offset: What a network's first operation is given: ``value * scale + offset``.
     """
 
     name: str
-    image_shape: Tuple[int, int, int]
+    image_shape: Shape
     class_names: Tuple[str, ...]
     forms: Tuple[OfficialForm, ...]
     coarse_names: Tuple[str, ...] = ()
     coarse_of: Tuple[int, ...] = ()
+    datatype: str = "UINT8"
+    scale: float = PIXEL_SCALE
+    offset: float = 0.0
 
     def coarse_labels(self, labels: np.ndarray) -> np.ndarray:
         """The coarse labels, uint8 as *labels* in shape; those must be labels of the data set."""
@@ -130,10 +138,11 @@ def check_labels(spec: DatasetSpec, labels: np.ndarray, source: str) -> None:
     Raises:
         DataDamaged: one is not.
     """
-    if len(labels) and int(labels.max()) >= len(spec.class_names):
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    if low < (UNKNOWN_LABEL if not spec.forms else 0) or high >= max(len(spec.class_names), 1):
         raise DataDamaged(
             "{} holds label {}, {} has {} classes".format(
-                source, int(labels.max()), spec.name, len(spec.class_names)
+                source, low if low < UNKNOWN_LABEL else high, spec.name, len(spec.class_names)
             ),
             fix="fetch the file again",
         )

@@ -20,7 +20,7 @@ BIT_NAME, HWH_NAME, GOLDEN_NAME = "accel.bit", "accel.hwh", "golden.npz"
 NETWORK_NAME = "network.npz"  # also of the file that a compiled network leaves
 MAX_MANIFEST_BYTES = 1 << 20
 TARGETS = ("hw", "emu")
-INPUT_KINDS = ("raw-uint8", "scaled")
+INPUT_KINDS = ("raw-uint8", "scaled", "integers")
 OUTPUT_KINDS = (CLASS, SIGN, VALUES)
 UNKNOWN = "unknown"
 REQUIRED_FILES = (BIT_NAME, HWH_NAME, GOLDEN_NAME)
@@ -31,13 +31,21 @@ T = TypeVar("T")
 class InputContract(NamedTuple):
     """What the accelerator expects of an image.
 
-    ``kind`` is "raw-uint8" (pixels as they are, 0 to 255) or "scaled": the network sees
-    ``pixel * scale + offset``.
+    ``kind`` is "raw-uint8" (pixels as they are, 0 to 255), "scaled" (the network sees
+    ``pixel * scale + offset``) or "integers" (values of the input's own datatype, as they are).
+    ``frame`` is the shape of one frame of the data set where a flat input does not say it: height, width,
+    channels; () where the input's own shape is meant.
     """
 
     kind: str
     scale: float = 1.0
     offset: float = 0.0
+    frame: Tuple[int, ...] = ()
+
+    def record(self) -> Dict[str, Any]:
+        """As the manifest has it; without a frame, the bytes of a manifest stay what they were."""
+        fields = dict(self._asdict(), frame=list(self.frame))
+        return fields if self.frame else {key: fields[key] for key in ("kind", "scale", "offset")}
 
 
 class OutputContract(NamedTuple):
@@ -118,7 +126,7 @@ class Manifest(NamedTuple):
             "board": self.board,
             "clock_mhz": self.clock_mhz,
             "slack_ns": self.slack_ns,
-            "input_contract": self.input_contract._asdict(),
+            "input_contract": self.input_contract.record(),
             "inputs": [_tensor_record(tensor) for tensor in self.inputs],
             "outputs": [_tensor_record(tensor) for tensor in self.outputs],
             "folding": self.folding,
@@ -198,6 +206,11 @@ def _checked(record: Dict[str, Value]) -> Manifest:
     missing = [name for name in REQUIRED_FILES if name not in files]
     if missing:
         raise record["files"].origin.fault("files lacks {}".format(", ".join(missing)))
+    inputs, contract = _tensors(record["inputs"]), _input_contract(record["input_contract"])
+    if contract.frame and count(contract.frame) != count(inputs[0].normal):
+        raise record["input_contract"].origin.fault(
+            "input_contract.frame is {}, the input is {}".format(contract.frame, inputs[0].normal)
+        )
     return Manifest(
         network=_check_name(record["network"]),
         dataset=_check_name(record["dataset"]),
@@ -207,8 +220,8 @@ def _checked(record: Dict[str, Value]) -> Manifest:
         board=record["board"].text(MAX_NAME),
         clock_mhz=record["clock_mhz"].number(1.0, 1000.0),
         slack_ns=_optional(record, "slack_ns", Value.number),
-        input_contract=_input_contract(record["input_contract"]),
-        inputs=_tensors(record["inputs"]),
+        input_contract=contract,
+        inputs=inputs,
         outputs=_tensors(record["outputs"]),
         folding={name: _raw_entries(entry) for name, entry in record["folding"].entries().items()},
         expected=_expected(record["expected"]),
@@ -238,9 +251,13 @@ def _raw_entries(value: Value) -> Dict[str, Any]:
 
 
 def _input_contract(value: Value) -> InputContract:
-    record = value.fields(InputContract._fields)
+    record = value.fields(("kind", "scale", "offset"), ("frame",))
+    frame = record["frame"].list(1, _MAX_AXES) if "frame" in record else []
     return InputContract(
-        record["kind"].choice(INPUT_KINDS), record["scale"].number(), record["offset"].number()
+        record["kind"].choice(INPUT_KINDS),
+        record["scale"].number(),
+        record["offset"].number(),
+        tuple(axis.integer(1) for axis in frame),
     )
 
 

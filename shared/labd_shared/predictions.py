@@ -18,7 +18,6 @@ from labd_shared.records import MAX_NAME, Origin, parse_json
 FORMAT = "labd-predictions"
 VERSION = 1
 ABOUT_KEYS = ("network", "dataset", "split", "target", "source")
-UNKNOWN_LABEL = -1
 MAX_ABOUT_BYTES = 1 << 16
 
 

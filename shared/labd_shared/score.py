@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-from labd_shared.dataset_table import DatasetSpec
+from labd_shared.dataset_table import UNKNOWN_LABEL, DatasetSpec
 from labd_shared.statistics import wilson_interval
 
 WORST = 5  # classes and confusions that the text shows; the report has all of them
@@ -16,31 +16,34 @@ def score(spec: DatasetSpec, labels: np.ndarray, best: np.ndarray) -> Dict[str, 
 
     Args:
         spec: The data set: its classes, and its coarse ones where it has such.
-        labels: ``(n,)``, the true classes.
+        labels: ``(n,)``, the true classes, `UNKNOWN_LABEL` where nobody knows: those images are not judged.
         best: ``(n, k)``, what the network says, best first (`labd_shared.answers.best_classes`).
 
     Returns:
-        JSON-able: ``samples``, ``correct``, ``accuracy_percent`` with ``interval95_percent``, ``top5_*``
-        (None unless *best* has five columns), ``coarse_*`` (None without coarse classes), ``per_class``,
-        ``confusion`` (row: true class, column: predicted one) and ``no_class``, the answers outside all
-        classes.
+        JSON-able: ``samples``, ``correct``, ``accuracy_percent`` with ``interval95_percent`` (None where no
+        image has a label), ``top5_*`` (None unless *best* has five columns), ``coarse_*`` (None without coarse
+        classes), ``per_class``, ``confusion`` (row: true class, column: predicted one) and ``no_class``, the
+        answers outside all classes.
     """
     classes = len(spec.class_names)
+    samples, judged = len(labels), labels != UNKNOWN_LABEL
+    no_class = int(((best[:, 0] < 0) | (best[:, 0] >= classes)).sum())
+    labels, best = labels[judged], best[judged]
     predicted = best[:, 0]
     right = predicted == labels
     hits = int(right.sum())
-    low, high = wilson_interval(hits, len(labels))
+    interval = [100.0 * edge for edge in wilson_interval(hits, len(labels))] if len(labels) else None
     known = (predicted >= 0) & (predicted < classes)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels[known], predicted[known]), 1)
     report: Dict[str, Any] = {
-        "samples": len(labels),
+        "samples": samples,
         "correct": hits,
         "accuracy_percent": _percent(hits, len(labels)),
-        "interval95_percent": [100.0 * low, 100.0 * high],
+        "interval95_percent": interval,
         "per_class": _per_class(spec, labels, right),
         "confusion": confusion.tolist(),
-        "no_class": int((~known).sum()),
+        "no_class": no_class,
     }
     top5 = int((best[:, :5] == labels[:, np.newaxis]).any(axis=1).sum()) if best.shape[1] >= 5 else None
     coarse = None
@@ -75,6 +78,11 @@ def _percent(hits: int, samples: int) -> Optional[float]:
 
 def score_lines(report: Dict[str, Any]) -> List[str]:
     """The report of `score` for people: accuracies, then all classes or the worst, then what is confused."""
+    if report["accuracy_percent"] is None:
+        return [
+            "  images      {samples}".format(**report),
+            "  accuracy    not judged: the data set has no labels",
+        ]
     low, high = report["interval95_percent"]
     lines = [
         "  images      {samples}, {correct} right".format(**report),

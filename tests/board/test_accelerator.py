@@ -105,7 +105,7 @@ class Images(object):
     """A source as PackedDataset is one."""
 
     def __init__(self, images):
-        self.images = images
+        self.images, self.dtype = images, images.dtype
 
     def read_into(self, start, out):
         out[...] = self.images[start : start + len(out)].reshape(out.shape)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labd_board import info, selftest, session, throughput, validate
-from labd_shared.datasets import write_packed
+from labd_shared.datasets import DATASETS, write_packed
 from labd_shared.errors import GoldenMismatch, OutputStuck
 from labd_shared.statistics import percentile, wilson_interval
 from labd_shared.wire import find_error
@@ -40,7 +40,7 @@ def labels(images):
 def options(tmp_path, images, labels, monkeypatch):
     """Where the command finds its bundle and data."""
     monkeypatch.delenv("LABD_DATASETS", raising=False)
-    write_packed(tmp_path / "data", "mnist", "test", images, labels)
+    write_packed(tmp_path / "data", DATASETS["mnist"], "test", images, labels)
     bundle = write_bundle(tmp_path / "tiny", predicted=images.reshape(1000, 784))
     return ["--bundle", str(bundle), "--data", str(tmp_path / "data")]
 
@@ -143,7 +143,7 @@ def test_images_of_another_size_than_the_network_s_are_refused(options, tmp_path
     board = fake_board(manifest=session.find_bundle(str(smaller)).manifest)
     assert validate.main(["--bundle", str(smaller)] + options[2:], board) == 2
     captured = capsys.readouterr()
-    assert "mnist has images of 784 values, tiny takes 400" in captured.err
+    assert "mnist has images of 28 x 28 x 1 (784 values), tiny takes 400" in captured.err
     assert "--dataset mnist" in captured.err
 
 

@@ -166,8 +166,8 @@ def options(tmp_path):
         )
     said[90:] = 200
     images[:, 0, 0, 0] = said
-    write_packed(tmp_path / "packed", "cifar100", "test", images, labels)
-    write_packed(tmp_path / "packed", "cifar10", "test", images, (labels % 10).astype(np.uint8))
+    write_packed(tmp_path / "packed", DATASETS["cifar100"], "test", images, labels)
+    write_packed(tmp_path / "packed", DATASETS["cifar10"], "test", images, (labels % 10).astype(np.uint8))
     bundle = write_bundle(tmp_path / "tiny", normal=(1, 3072), folded=(1, 32, 96))
     return ["--bundle", str(bundle), "--data", str(tmp_path / "packed")]
 

@@ -24,6 +24,7 @@ class Slow(object):
 
     def __init__(self, images, read_s, board):
         self.images, self.read_s, self.board = images, read_s, board
+        self.dtype = images.dtype
         self.time_s = 0.0
         self.busy = []
 

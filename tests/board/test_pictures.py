@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from labd_board import classify, validate
-from labd_board.own_data import own_data
-from labd_board.pictures import image_shape, read_picture
+from labd_board import own_data as own
 from labd_shared.errors import ArtifactError, DataDamaged, DataMissing, ShapeError, ToolNotFound, UnknownName
+from labd_shared.frame_form import PIXEL, FrameForm, frame_form
+from labd_shared.pictures import PictureNotes, picture_form
+from labd_shared.pictures import read_picture as read_noted
 from labd_shared.tensors import make_tensor
 from support.bundles import darkness, fake_board, make_manifest, write_bundle
 
@@ -30,6 +32,14 @@ def bundle(tmp_path):
 @pytest.fixture
 def pillow():
     return pytest.importorskip("PIL.Image", reason="needs Pillow")
+
+
+def read_picture(path, shape, invert=False):
+    return read_noted(path, FrameForm("tiny", shape, PIXEL), PictureNotes(), invert)
+
+
+def own_data(name, manifest):
+    return own.own_data(name, manifest, lambda line: None)
 
 
 def grey(level, shape=MNIST):
@@ -107,7 +117,7 @@ def test_without_pillow_the_error_says_what_to_do_and_npy_still_works(tmp_path, 
 
 
 def test_damaged_pictures_are_named_before_the_board_is_touched(bundle, tmp_path, capsys):
-    np.save(str(tmp_path / "floats.npy"), np.zeros((28, 28)))
+    np.save(str(tmp_path / "floats.npy"), np.full((28, 28), 0.5))
     (tmp_path / "text.npy").write_text("hello")
     np.save(str(tmp_path / "objects.npy"), np.array([{}], object), allow_pickle=True)
     board = fake_board()
@@ -121,14 +131,14 @@ def test_a_damaged_png_is_an_error_of_ours(pillow, tmp_path):
     pillow.new("L", (50, 50)).save(str(tmp_path / "p.png"))
     whole = (tmp_path / "p.png").read_bytes()
     (tmp_path / "p.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ArtifactError, match="p.png is no picture that can be read"):
+    with pytest.raises(ArtifactError, match="p.png cannot be read as a picture"):
         read_picture(tmp_path / "p.png", MNIST)
 
 
 def test_a_flat_input_of_an_unknown_data_set_is_no_picture():
-    assert image_shape(make_manifest({})) == MNIST
-    with pytest.raises(ShapeError, match="tiny takes 784 values, .* picture"):
-        image_shape(make_manifest({}, dataset="other"))
+    assert frame_form(make_manifest({})).shape == MNIST
+    with pytest.raises(ShapeError, match="tiny takes 784 values, not pixels of a picture"):
+        picture_form(frame_form(make_manifest({}, dataset="other")))
 
 
 # Data sets of one's own.
@@ -149,13 +159,19 @@ def test_arrays_of_one_s_own_are_validated(bundle, tmp_path, rng, capsys):
     "arrays, message",
     [
         ({"images": np.zeros((3, 784), np.uint8)}, "has no array labels; it has: images"),
-        ({"images": np.zeros((3, 784)), "labels": np.zeros(3, int)}, "images are float64"),
-        ({"images": np.zeros((3, 783), np.uint8), "labels": np.zeros(3, int)}, "of 784 values"),
-        ({"images": np.zeros((0, 784), np.uint8), "labels": np.zeros(0, int)}, "of 784 values"),
+        ({"images": np.full((3, 784), 0.5), "labels": np.zeros(3, int)}, "images are float64"),
+        (
+            {"images": np.zeros((3, 783), np.uint8), "labels": np.zeros(3, int)},
+            r"images are uint8 \(3, 783\), tiny takes uint8 \(n, 28, 28, 1\)",
+        ),
+        (
+            {"images": np.zeros((0, 784), np.uint8), "labels": np.zeros(0, int)},
+            r"images are uint8 \(0, 784\), tiny takes",
+        ),
         ({"images": np.zeros((3, 784), np.uint8), "labels": np.zeros(2, int)}, "there are 3 images"),
         (
             {"images": np.zeros((3, 784), np.uint8), "labels": np.array([0, 1, 10])},
-            "the network has 10 classes",
+            "tiny has 10 classes",
         ),
         ({"images": np.zeros((3, 784), np.uint8), "labels": np.array([0, 1, -1])}, "labels are -1 to 1"),
     ],

@@ -12,7 +12,7 @@ from labd_board import classify, session, validate
 from labd_board.accelerator import Times
 from labd_board.tally import Keeper, Tally
 from labd_shared.arrays import load_npz, save_npz
-from labd_shared.datasets import write_packed
+from labd_shared.datasets import DATASETS, write_packed
 from labd_shared.digest import image_digest
 from labd_shared.errors import ArtifactError
 from labd_shared.manifest import OutputContract
@@ -44,7 +44,7 @@ def images(rng):
 
 @pytest.fixture
 def options(tmp_path, images):
-    write_packed(tmp_path / "data", "mnist", "test", *images)
+    write_packed(tmp_path / "data", DATASETS["mnist"], "test", *images)
     return ["--bundle", str(write_bundle(tmp_path / "tiny")), "--data", str(tmp_path / "data")]
 
 
@@ -52,7 +52,7 @@ def options(tmp_path, images):
 def ten_thousand(tmp_path_factory):
     """A data set of 10,000 images and a bundle, made once; nothing writes to them."""
     root = tmp_path_factory.mktemp("ten-thousand")
-    write_packed(root / "data", "mnist", "test", *drawn(np.random.RandomState(0), 10000))
+    write_packed(root / "data", DATASETS["mnist"], "test", *drawn(np.random.RandomState(0), 10000))
     return ["--bundle", str(write_bundle(root / "tiny")), "--data", str(root / "data")]
 
 
@@ -111,7 +111,7 @@ def scored(images):
 
 def test_top_5_is_counted_where_the_network_gives_scores(tmp_path, images, capsys):
     labels = (images[1].astype(int) + np.arange(COUNT) % 8).astype(np.uint8) % 10
-    write_packed(tmp_path / "data", "mnist", "test", images[0], labels)
+    write_packed(tmp_path / "data", DATASETS["mnist"], "test", images[0], labels)
     bundle = write_bundle(tmp_path / "scores", model=scored, outputs=SCORES)
     said = [
         "--bundle",

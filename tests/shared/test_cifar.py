@@ -322,7 +322,7 @@ def test_a_truncated_archive_and_a_file_that_is_none_are_refused(tmp_path, kind)
 
 def test_a_packed_split_has_the_coarse_labels_beside_the_labels(tmp_path):
     images, labels = split_of("cifar100", "test")
-    folder = write_packed(tmp_path, "cifar100", "test", images, labels)
+    folder = write_packed(tmp_path, DATASETS["cifar100"], "test", images, labels)
     assert listing(folder) == ["coarse.u8", "images.u8", "index.json", "labels.u8"]
     with open_packed(tmp_path, "cifar100", "test") as dataset:
         assert np.array_equal(dataset.labels, labels)
@@ -341,16 +341,16 @@ def test_a_packed_split_has_the_coarse_labels_beside_the_labels(tmp_path):
 
 
 def test_cifar_10_has_no_coarse_labels(tmp_path):
-    folder = write_packed(tmp_path, "cifar10", "test", *split_of("cifar10", "test"))
+    folder = write_packed(tmp_path, DATASETS["cifar10"], "test", *split_of("cifar10", "test"))
     assert listing(folder) == ["images.u8", "index.json", "labels.u8"]
     with open_packed(tmp_path, "cifar10", "test") as dataset:
-        assert dataset.coarse is None and dataset.frame_bytes == 3072
+        assert dataset.coarse is None and dataset.frame_values == 3072
 
 
 def test_labels_that_are_no_classes_are_not_packed(tmp_path):
     images, labels = split_of("cifar100", "test")
     with pytest.raises(DataDamaged, match="holds label 119, cifar100 has 100 classes"):
-        write_packed(tmp_path, "cifar100", "test", images, labels // 5 + 100)
+        write_packed(tmp_path, DATASETS["cifar100"], "test", images, labels // 5 + 100)
     assert not (tmp_path / "cifar100").exists()
 
 

@@ -5,7 +5,14 @@ import struct
 import numpy as np
 import pytest
 
-from labd_shared.datasets import PackedDataset, dataset_spec, open_packed, read_official, write_packed
+from labd_shared.datasets import (
+    DATASETS,
+    PackedDataset,
+    dataset_spec,
+    open_packed,
+    read_official,
+    write_packed,
+)
 from labd_shared.errors import DataDamaged, DataMissing, ShapeError, UnknownName
 
 
@@ -94,9 +101,9 @@ def test_images_of_another_size_are_refused(official):
 
 
 def test_a_packed_split_streams_into_a_buffer(tmp_path, images, labels):
-    write_packed(tmp_path, "mnist", "test", images, labels)
+    write_packed(tmp_path, DATASETS["mnist"], "test", images, labels)
     with open_packed(tmp_path, "mnist", "test") as dataset:
-        assert (dataset.name, dataset.count, dataset.frame_bytes) == ("mnist", 30, 784)
+        assert (dataset.name, dataset.count, dataset.frame_values) == ("mnist", 30, 784)
         assert np.array_equal(dataset.labels, labels)
         out = np.zeros((7, 16, 49), np.uint8)
         dataset.read_into(20, out)
@@ -106,7 +113,7 @@ def test_a_packed_split_streams_into_a_buffer(tmp_path, images, labels):
 
 def test_a_packed_mnist_stays_what_boards_already_have(tmp_path, images, labels):
     """fab data compares the index on the board as text: no other key, no other file, no other version."""
-    folder = write_packed(tmp_path, "mnist", "test", images, labels)
+    folder = write_packed(tmp_path, DATASETS["mnist"], "test", images, labels)
     index = json.loads((folder / "index.json").read_text())
     assert sorted(index.pop("sha256")) == ["images.u8", "labels.u8"]
     assert index == {
@@ -118,8 +125,8 @@ def test_a_packed_mnist_stays_what_boards_already_have(tmp_path, images, labels)
 
 
 def test_packing_again_replaces_the_split(tmp_path, images, labels):
-    write_packed(tmp_path, "mnist", "test", images, labels)
-    write_packed(tmp_path, "mnist", "test", images[:10], labels[:10])
+    write_packed(tmp_path, DATASETS["mnist"], "test", images, labels)
+    write_packed(tmp_path, DATASETS["mnist"], "test", images[:10], labels[:10])
     with open_packed(tmp_path, "mnist", "test") as dataset:
         assert dataset.count == 10
     assert sorted(path.name for path in (tmp_path / "mnist").iterdir()) == ["test"]
@@ -133,7 +140,7 @@ def test_packing_again_replaces_the_split(tmp_path, images, labels):
     ],
 )
 def test_a_buffer_that_does_not_fit_is_refused(tmp_path, images, labels, start, shape, words):
-    write_packed(tmp_path, "mnist", "test", images, labels)
+    write_packed(tmp_path, DATASETS["mnist"], "test", images, labels)
     with open_packed(tmp_path, "mnist", "test") as dataset:
         with pytest.raises(ShapeError, match=words):
             dataset.read_into(start, np.zeros(shape, np.uint8))
@@ -141,14 +148,14 @@ def test_a_buffer_that_does_not_fit_is_refused(tmp_path, images, labels, start, 
 
 def test_what_does_not_fit_the_data_set_is_not_packed(tmp_path, images, labels):
     with pytest.raises(ShapeError, match=r"do not fit mnist"):
-        write_packed(tmp_path, "mnist", "test", images.astype(np.float32), labels)
+        write_packed(tmp_path, DATASETS["mnist"], "test", images.astype(np.float32), labels)
     with pytest.raises(ShapeError, match=r"do not fit mnist"):
-        write_packed(tmp_path, "mnist", "test", images, labels[:-1])
+        write_packed(tmp_path, DATASETS["mnist"], "test", images, labels[:-1])
     assert not (tmp_path / "mnist").exists()
 
 
 def test_a_damaged_packed_split_is_refused(tmp_path, images, labels):
-    folder = write_packed(tmp_path, "mnist", "test", images, labels)
+    folder = write_packed(tmp_path, DATASETS["mnist"], "test", images, labels)
     data = (folder / "images.u8").read_bytes()
     (folder / "images.u8").write_bytes(data[:-1])
     with pytest.raises(DataDamaged, match="images.u8 in .* has 23519 bytes, the index says 23520"):
