@@ -240,7 +240,7 @@ def test_either_distribution_of_cifar_is_taken_and_the_preferred_one_downloaded(
     write_official(own / "cifar10", "cifar10", "python")
     monkeypatch.setenv("LABD_DATASETS", str(own))
     assert datasets.find("cifar10") == own / "cifar10"
-    images, labels = datasets.load("cifar10", "train", sources={})
+    images, labels = datasets.load_official("cifar10", "train", sources={})
     wanted_images, wanted_labels = split_of("cifar10", "train")
     assert np.array_equal(images, wanted_images) and np.array_equal(labels, wanted_labels)
 
@@ -249,9 +249,9 @@ def test_cifar_100_without_training_images_says_so_only_when_they_are_asked_for(
     write_official(tmp_path / "own" / "cifar100", "cifar100", splits=("test",))
     monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "own"))
     assert datasets.find("cifar100", sources={}) == tmp_path / "own" / "cifar100"
-    assert len(datasets.load("cifar100", "test", sources={})[1]) == 20
+    assert len(datasets.load_official("cifar100", "test", sources={})[1]) == 20
     with pytest.raises(DataMissing, match="holds no cifar-100-binary/train.bin") as raised:
-        datasets.load("cifar100", "train", sources={})
+        datasets.load_official("cifar100", "train", sources={})
     assert raised.value.fix.startswith(f"put cifar-100-binary.tar.gz into {cache.parent / 'cifar100'}; or")
 
 
@@ -260,16 +260,16 @@ def test_what_the_users_archive_lacks_comes_from_the_cache_or_a_mirror(tmp_path,
     monkeypatch.setenv("LABD_DATASETS", str(tmp_path / "own"))
     whole = write_official(tmp_path / "whole", "cifar100")
     mirror.files = {whole.name: whole.read_bytes()}
-    images, _ = datasets.load("cifar100", "train", sources=sources_of(mirror.files, mirror.address))
+    images, _ = datasets.load_official("cifar100", "train", sources=sources_of(mirror.files, mirror.address))
     assert np.array_equal(images, split_of("cifar100", "train")[0])
-    assert len(datasets.load("cifar100", "train", sources={})[0]) == len(images)
+    assert len(datasets.load_official("cifar100", "train", sources={})[0]) == len(images)
 
 
 def test_a_damaged_archive_in_the_cache_is_to_be_removed(cache):
     archive = write_official(cache.parent / "cifar10", "cifar10")
     archive.write_bytes(archive.read_bytes()[:-20000])
     with pytest.raises(DataDamaged) as raised:
-        datasets.load("cifar10", "test", sources={})
+        datasets.load_official("cifar10", "test", sources={})
     assert raised.value.fix == f"remove {archive.parent}, then again: it is downloaded anew"
 
 

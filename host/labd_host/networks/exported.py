@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from labd_host.datasets import PIXELS, Entering
 from labd_host.exports import Export, read_export
 from labd_host.exports.onnx_file import AGAIN
 from labd_host.exports.shapes import infer_shapes
@@ -53,7 +54,7 @@ class ExportedModel:
         model.CopyFrom(export.model)
         entry = model.graph.input[0]
         self.input_shape = tuple(axis.dim_value for axis in entry.type.tensor_type.shape.dim)[1:]
-        self._takes_pixels = _declared(model, entry.name) == "UINT8"
+        self._takes_values = declared(model, entry.name) not in ("", "FLOAT32")
         self._at_once = BATCH if _free_batch(model) else 1
         self.zeros = 0
         try:
@@ -72,19 +73,23 @@ class ExportedModel:
             raise ArtifactError(f"{export.path} cannot be run: {told}", fix=AGAIN) from error
         self._input = entry.name
 
-    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Scores (n, ...) of uint8 images (n, height, width, channels).
+    def run(self, images: npt.NDArray[Any], entering: Entering = PIXELS) -> npt.NDArray[np.float32]:
+        """Scores (n, ...) of images (n, height, width, channels), or of frames (n, values).
 
         A network that takes an image laid out flat gets all of a channel before the next, as torch flattens it.
 
+        Args:
+            images: Integers, uint8 of pixels.
+            entering: How their values become what the export is given.
+
         Raises:
-            ShapeError: the images are not uint8 or not of the network's size.
+            ShapeError: the images are of another type, or not of the network's size.
         """
-        if images.dtype != np.uint8 or not self._fits(images):
+        if images.dtype != entering.stored or not self._fits(images):
             height_width_channels = (*self.input_shape[1:], *self.input_shape[:1])
             wanted = ", ".join(str(axis) for axis in height_width_channels)
             raise ShapeError(
-                f"images are {images.dtype} {images.shape}, the network takes uint8 (n, {wanted})",
+                f"images are {images.dtype} {images.shape}, the network takes {entering.stored} (n, {wanted})",
                 fix="choose the data set the network was trained on",
             )
         parts = []
@@ -92,9 +97,8 @@ class ExportedModel:
             part = images[start : start + self._at_once]
             if part.ndim == _IMAGE_AXES:
                 part = part.transpose(0, 3, 1, 2)
-            values = part.reshape(-1, *self.input_shape).astype(np.float32)
-            if not self._takes_pixels:
-                values /= np.float32(255)
+            values = part.reshape(-1, *self.input_shape)
+            values = values.astype(np.float32) if self._takes_values else entering.floats(values)
             found = self._computed(values)
             parts.append(found if len(found) == len(part) else found.reshape(len(part), -1))
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
@@ -122,7 +126,7 @@ class ExportedModel:
         return len(self.input_shape) == 1 and size == self.input_shape[0]
 
 
-def _declared(model: onnx.ModelProto, tensor: str) -> str:
+def declared(model: onnx.ModelProto, tensor: str) -> str:
     """FINN's datatype of *tensor*, "" where the file declares none."""
     for note in model.graph.quantization_annotation:
         for pair in note.quant_parameter_tensor_names:

@@ -44,9 +44,11 @@ from labd_host.networks.table import (
 )
 from labd_host.networks.trained import TrainedRecord, read_record
 from labd_host.networks.training_progress import Progress
+from labd_shared.dataset_table import SPLITS
 from labd_shared.digest import file_sha256
 from labd_shared.errors import BuildError, SetupError, UsageError
 from labd_shared.files import replacing, write_text
+from labd_shared.frame_form import PIXEL, FrameForm
 from labd_shared.records import MAX_NAME, Origin, Value, read_json
 
 PROCESS = "labd_host.networks.train_process"
@@ -77,6 +79,7 @@ class Run:
         start: The digest of other weights that it begins with, "" where there are none.
         teacher: The network it learns from and the digest of its weights, "" where there is none.
         recipe: Settings of the recipe that were given: KEY=VALUE.
+        dataset: The data set, where it is not the network's own.
     """
 
     network: str
@@ -87,6 +90,7 @@ class Run:
     start: str = ""
     teacher: str = ""
     recipe: list[str] = field(default_factory=list)
+    dataset: str = ""
 
 
 # A parameter an option of labd train, which is its only caller.
@@ -105,6 +109,7 @@ def train(
     recipe: Sequence[str] = (),
     device: str = "auto",
     finish: bool = False,
+    dataset: str = "",
     listener: Listener = SILENT,
     python: Path | None = None,
 ) -> TrainedRecord:
@@ -126,6 +131,7 @@ def train(
         recipe: Settings of the recipe that differ: KEY=VALUE.
         device: "auto" (a GPU where there is one), "cpu" or "cuda".
         finish: With *resume*: train no further, export and measure the best epoch so far.
+        dataset: Another data set than the network's own, as of `labd_host.datasets.read`; it needs a training split.
         listener: Told what happens, and a few times a second how far the training is.
         python: The Python to train with; found when None.
 
@@ -153,11 +159,12 @@ def train(
         "start": None if start is None else file_sha256(start),
         "teacher": None if teacher is None else _teacher_known_by(teacher),
         "recipe": list(recipe) or None,
+        "dataset": datasets.located(dataset, Path()) or None,
     }
     default = Run(network.name, 0 if pretrained else usual.epochs, 0, _precision(usual.precision))
     run = _settle(out, default, asked, resume=resume, typed=network.typed)
     python = python or find_python()
-    datasets.find(network.dataset)  # here, where the download's bar can be drawn
+    dataset = _ready(network, run.dataset or network.dataset, listener)
     weights = fetch(network) if run.pretrained else None
     out.mkdir(parents=True, exist_ok=True)
     what = network.name if network.file is None else str(_keep_definition(network, network.file, out))
@@ -172,6 +179,7 @@ def train(
     arguments = [what, "--out", str(out), "--epochs", str(run.epochs), "--seed", str(run.seed)]
     arguments += ["--precision", run.precision, "--threads", str(threads)]
     arguments += [each for setting in run.recipe for each in ("--recipe", setting)]
+    arguments += ["--dataset", dataset] if dataset != network.dataset else []
     arguments += ["--device", device] if device != "auto" else []
     arguments += ["--pretrained", str(weights)] if weights else []
     arguments += ["--start", str(next(out.glob(f"{START}*")))] if run.start else []
@@ -179,6 +187,35 @@ def train(
     arguments += ["--finish"] if finish else []
     _follow([str(python), "-m", PROCESS, *arguments], threads, listener)
     return read_record(out / f"{network.name}.json")
+
+
+def _ready(network: NetworkSpec, dataset: str, listener: Listener) -> str:
+    """See to it that both splits of *dataset* are on this machine, and fit; its name for the training process.
+
+    Here is where a download's bar can be drawn, and where a user's own pictures can be read.
+
+    Raises:
+        DataMissing: a split is not available.
+        UsageError, ArtifactError: it does not fit the network.
+    """
+    form = FrameForm(network.name, network.input_shape, PIXEL)
+    if not datasets.is_named_here(dataset):
+        datasets.find(dataset)
+        spec = datasets.describe(dataset)
+    else:
+        splits = {split: datasets.read(dataset, split, form) for split in SPLITS}
+        for split, found in splits.items():
+            for note in found.notes:
+                listener.say(f"{split}: {note}")
+            datasets.keep(found, split)
+        spec = splits["train"].spec
+    if spec.image_shape != network.input_shape or len(spec.class_names) > network.classes:
+        raise UsageError(
+            f"{network.name} takes {network.input_shape} for {network.classes} classes, {dataset} has "
+            f"{spec.image_shape} for {len(spec.class_names)}",
+            fix="train a network of your own for it: docs/own-network.md",
+        )
+    return spec.name
 
 
 def _precision(wanted: str) -> str:
@@ -200,7 +237,7 @@ def read_run(out: Path) -> Run:
     """
     origin = Origin(str(out / RUN_FILE), f"start again: remove {out}", UsageError)
     known = read_json(out / RUN_FILE, MAX_RUN_BYTES, origin).fields(
-        ("network", "epochs", "seed", "precision"), ("pretrained", "start", "teacher", "recipe")
+        ("network", "epochs", "seed", "precision"), ("pretrained", "start", "teacher", "recipe", "dataset")
     )
     return Run(
         network=known["network"].text(MAX_NAME, NAME, NAME_WANTED),
@@ -213,6 +250,7 @@ def read_run(out: Path) -> Run:
         if "teacher" in known
         else "",
         recipe=[setting.text() for setting in known["recipe"].list()] if "recipe" in known else [],
+        dataset=known["dataset"].text(MAX_NAME) if "dataset" in known else "",
     )
 
 
@@ -286,6 +324,10 @@ def _keep_definition(network: NetworkSpec, file: Path, out: Path) -> Path:
             )
         return kept
     _keep(file, kept)
+    if datasets.is_named_here(network.dataset):  # its path may be from the folder of *file*
+        line = "dataset = " + json.dumps(network.dataset, ensure_ascii=False)
+        text = kept.read_text(encoding="utf-8")
+        write_text(kept, re.sub(r"^dataset\s*=.*$", lambda _: line, text, count=1, flags=re.MULTILINE))
     return kept
 
 

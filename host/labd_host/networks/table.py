@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from labd_host import datasets
 from labd_host.machine.toml_files import parse_toml
 from labd_host.machine.typed_records import to_record
 from labd_shared.datasets import dataset_spec
@@ -84,7 +85,7 @@ class NetworkSpec:
     Attributes:
         name: "tfc-w1a1".
         kind: "fc" (fully connected) or "cnv" (convolutions first).
-        dataset: Name of the data set it classifies.
+        dataset: Name of the data set it classifies; of a user's own what `labd_host.datasets.read` takes.
         classes: Number of classes, neurons of the last layer.
         input_shape: Height, width, channels of one uint8 image.
         in_bits, weight_bits, act_bits: Width of input, weights and activations; 1 is -1 or +1.
@@ -213,7 +214,8 @@ def read_network(path: Path, taken: Collection[str] = ()) -> NetworkSpec:
             f"{path}: name is {name!r}, which is the name of one of labd's own networks",
             fix='give it another: name = "my-network"',
         )
-    made = replace(_network(name, entry, known), file=path)
+    made = _network(name, entry, known)
+    made = replace(made, file=path, dataset=datasets.located(made.dataset, path.parent))
     _check_dataset(made, path)
     return made
 
@@ -223,6 +225,9 @@ def _origin(where: str) -> Origin:
 
 
 def _check_dataset(network: NetworkSpec, path: Path) -> None:
+    """Compare a network with its data set of the table; a user's own data are compared when they are read."""
+    if datasets.is_named_here(network.dataset):
+        return
     try:
         spec = dataset_spec(network.dataset)
     except UnknownName as error:

@@ -341,6 +341,8 @@ def _device(asked: str) -> str:
 
 def _do(wanted: argparse.Namespace, teller: Teller) -> TrainedRecord | None:
     network = find_network(wanted.network)
+    if wanted.dataset:
+        network = replace(network, dataset=wanted.dataset)
 
     def test_set() -> tuple[Images, Images]:
         return datasets.load(network.dataset, "test")
@@ -388,6 +390,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--recipe", action="append", default=[], help="another value of the recipe: KEY=VALUE"
     )
     parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--dataset", help="another one than the network's own")
     parser.add_argument("--pretrained", type=Path, help="published weights; with 0 epochs taken as they are")
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--teacher", nargs=2, help="a network to learn from, and its weights")

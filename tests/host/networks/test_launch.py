@@ -70,7 +70,7 @@ def test_progress_and_notes_arrive_and_the_record_is_returned(tmp_path, data, pr
     ]
     assert json.loads((out / "run.json").read_text()) == {
         "network": "tfc-w1a1", "epochs": 3, "seed": 0, "precision": "float32", "pretrained": False,
-        "start": "", "teacher": "", "recipe": [],
+        "start": "", "teacher": "", "recipe": [], "dataset": "",
     }  # fmt: skip
 
 
@@ -193,7 +193,7 @@ RUN = '{"network": "tfc-w1a1", "epochs": 3, "seed": 7, "precision": "float32"}'
         ("3,", "1" + "0" * 400 + ",", "not JSON: the number 10000000000000000000... has more than 64 bits"),
         ("3,", "[" * 10_000 + ",", "lists and objects are nested more than 32 deep"),
         ("seed", "epochs", "not JSON: the key 'epochs' stands twice"),
-        ("seed", "seeds", "seeds is unknown; known: epochs, network, "),
+        ("seed", "seeds", "seeds is unknown; known: dataset, epochs, network, "),
         ("tfc-w1a1", "../tfc", "network is '../tfc', a name of a to z, 0 to 9 and . _ -, "),
         ("float32", "float16", "precision is 'float16', one of auto, float32, bfloat16 is wanted"),
         ("7", '7, "start": "mine.pt"', "start is 'mine.pt', a sha256 is wanted"),

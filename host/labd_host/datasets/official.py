@@ -1,4 +1,4 @@
-"""Where data sets come from: the user's folder, the cache, or their living mirrors.
+"""Where the data sets of the table come from: the user's folder, the cache, or their living mirrors.
 
 `find` looks in ``LABD_DATASETS``/NAME, then in the cache, then downloads into the cache. What a
 user supplies is checked by structure (`labd_shared.datasets`), what is downloaded by a pinned
@@ -78,7 +78,7 @@ SOURCES = {
 }
 
 
-def load(
+def load_official(
     name: str, split: str, *, sources: Mapping[str, Source] = SOURCES, limits: DownloadLimits = LIMITS
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Images uint8 (n, height, width, channels) and labels uint8 (n,) of a split.
