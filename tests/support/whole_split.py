@@ -7,7 +7,9 @@ from pathlib import Path
 from labd_host import networks
 from labd_host.bundles.emulation_build import write_emulation
 from labd_host.bundles.preparation import measure
+from labd_host.datasets import SplitFrames
 from labd_host.virtual_board import virtual_board
+from labd_shared.datasets import DATASETS
 from support.shell import BOARD, Shell
 
 
@@ -23,7 +25,7 @@ class DeployedNetwork:
     """
 
     def __init__(self, name, compiled, split, home, board_python):
-        prepared = measure(name, networks.network(name).dataset, compiled, *split)
+        prepared = measure(name, SplitFrames(DATASETS[networks.network(name).dataset], *split), compiled)
         bundle = write_emulation(prepared, home / "bundle", 100.0)
         virtual_board.up(BOARD, python=board_python)
         self._shell = Shell(home, Path(os.environ["LABD_DATASETS"]))

@@ -1,7 +1,8 @@
 """Golden samples: images drawn by labd, with the golden model's exact answers to them.
 
 They are drawn, not photographed, so that a bundle holds no picture of any data set: pen strokes on
-black, or on a ground of running colours for a network that sees colours. Of the many drawn, some are
+black, on a ground of running colours for a network that sees colours, waves in noise for one that sees no
+pictures; spread over the values of the input's datatype. Of the many drawn, some are
 kept for each class that the network named: a board that always answers the same is found out.
 """
 
@@ -15,8 +16,11 @@ import numpy.typing as npt
 from labd_host.golden.golden_model import GoldenModel
 from labd_shared.answers import predicted_classes
 from labd_shared.datasets import DATASETS
+from labd_shared.datatypes import Datatype
+from labd_shared.fields import container
+from labd_shared.frame_form import PIXEL
 from labd_shared.manifest import InputContract
-from labd_shared.tensors import Tensor, count
+from labd_shared.tensors import Shape, Tensor, count
 
 PER_CLASS = 2
 CANDIDATES = 4000
@@ -24,7 +28,10 @@ COLOUR_CANDIDATES = 1500  # they take longer to draw and to classify
 SEED = 20  # of the strokes: the same network gives the same samples
 STROKE_POINTS = 24
 MOST_STROKES = 5  # on colours
+HALF = 128  # of a pixel: above it a bit is set
+LARGE_PIXELS = 64 * 64  # of pictures larger than that, fewer are drawn
 PIXELS = npt.NDArray[np.uint8]
+Frames = npt.NDArray[np.integer[Any]]
 
 
 def draw_strokes(rng: np.random.RandomState, height: int, width: int, channels: int) -> PIXELS:
@@ -59,35 +66,63 @@ def draw_colours(rng: np.random.RandomState, height: int, width: int, channels: 
     return image
 
 
-def golden_samples(
-    model: GoldenModel, image_shape: tuple[int, int, int]
-) -> tuple[PIXELS, npt.NDArray[np.integer[Any]]]:
+def draw_vector(rng: np.random.RandomState, values: int) -> npt.NDArray[np.float64]:
+    """One frame of a network that sees no picture: noise around a wave, of a range of its own; from 0 to 1."""
+    wave = np.sin(rng.uniform(0, 2 * np.pi) + np.linspace(0, rng.uniform(0, 8 * np.pi), values))
+    mixed = rng.uniform(0, 1) * wave + rng.uniform(0, 1) * rng.uniform(-1, 1, values)
+    return np.clip(rng.uniform(0, 1) + mixed * rng.uniform(0, 1), 0, 1)
+
+
+def golden_samples(model: GoldenModel, image_shape: Shape) -> tuple[Frames, Frames]:
     """Samples and the model's answers to them.
 
     Args:
-        model: With one uint8 input.
-        image_shape: Height, width, channels of what the network looks at.
+        model: With one input, of any datatype.
+        image_shape: Height, width, channels of what the network looks at, or its values.
 
     Returns:
-        Images uint8 ``(n,) + input.normal[1:]`` and answers ``(n,) + output.normal[1:]``: an empty
-        and a full image, noise, and `PER_CLASS` strokes of each class that was reached.
+        Frames ``(n,) + input.normal[1:]``, uint8 of pixels, and answers ``(n,) + output.normal[1:]``: an empty
+        and a full frame, noise, and `PER_CLASS` drawn ones of each class that was reached.
     """
     rng = np.random.RandomState(SEED)
-    normal = model.inputs[0].normal[1:]
+    source = model.inputs[0]
+    normal, kind = source.normal[1:], source.datatype
     edge = [np.zeros(image_shape, np.uint8), np.full(image_shape, 255, np.uint8)]
     edge += [rng.randint(0, 256, image_shape).astype(np.uint8) for _ in range(2)]
-    if image_shape[2] == 1:
-        strokes = np.array([draw_strokes(rng, *image_shape) for _ in range(CANDIDATES)])
-    else:
-        strokes = np.array([draw_colours(rng, *image_shape) for _ in range(COLOUR_CANDIDATES)])
-    classes = predicted_classes(model.run(strokes.reshape((-1, *normal))).outputs[0])
+    frames = _of_type(np.concatenate([np.array(edge), _candidates(rng, image_shape)]), kind)
+    frames = frames.reshape((-1, *normal))
+    classes = predicted_classes(model.run(frames[len(edge) :]).outputs[0])
     chosen = [index for each in np.unique(classes) for index in np.flatnonzero(classes == each)[:PER_CLASS]]
-    images = np.concatenate([np.array(edge), strokes[chosen]]).reshape((-1, *normal))
+    images = frames[[*range(len(edge)), *(len(edge) + index for index in chosen)]]
     return images, model.run(images).outputs[0]
 
 
+def _candidates(rng: np.random.RandomState, shape: Shape) -> PIXELS:
+    """Many frames of *shape*: strokes, strokes on colours, or vectors; fewer of large ones."""
+    if len(shape) == 1:
+        return np.array([draw_vector(rng, shape[0]) * 255 for _ in range(CANDIDATES)]).astype(np.uint8)
+    height, width, channels = shape
+    share = min(1.0, LARGE_PIXELS / (height * width))
+    if channels == 1:
+        return np.array(
+            [draw_strokes(rng, height, width, channels) for _ in range(int(CANDIDATES * share) or 1)]
+        )
+    drawn = range(int(COLOUR_CANDIDATES * share) or 1)
+    return np.array([draw_colours(rng, height, width, channels) for _ in drawn])
+
+
+def _of_type(pixels: PIXELS, kind: Datatype) -> Frames:
+    """*pixels* of 0 to 255 spread over the values of *kind*."""
+    if kind == PIXEL:
+        return pixels
+    if kind.name == "BIPOLAR":
+        return np.where(pixels < HALF, -1, 1).astype(container(kind))
+    spread = np.rint(pixels / 255 * (kind.high - kind.low))
+    return (kind.low + spread).astype(container(kind))
+
+
 def golden_arrays(
-    samples: PIXELS,
+    samples: Frames,
     answers: npt.NDArray[np.integer[Any]],
     digests: npt.NDArray[np.uint64] | None = None,
     predictions: npt.NDArray[np.integer[Any]] | None = None,
@@ -109,17 +144,17 @@ def no_golden_samples(source: Tensor, sink: Tensor) -> dict[str, npt.NDArray[Any
     )
 
 
-def picture_shape(source: Tensor) -> tuple[int, int, int]:
-    """Height, width and channels to draw for an input whose data set is unknown: a square where it fits."""
+def picture_shape(source: Tensor) -> Shape:
+    """What to draw for an input whose data set is unknown: its own shape, of flat pixels a square where it fits."""
     if len(source.normal) == 4:
-        return source.normal[1], source.normal[2], source.normal[3]
+        return source.normal[1:]
     values = count(source.normal)
     side = round(values**0.5)
-    return (side, side, 1) if side * side == values else (1, values, 1)
+    return (side, side, 1) if side * side == values and source.datatype == PIXEL else (values,)
 
 
 def draw_golden(model: GoldenModel, dataset: str, contract: InputContract) -> dict[str, npt.NDArray[Any]]:
-    """The golden.npz of an imported design from its network; empty where pixels do not go in as they are.
+    """The golden.npz of an imported design from its network; empty where values do not go in as they are.
 
     Args:
         model: The network.
@@ -127,9 +162,10 @@ def draw_golden(model: GoldenModel, dataset: str, contract: InputContract) -> di
         contract: Of the bundle.
     """
     source = model.inputs[0]
-    if source.datatype.name != "UINT8" or contract.kind != "raw-uint8":
+    pixels = source.datatype == PIXEL and contract.kind == "raw-uint8"
+    if source.datatype.fraction_bits or not (pixels or contract.kind == "integers"):
         return no_golden_samples(source, model.outputs[0])
-    shape = DATASETS[dataset].image_shape if dataset in DATASETS else picture_shape(source)
+    shape = DATASETS[dataset].image_shape if dataset in DATASETS else contract.frame or picture_shape(source)
     if count(shape) != count(source.normal):
         shape = picture_shape(source)
     return golden_arrays(*golden_samples(model, shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from labd_host.flow import MANY_IMAGES, CompiledNetwork, compile_network, proof_
 from labd_host.flow.kept_answers import kept_outputs
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
+from labd_host.networks.input_form import input_form
 from labd_shared.answers import SIGN, VALUES, predicted_classes
 from labd_shared.bitfile import PYNQ_Z2_PART
-from labd_shared.datasets import dataset_spec
+from labd_shared.dataset_table import UNKNOWN_LABEL, DatasetSpec
 from labd_shared.digest import image_digest
 from labd_shared.errors import UsageError
+from labd_shared.frame_form import PIXEL
 from labd_shared.manifest import Accuracy, Expected, InputContract, Manifest, OutputContract
-from labd_shared.tensors import count
+from labd_shared.tensors import Tensor, count
 
 BOARD = "Pynq-Z2"
 
@@ -38,12 +40,14 @@ class Prepared:
         class_names: Of the data set.
         compiled: The stages and the golden model.
         golden: The content of golden.npz.
+        contract: How a frame of the data set goes into it.
         accuracy: The golden model's, on the whole test split; None where its labels cannot judge the answers.
     """
 
     network: str
     dataset: str
     class_names: tuple[str, ...]
+    contract: InputContract
     compiled: CompiledNetwork
     golden: dict[str, npt.NDArray[Any]]
     accuracy: Accuracy | None
@@ -68,7 +72,7 @@ class Prepared:
             board=BOARD,
             clock_mhz=clock_mhz,
             slack_ns=slack_ns,
-            input_contract=InputContract("raw-uint8"),
+            input_contract=self.contract,
             inputs=self.compiled.inputs,
             outputs=self.compiled.outputs,
             folding={name: dict(values) for name, values in self.compiled.folding.items()},
@@ -120,49 +124,54 @@ def prepare(
             f"{export.name} is not in the network table, so its data set is not known",
             fix=f"say which: labd build {export.typed} --dataset mnist",
         )
-    images, labels = datasets.load(export.dataset, "test")
+    form = input_form(export)
+    found = datasets.read(export.dataset, "test", form)
+    images = found.images
+    for note in found.notes:
+        listener.say(note)
     compiled = compile_network(
         export.file,
         folding=folding,
         out=stages,
         images=images[: proof_images(export.kind)],
         many_images=images[:MANY_IMAGES],
-        classes=len(dataset_spec(export.dataset).class_names),
+        entering=datasets.Entering.of(found.spec),
+        classes=datasets.classes_of(found.spec, form.classes),
         clock_mhz=clock_mhz,
         ignored=ignored,
         listener=listener,
     )
     listener.say(f"golden model: {len(images)} images of {export.dataset}")
-    return measure(export.name, export.dataset, compiled, images, labels)
+    return measure(export.name, found, compiled)
 
 
-def measure(
-    name: str,
-    dataset: str,
-    compiled: CompiledNetwork,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.uint8],
-) -> Prepared:
+def measure(name: str, found: datasets.SplitFrames, compiled: CompiledNetwork) -> Prepared:
     """What the golden model of a compiled network answers to its test split, and to the golden samples.
+
+    A user's own data set is kept on this machine: a bundle holds its name, but not its pictures.
 
     Args:
         name: The network's.
-        dataset: Name of its data set.
+        found: The whole test split of its data set.
         compiled: The network, compiled.
-        images, labels: The whole test split of its data set, (n, ...) and (n,).
 
     Raises:
         UsageError: the network takes frames of another size than the data set has.
+        DataDamaged: a label is none of the network's classes.
     """
-    spec = dataset_spec(dataset)
+    spec, images, labels = found.spec, found.images, found.labels
     golden = compiled.golden
-    if count(golden.inputs[0].normal) != count(spec.image_shape):
+    source = golden.inputs[0]
+    if count(source.normal) != count(spec.image_shape):
         raise UsageError(
-            f"{name} takes {golden.inputs[0].normal}, {spec.name} has images of {spec.image_shape}",
+            f"{name} takes {source.normal}, {spec.name} has images of {spec.image_shape}",
             fix="name the data set it was trained on: --dataset",
         )
+    if not spec.forms:
+        spec = datasets.with_classes(spec, name, golden.scores() or 0)
+        datasets.keep(replace(found, spec=spec), "test")
     predictions, accuracy = _judged(compiled, images, labels, len(spec.class_names))
-    class_names = spec.class_names if accuracy else _NAMES_OF.get(golden.network.answer, ())
+    class_names = spec.class_names if accuracy else _NAMES_OF.get(golden.network.answer, spec.class_names)
     samples, answers = golden_samples(golden, spec.image_shape)
     digests = np.array([image_digest(image.tobytes()) for image in images], np.uint64)
     order = np.argsort(digests)
@@ -170,6 +179,7 @@ def measure(
         network=name,
         dataset=spec.name,
         class_names=class_names,
+        contract=_contract(source, spec),
         compiled=compiled,
         golden=golden_arrays(samples, answers, digests[order], predictions[order])
         if predictions is not None
@@ -178,14 +188,11 @@ def measure(
     )
 
 
-_NAMES_OF = {SIGN: ("no", "yes")}
+_NAMES_OF = {SIGN: ("no", "yes"), VALUES: ()}
 
 
 def _judged(
-    compiled: CompiledNetwork,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.uint8],
-    classes: int,
+    compiled: CompiledNetwork, images: npt.NDArray[Any], labels: npt.NDArray[Any], classes: int
 ) -> tuple[npt.NDArray[np.int64] | None, Accuracy | None]:
     """Classes of *images*, None where the network gives none, and how many are right where labels can judge them."""
     golden = compiled.golden
@@ -193,10 +200,12 @@ def _judged(
     if answer == VALUES:
         return None, None
     predictions = predicted_classes(kept_outputs(golden, images))
-    if answer == SIGN and classes != len(_NAMES_OF[SIGN]):
+    judged = labels != UNKNOWN_LABEL
+    samples = int(judged.sum())
+    if not samples or (answer == SIGN and classes != len(_NAMES_OF[SIGN])):
         return predictions, None
-    right = int((predictions == labels).sum())
-    return predictions, Accuracy(100.0 * right / len(labels), len(labels), "test", "golden model")
+    right = int((predictions == labels)[judged].sum())
+    return predictions, Accuracy(100.0 * right / samples, samples, "test", "golden model")
 
 
 def output_contract(compiled: CompiledNetwork) -> OutputContract:
@@ -215,3 +224,10 @@ def output_contract(compiled: CompiledNetwork) -> OutputContract:
         tuple(scale / factor for scale in scales),
         tuple(offset - scale / factor * shift for scale, offset in zip(scales, offsets, strict=True)),
     )
+
+
+def _contract(source: Tensor, spec: DatasetSpec) -> InputContract:
+    """How the frames of a data set go into the accelerator: as they are, pixels or integers of its own type."""
+    kind = "raw-uint8" if source.datatype == PIXEL else "integers"
+    told = bool(spec.forms) or source.normal[1:] == spec.image_shape
+    return InputContract(kind, frame=() if told else spec.image_shape)

@@ -150,6 +150,18 @@ def with_classes(spec: DatasetSpec, network: str, classes: int) -> DatasetSpec:
     return spec._replace(class_names=(*names, *map(str, range(len(names), classes))))
 
 
+def classes_of(spec: DatasetSpec, outputs: int) -> int | None:
+    """How many classes a network of *outputs* values is judged by; None where no image has a label.
+
+    Raises:
+        DataDamaged: the data set has more classes.
+    """
+    if not spec.class_names:
+        return None
+    known = spec if spec.forms else with_classes(spec, "the network", outputs)
+    return len(known.class_names)
+
+
 def keep(found: SplitFrames, split: str) -> Path:
     """Write a split of own data where it is found again by its name; its folder.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from labd_host import datasets, networks
 from labd_host.experiments.study_model import NetworkAccuracy
 from labd_host.machine.listener import Listener
+from labd_shared.dataset_table import UNKNOWN_LABEL
 from labd_shared.errors import DataMissing
 
 GOLDEN, RECORD = "golden model here", "record of the training"
@@ -43,8 +44,13 @@ def _counted(name: str, listener: Listener, dataset: str) -> NetworkAccuracy | N
     from labd_shared.answers import predicted_classes
 
     classifier = golden(name, listener, dataset)
-    if classifier.model is None or classifier.dataset is None or datasets.present(classifier.dataset) is None:
+    if classifier.model is None or classifier.dataset is None:
         return None
-    images, labels = datasets.load(classifier.dataset, "test")
-    predicted = predicted_classes(kept_outputs(classifier.model, images))
-    return NetworkAccuracy(int((predicted == labels).sum()), len(labels), classifier.dataset, GOLDEN)
+    if not datasets.is_own(classifier.dataset) and datasets.present(classifier.dataset) is None:
+        return None
+    found = datasets.read(classifier.dataset, "test", classifier.form)
+    judged = found.labels != UNKNOWN_LABEL
+    if not judged.any():
+        return None
+    right = predicted_classes(kept_outputs(classifier.model, found.images)) == found.labels
+    return NetworkAccuracy(int(right[judged].sum()), int(judged.sum()), classifier.dataset, GOLDEN)

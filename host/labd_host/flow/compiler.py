@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from labd_host.dataflow.cycles import estimate
 from labd_host.dataflow.folding import FoldingSource, folding_of, left_out
+from labd_host.datasets import PIXELS, Entering
 from labd_host.exports import Export, read_export
 from labd_host.flow.answer_kind import answer_of
 from labd_host.flow.compiled_network import CompiledNetwork
@@ -56,6 +57,7 @@ def compile_network(
     out: Path,
     images: npt.NDArray[np.uint8],
     many_images: npt.NDArray[np.uint8] | None = None,
+    entering: Entering = PIXELS,
     classes: int | None = None,
     clock_mhz: float = CLOCK_MHZ,
     start: str | None = None,
@@ -74,6 +76,7 @@ def compile_network(
         images: uint8 (N, height, width, channels), real ones, to compare the stages on.
         many_images: More of them, to compare the golden model's logits and classes with those of the
             exported network in onnxruntime.
+        entering: How the images' values become what the export is given.
         classes: Of the data set: a network with as many scores answers with the best class, one with another
             number with its scores. None where nobody knows: then scores are classes.
         clock_mhz: For the frames a second of ``estimate.json``.
@@ -104,7 +107,7 @@ def compile_network(
             finn,
             export,
             out,
-            ProofFrames(images),
+            ProofFrames(images, entering),
             classes,
             StageRunner(out, start, ignored, listener),
             listener,
@@ -170,7 +173,7 @@ class _Compilation:
     def folded(self, folding: FoldingSource) -> Path:
         """From the export to the folded dataflow graph; its file."""
         source = self.exported()
-        for stage in (TIDY, prepost(self.answer), STREAMLINED, HARDWARE):
+        for stage in (TIDY, prepost(self.answer, self.frames.fed), STREAMLINED, HARDWARE):
             task = TransformTask(
                 finn=self.finn,
                 stage=stage,
@@ -221,7 +224,7 @@ class _Compilation:
             AnswersTask(
                 folder=self.folder,
                 source=self.export.path,
-                frames=ProofFrames(images),
+                frames=ProofFrames(images, self.frames.fed),
                 finn=self.finn,
                 first=self.runner.stages[0].path,
                 exported=exported,

@@ -303,30 +303,50 @@ def tool_versions() -> dict[str, str]:
 def divide_pixels(model: Model, by: float) -> Model:
     """Put ``pixel / by`` in front of *model* and declare its input UINT8.
 
-    A model whose input is declared UINT8 already takes pixels as they are and is left alone.
+    A model whose input is declared to be of integers takes the pixels as they are and is left alone.
     """
+    return _with_front(model, [("Div", by)], "UINT8")
+
+
+def feed_values(model: Model, datatype: str, scale: float, offset: float) -> Model:
+    """Put ``value * scale + offset`` in front of *model* and declare its input *datatype*.
+
+    A model whose input is declared to be of integers takes the values as they are and is left alone.
+    """
+    front = [("Mul", scale)] if scale != 1 else []
+    return _with_front(model, [*front, *([("Add", offset)] if offset else [])], datatype)
+
+
+def _with_front(model: Model, operations: list[tuple[str, float]], datatype: str) -> Model:
     from onnx import TensorProto, helper
     from qonnx.core.datatype import DataType
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.transformation.merge_onnx_models import MergeONNXModels
 
     source = model.graph.input[0].name
-    if model.get_tensor_datatype(source).name == "UINT8":
+    if model.get_tensor_datatype(source).is_integer():
         return model
-    shape = model.get_tensor_shape(source)
-    graph = helper.make_graph(
-        [helper.make_node("Div", ["pixels", "by"], ["scaled"])],
-        "preprocessing",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("scaled", TensorProto.FLOAT, shape)],
-        [helper.make_tensor("by", TensorProto.FLOAT, [], [by])],
-    )
-    version = next(entry.version for entry in model.model.opset_import if entry.domain in ("", "ai.onnx"))
-    opsets = [helper.make_opsetid("", version)]
-    front = ModelWrapper(helper.make_model(graph, opset_imports=opsets))
-    merged = model.transform(MergeONNXModels(front))
-    merged.set_tensor_datatype(merged.graph.input[0].name, DataType["UINT8"])
-    return merged
+    if operations:
+        shape = model.get_tensor_shape(source)
+        names = ["pixels", *(f"fed_{place}" for place in range(len(operations)))]
+        graph = helper.make_graph(
+            [
+                helper.make_node(op, [names[place], f"by_{place}"], [names[place + 1]])
+                for place, (op, _) in enumerate(operations)
+            ],
+            "preprocessing",
+            [helper.make_tensor_value_info(names[0], TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, shape)],
+            [
+                helper.make_tensor(f"by_{place}", TensorProto.FLOAT, [], [by])
+                for place, (_, by) in enumerate(operations)
+            ],
+        )
+        version = next(each.version for each in model.model.opset_import if each.domain in ("", "ai.onnx"))
+        opsets = [helper.make_opsetid("", version)]
+        model = model.transform(MergeONNXModels(ModelWrapper(helper.make_model(graph, opset_imports=opsets))))
+    model.set_tensor_datatype(model.graph.input[0].name, DataType[datatype])
+    return model
 
 
 def _node(node: Any) -> Node:

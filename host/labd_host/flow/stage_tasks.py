@@ -447,7 +447,7 @@ class AnswersTask(StageTask):
         images = self.frames.images
         parts = range(0, len(images), ANSWERED_AT_ONCE)
         logits = np.concatenate(
-            [self.exported.run(images[start : start + ANSWERED_AT_ONCE]) for start in parts]
+            [self.exported.run(images[start : start + ANSWERED_AT_ONCE], self.frames.fed) for start in parts]
         )
         ours, theirs = observe_answers(
             self.golden.network, self.answer, self.golden.run(images), logits, self.scores

@@ -11,9 +11,10 @@ Source: the order is that of FINN's BNN-PYNQ notebooks (tfc_end2end_example, cnv
 the tidy-up and conversion that QONNX exports need; walked through with finn-plus 1.6.1.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from labd_host.datasets import PIXELS, Entering
 from labd_shared.answers import CLASS, SIGN
 from labd_shared.bitfile import PYNQ_Z2_PART
 
@@ -94,19 +95,24 @@ TIDY = Stage(
     ),
 )
 
+_DOOR = "labd_host.flow.finn_door"
 _BEHIND = {CLASS: "the best class behind", SIGN: "a threshold at 0 behind"}
 
 
-def prepost(answer: str) -> Stage:
-    """The stage that puts in front what makes a frame of pixels, and behind what makes *answer* of the scores."""
+def prepost(answer: str, entering: Entering = PIXELS) -> Stage:
+    """The stage that puts in front what makes the input of a frame's values, and behind what makes the answer.
+
+    Args:
+        answer: What is made of the scores.
+        entering: How values become the export's input.
+    """
+    in_front, fed = "pre-processing (pixel / 255)", Step(f"{_DOOR}:divide_pixels", {"by": 255.0})
+    if not entering.is_pixels:
+        in_front, fed = "the values' scale", Step(f"{_DOOR}:feed_values", asdict(entering))
     return Stage(
         "prepost",
-        f"pre-processing (pixel / 255) in front, {_BEHIND.get(answer, 'the scores as they are behind')}",
-        (
-            Step("labd_host.flow.finn_door:divide_pixels", {"by": 255.0}),
-            Step("labd_host.flow.answer_kind:choose", {"answer": answer}),
-            *_TIDY,
-        ),
+        f"{in_front} in front, {_BEHIND.get(answer, 'the scores as they are behind')}",
+        (fed, Step("labd_host.flow.answer_kind:choose", {"answer": answer}), *_TIDY),
     )
 
 

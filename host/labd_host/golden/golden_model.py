@@ -137,7 +137,7 @@ class GoldenModel:
         workers = 1 if isinstance(engine, NumpyEngine) else threads or len(os.sched_getaffinity(0))
         values = count(self.outputs[0].normal)
         outputs = np.empty((len(frames), values), storage_of(self.outputs[0].datatype))
-        scores = self._scores()
+        scores = self.scores()
         logits = None if scores is None else np.empty((len(frames), scores), np.int64)
 
         def compute(part: slice) -> None:
@@ -174,7 +174,7 @@ class GoldenModel:
         logits: Array | None = None
         if isinstance(last, Select):
             logits = np.concatenate(scores)[:number].astype(np.int64)
-        elif self._scores() is not None:
+        elif self.scores() is not None:
             logits = found[last.layer.name].astype(np.int64)
         outputs = found[last.layer.name].astype(storage_of(self.outputs[0].datatype))
         return self._result(outputs, logits, found)
@@ -186,8 +186,8 @@ class GoldenModel:
         shaped = outputs.reshape(tensor.batched(tensor.normal, len(outputs)))
         return GoldenResult((shaped,), logits, intermediates)
 
-    def _scores(self) -> int | None:
-        """How many scores a frame has, where the network ends in scores or their label."""
+    def scores(self) -> int | None:
+        """How many scores a frame has, where the network ends in scores or their label; else None."""
         last = self._plan[-1]
         if isinstance(last, Select):
             return last.layer.labels

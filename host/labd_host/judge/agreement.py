@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from labd_shared.dataset_table import UNKNOWN_LABEL
 from labd_shared.errors import UsageError
-from labd_shared.predictions import UNKNOWN_LABEL, Predictions
+from labd_shared.predictions import Predictions
 
 NO_CHANCE = 1e-12  # smaller ones are not told apart
 

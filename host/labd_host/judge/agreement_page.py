@@ -16,7 +16,7 @@ from labd_host.drawing.markup import element, html
 from labd_host.drawing.page_style import PAGE_STYLE
 from labd_host.drawing.png import data_uri
 from labd_host.judge.agreement import Comparison, Difference, class_name
-from labd_shared.predictions import UNKNOWN_LABEL
+from labd_shared.dataset_table import UNKNOWN_LABEL
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 RUNS = ("A", "B")

@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from labd_host.datasets import PIXELS, Entering
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
 from labd_shared.answers import check_judged_by_classes
 from labd_shared.errors import ShapeError, UsageError
+from labd_shared.frame_form import FrameForm, frame_form, tensor_form
 from labd_shared.manifest import MANIFEST_NAME, NETWORK_NAME
 from labd_shared.tensors import count
 
 if TYPE_CHECKING:
     from labd_host.golden.golden_model import GoldenModel
 
-Images = npt.NDArray[np.uint8]
+Images = npt.NDArray[Any]  # integers: of pixels uint8
 Integers = npt.NDArray[np.integer[Any]]
 
 BEST = 5
@@ -52,15 +54,17 @@ class Classifier:
         name: The network's.
         dataset: What it is for; None where nobody knows.
         source: Who computes: "golden model" or "onnxruntime".
-        run: Of images (n, height, width, channels) and the number of classes.
+        run: Of frames (n, ...), the number of classes, and how the frames enter an export.
         model: The golden model, where it is one.
+        form: What it takes as a frame; None where nobody knows.
     """
 
     name: str
     dataset: str | None
     source: str
-    run: Callable[[Images, int], Said]
+    run: Callable[[Images, int, Entering], Said]
     model: GoldenModel | None = None
+    form: FrameForm | None = None
 
 
 def exported(export: TrainedExport, listener: Listener) -> Classifier:
@@ -74,17 +78,18 @@ def exported(export: TrainedExport, listener: Listener) -> Classifier:
         ArtifactError: the file cannot be run.
     """
     from labd_host.networks.exported import ExportedModel
+    from labd_host.networks.input_form import input_form
 
     model = ExportedModel(export.file)
     for note in model.notes:
         listener.say(f"read: {note}")
 
-    def run(images: Images, classes: int) -> Said:
-        best = best_of_scores(model.run(images), classes, export.name)
+    def run(images: Images, classes: int, entering: Entering = PIXELS) -> Said:
+        best = best_of_scores(model.run(images, entering), classes, export.name)
         model.tell_zeros(listener)
         return Said(best)
 
-    return Classifier(export.name, export.dataset or None, "onnxruntime", run)
+    return Classifier(export.name, export.dataset or None, "onnxruntime", run, form=input_form(export))
 
 
 def best_of_scores(scores: npt.NDArray[np.float32], classes: int, name: str) -> Integers:
@@ -125,7 +130,7 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
     from labd_host.golden.golden_model import GoldenModel
     from labd_shared.answers import best_classes
 
-    path = Path(text)
+    path, form = Path(text), None
     if path.suffix in (".npz", ".zip") and not path.exists():
         raise UsageError(
             f"there is no {text}", fix="name a network, a bundle, or the network.npz of labd compile"
@@ -142,24 +147,27 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
 
         bundle = open_bundle(path)
         model = golden_model(bundle.folder, bundle.manifest.files)
-        dataset = dataset or bundle.manifest.dataset
+        dataset, form = dataset or bundle.manifest.dataset, frame_form(bundle.manifest)
     else:
         from labd_host.judge.golden_cache import golden_file
+        from labd_host.networks.input_form import input_form
 
         export = networks.resolve(text, dataset or "")
         model, dataset = GoldenModel.load(golden_file(export, listener)), export.dataset or None
+        form = input_form(export)
     name = model.network.name
     if dataset is None and name in networks.NETWORKS:
         dataset = networks.NETWORKS[name].dataset
 
-    def run(images: Images, classes: int) -> Said:
+    def run(images: Images, classes: int, entering: Entering = PIXELS) -> Said:  # noqa: ARG001 - integers as they are
         check_judged_by_classes(name, model.network.answer, count(model.outputs[0].normal), classes)
         result = model.run(images)
         answers = result.outputs[0] if result.logits is None else result.logits
         scores = None if result.logits is None else np.asarray(result.logits, np.int64)
         return Said(best_classes(answers, classes, BEST), scores)
 
-    return Classifier(name, dataset, "golden model", run, model)
+    form = form or tensor_form(name, model.inputs[0], model.scores() or 0)
+    return Classifier(name, dataset, "golden model", run, model, form)
 
 
 def is_predictions(text: str) -> bool:

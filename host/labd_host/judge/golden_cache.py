@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from labd_host import datasets
 from labd_host.dataflow.folding import FoldingSource, load_folding
@@ -20,15 +18,12 @@ from labd_host.flow.finn_door import tool_versions
 from labd_host.machine import places
 from labd_host.machine.listener import Listener
 from labd_host.networks import TrainedExport
+from labd_host.networks.input_form import input_form
 from labd_host.proof.proof import MANY_IMAGES, proof_images
-from labd_shared.datasets import dataset_spec
 from labd_shared.digest import json_sha256
 from labd_shared.errors import ArtifactError, UsageError
 from labd_shared.files import replacing
 from labd_shared.manifest import NETWORK_NAME
-
-DRAWN = 100
-DRAWN_SEED = 12  # of images for a network whose data set nobody knows
 
 
 def golden_file(export: TrainedExport, listener: Listener) -> Path:
@@ -45,18 +40,22 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
     if not export.file.is_file():
         raise ArtifactError(f"there is no model {export.file}", fix="give the path of an exported network")
     folding = _folding(export.name)
-    classes = len(dataset_spec(export.dataset).class_names) if export.dataset else None
+    dataset, form = export.dataset or datasets.RANDOM, input_form(export)
+    spec = datasets.describe(dataset, form)
+    entering = datasets.Entering.of(spec)
+    classes = datasets.classes_of(spec, form.classes)
     made_from = {
         "classes": classes,
         "onnx": network_sha256(export.file),
         "folding": folding.key,
         "tools": tool_versions(),
         "version": VERSION,
+        **({} if entering.is_pixels else asdict(entering)),
     }
     target = places.cache() / "golden" / f"{export.name}-{json_sha256(made_from)[:16]}"
     if (target / NETWORK_NAME).is_file():
         return target / NETWORK_NAME
-    images = datasets.load(export.dataset, "test")[0] if export.dataset else _drawn(export)
+    images, _ = datasets.load(dataset, "test", form)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,6 +71,7 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
             images=images[: proof_images(export.kind)],
             many_images=images[:MANY_IMAGES],
             classes=classes,
+            entering=entering,
             listener=listener,
         )
         with replacing(target / NETWORK_NAME) as making:
@@ -82,12 +82,3 @@ def golden_file(export: TrainedExport, listener: Listener) -> Path:
 def _folding(name: str) -> FoldingSource:
     """No answer depends on it, so it is the one that a compile most likely proved already."""
     return load_folding(LAB, name) if LAB in PRESETS.get(name, {}) else CheapestFolding()
-
-
-def _drawn(export: TrainedExport) -> npt.NDArray[np.uint8]:
-    """Random images uint8 (n, height, width, channels) of the size that *export* takes; (n, values) of a flat one."""
-    from labd_host.networks.exported import ExportedModel
-
-    shape = ExportedModel(export.file).input_shape
-    rng = np.random.default_rng(DRAWN_SEED)
-    return rng.integers(0, 256, (DRAWN, *shape[1:], *shape[:1]), np.uint8)

@@ -11,7 +11,6 @@ import numpy as np
 
 from labd_host import datasets
 from labd_host.judge.classifiers import Classifier
-from labd_shared.datasets import dataset_spec
 from labd_shared.digest import image_digest
 from labd_shared.errors import UsageError
 from labd_shared.predictions import Predictions
@@ -65,16 +64,16 @@ def scored(
         UsageError: nobody knows the data set.
         UnknownName: no such data set.
         DataMissing: it is not to be had.
-        ShapeError: its images are not what the network takes.
+        ShapeError, DataDamaged: its images are not what the network takes.
     """
     name = dataset or classifier.dataset
     if name is None:
         raise UsageError(f"the data set of {classifier.name} is not known", fix="say which: --dataset mnist")
-    spec = dataset_spec(name)
-    images, labels = datasets.load(name, SPLIT)
-    images, labels = images[:limit], labels[:limit].astype(np.int32)
+    found = datasets.read(name, SPLIT, classifier.form)
+    spec = found.spec
+    images, labels = found.images[:limit], found.labels[:limit].astype(np.int32)
     began_s = monotonic_s()
-    said = classifier.run(images, len(spec.class_names))
+    said = classifier.run(images, len(spec.class_names), datasets.Entering.of(spec))
     wall_s = monotonic_s() - began_s
     counted = score(spec, labels, said.best)
     report: dict[str, Any] = {
@@ -86,6 +85,7 @@ def scored(
         **counted,
         "passes": 1,
         "accuracy_percent_by_pass": [counted["accuracy_percent"]],
+        "notes": list(found.notes),
         **dict.fromkeys(ONLY_ON_A_BOARD),
         "wall_s": wall_s,
         "timing": "wall clock of this machine",

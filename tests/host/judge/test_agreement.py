@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from labd_host.judge.agreement import class_name, compare
+from labd_shared.dataset_table import UNKNOWN_LABEL
 from labd_shared.errors import UsageError
-from labd_shared.predictions import UNKNOWN_LABEL, Predictions
+from labd_shared.predictions import Predictions
 
 
 def run_of(digests, labels, predicted, dataset="mnist", scores=None):
