@@ -30,7 +30,7 @@ def deploy(c: Any, board: Sequence[str], bundle: str = "", json: bool = False) -
 @task(
     **COMMON,
     help={
-        "dataset": "default: the one the bundle was trained for",
+        "dataset": "default: the one the bundle was trained for; also npz:FILE, dir:FOLDER, NAME.toml",
         "batchsize": "any number, it need not divide anything",
         "limit": "only the first N images",
         "compare": "golden: each answer with the golden model's",
@@ -194,7 +194,10 @@ def rollback(c: Any, board: Sequence[str], json: bool = False) -> None:
     _run(partial(board_commands.rollback, board), json)
 
 
-@task(**COMMON, help={"dataset": "mnist, cifar10 or cifar100", "split": "test or train"})
+@task(
+    **COMMON,
+    help={"dataset": "mnist, cifar10, cifar100, npz:FILE, dir:FOLDER or NAME.toml", "split": "test or train"},
+)
 def data(
     c: Any, board: Sequence[str], dataset: str = "mnist", split: str = "test", json: bool = False
 ) -> None:

@@ -31,15 +31,16 @@ class Score(Shown):
         self.samples, self.correct = int(report["samples"]), int(report["correct"])
 
     @property
-    def accuracy_percent(self) -> Figure:
-        """Images classified correctly, of a hundred."""
-        return Figure(self._report["accuracy_percent"], "%", self.origin)
+    def accuracy_percent(self) -> Figure | None:
+        """Images classified correctly, of a hundred; None where the data set has no labels."""
+        percent = self._report["accuracy_percent"]
+        return None if percent is None else Figure(percent, "%", self.origin)
 
     @property
-    def interval95_percent(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy, for the whole population (Wilson)."""
-        low, high = self._report["interval95_percent"]
-        return low, high
+    def interval95_percent(self) -> tuple[float, float] | None:
+        """The 95 % interval of the accuracy, for the whole population (Wilson); None without labels."""
+        interval = self._report["interval95_percent"]
+        return None if interval is None else (interval[0], interval[1])
 
     @property
     def top5_percent(self) -> Figure | None:
@@ -58,9 +59,12 @@ class Score(Shown):
         return dict(self._report)
 
     def summary(self) -> str:
+        judged = f"{self._report['network']} on {self._report['dataset']}: "
+        if self.accuracy_percent is None or self.interval95_percent is None:
+            return f"{judged}{self.samples} images, not judged: they have no labels ({self.origin})"
         low, high = self.interval95_percent
         return (
-            f"{self._report['network']} on {self._report['dataset']}: {float(self.accuracy_percent):.2f} %, "
+            f"{judged}{float(self.accuracy_percent):.2f} %, "
             f"{self.correct} of {self.samples} images, 95 % interval {low:.2f} to {high:.2f} ({self.origin})"
         )
 
@@ -69,6 +73,7 @@ class Score(Shown):
         found = self._report
         lines = [
             "{network} on {dataset} ({split} split, target {target})".format(**found),
+            *(f"  {note}" for note in found.get("notes") or ()),
             *score_lines(found),
         ]
         if found.get("wall_s"):

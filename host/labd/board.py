@@ -275,9 +275,10 @@ def _files(images: Any, folder: Path) -> list[str]:
 
     if not isinstance(images, np.ndarray):
         return [str(path) for path in images]
-    if images.ndim != 4 or images.dtype != np.uint8:
+    if images.ndim not in (2, 4) or images.dtype.kind not in "iu":
         raise ShapeError(
-            f"the images are {images.dtype} {images.shape}, uint8 (n, height, width, channels) is needed",
+            f"the images are {images.dtype} {images.shape}, integers (n, height, width, channels) or (n, values) are "
+            "needed",
             fix="images[np.newaxis] for a single one",
         )
     for number, image in enumerate(images):

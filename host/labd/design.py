@@ -17,6 +17,7 @@ from labd.simulated_run import FRAMES, SimulatedRun
 from labd_host.machine.listener import SILENT
 from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import UsageError
+from labd_shared.frame_form import tensor_form
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -196,9 +197,10 @@ class Design(Shown):
                 f"target {target!r}: a design is built for 'emu' here", fix="labd build NETWORK --target hw"
             )
         name, dataset = self.network.name, self.network.known_dataset
-        images, labels = datasets.load(dataset, "test")
+        golden = self.compiled.golden
+        found = datasets.read(dataset, "test", tensor_form(name, golden.inputs[0], golden.scores() or 0))
         folder = bundle_folder(name, target, out)
-        prepared = measure(name, dataset, self.compiled, images, labels)
+        prepared = measure(name, found, self.compiled)
         return Bundle(write_emulation(prepared, folder.absolute(), self.clock_mhz))
 
     def chain(self) -> FoldedChain:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labd.accuracy_score import Score
 from labd.exploration import FoldingAnswer, FoldingSearch, Frontier
@@ -20,11 +20,11 @@ from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import ArtifactError, DataMissing, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from labd.design import Design
     from labd_host.dataflow.folded_chain import FoldedChain
+    from labd_host.datasets import Entering
     from labd_host.flow import CompiledNetwork
     from labd_host.networks import NetworkSpec, TrainedExport
 
@@ -131,7 +131,7 @@ class Network(Shown):
         *,
         target_fps: float | None = None,
         clock_mhz: float = DEFAULT_CLOCK_MHZ,
-        images: int | npt.NDArray[np.uint8] | None = None,
+        images: int | npt.NDArray[Any] | None = None,
         start: str | None = None,
         ignored: Collection[str] = (),
         out: str | Path | None = None,
@@ -144,7 +144,7 @@ class Network(Shown):
                 themselves (node -> attribute -> value). None: the lab's where there is one, else "auto".
             target_fps: The cheapest folding for so many frames a second instead.
             clock_mhz: Of the accelerator.
-            images: What the stages are compared on: uint8 (n, height, width, channels), or how many of the
+            images: What the stages are compared on: (n, height, width, channels), or how many of the
                 data set's test images; None for 100, or 4 with convolutions.
             start: Make this stage and those behind it again; without it, only what changed is made.
             ignored: Checks of the proof that may fail (`labd_host.flow.CHECKS`); a bundle says so.
@@ -158,31 +158,30 @@ class Network(Shown):
             ArtifactError: the network cannot be built; its nodes are named.
             BuildError: a stage failed or changed a result.
         """
-        from labd_host import datasets
         from labd_host.flow import MANY_IMAGES, compile_network, proof_images
         from labd_host.flow.gallery import GALLERY_FILE
         from labd_host.networks import ONNX
-        from labd_shared.datasets import dataset_spec
 
         source = chosen_folding(folding, target_fps, clock_mhz, network=self.name)
         if self._spec is not None and not self.typed.endswith(ONNX):
             self.chain().folded(source)  # refused now, not minutes later
-        many = images if images is not None and not isinstance(images, int) else None
-        if many is None:
-            many, _ = datasets.load(self.known_dataset, "test")
-        count = images if isinstance(images, int) else None
         export = self.export
-        few = many[: count or proof_images(export.kind)]
+        data = self._proof_data(export, images)
+        count = images if isinstance(images, int) else None
+        few = data.images[: count or proof_images(export.kind)]
         folder = Path(out) if out is not None else BUILD_FOLDER / f"{self.name}.stages"
         (folder / GALLERY_FILE).unlink(missing_ok=True)  # a page about an earlier run must not outlive it
         with heard(listener) as told:
+            for note in data.notes:
+                told.say(note)
             compiled = compile_network(
                 export.file,
                 folding=source,
                 out=folder,
                 images=few,
-                many_images=many[:MANY_IMAGES],
-                classes=len(dataset_spec(self.dataset).class_names) if self.dataset else None,
+                many_images=data.images[:MANY_IMAGES],
+                entering=data.entering,
+                classes=data.classes,
                 clock_mhz=clock_mhz,
                 start=start,
                 ignored=ignored,
@@ -190,14 +189,28 @@ class Network(Shown):
             )
             return self.design_of(compiled, clock_mhz)
 
+    def _proof_data(self, export: TrainedExport, images: int | npt.NDArray[Any] | None) -> _ProofData:
+        """What the stages are compared on: *images*, or the test split of the data set."""
+        from labd_host import datasets
+        from labd_host.networks.input_form import input_form
+
+        form = input_form(export)
+        if images is None or isinstance(images, int):
+            found = datasets.read(self.known_dataset, "test", form)
+            entering, classes = datasets.Entering.of(found.spec), datasets.classes_of(found.spec, form.classes)
+            return _ProofData(found.images, found.notes, entering, classes)
+        spec = datasets.describe(self.dataset, form) if self.dataset else None
+        return _ProofData(images, (), datasets.PIXELS, spec and datasets.classes_of(spec, form.classes))
+
     def design_of(self, compiled: CompiledNetwork, clock_mhz: float) -> Design:
         """The design that *compiled* is, its gallery written."""
         from labd.design import Design
+        from labd_host import datasets
         from labd_host.flow.compiled_folder import write_purpose
         from labd_host.flow.gallery import write_gallery
 
         self._check_structure(compiled)
-        write_purpose(compiled.folder, self.dataset)
+        write_purpose(compiled.folder, datasets.located(self.dataset, Path()))
         write_gallery(compiled, clock_mhz)
         return Design(self, compiled, clock_mhz)
 
@@ -292,6 +305,15 @@ class Network(Shown):
                 fix="say which, for example: --dataset mnist",
             )
         return self.dataset
+
+
+class _ProofData(NamedTuple):
+    """Frames to compare stages on, what was done to them, how they enter, and how many classes judge them."""
+
+    images: npt.NDArray[Any]
+    notes: tuple[str, ...]
+    entering: Entering
+    classes: int | None
 
 
 @contextlib.contextmanager

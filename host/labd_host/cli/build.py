@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from labd.loading import WHAT
 from labd_host.cli.clock_option import CLOCKS_MHZ, clock_option
 from labd_host.cli.completion import networks_or_files
+from labd_host.cli.dataset_option import dataset_option
 from labd_host.cli.folding_options import folding_options
 from labd_host.cli.ignore_option import ignore_option
 from labd_shared.errors import UsageError, unknown_name
@@ -35,7 +36,7 @@ HARDWARE_ONLY = "--jobs, --accept-timing and --silence-minutes"
 @folding_options
 @click.option("--model", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE.onnx",
               help="An export of WHAT, a network (default: the one that ships, or that you trained).")  # fmt: skip
-@click.option("--dataset", default="", help="What a MODEL.onnx that labd does not know was trained for.")
+@dataset_option
 @clock_option("Clock of the accelerator; whole MHz for hw.")
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N",
               help="hw: Vivado and Vitis HLS runs at a time (default: what processors and memory allow).")  # fmt: skip

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labd_shared.errors import DataMissing, UnknownName, UsageError
+from labd_host.cli.dataset_option import DATA
+from labd_shared.errors import LabdError, UsageError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,7 +25,8 @@ LISTED = 20  # differing images in the terminal; the page shows more
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--dataset", help="Data set of a network that is run (default: the one it is for).")
+@click.option("--dataset", metavar="DATA",
+              help=f"Data set of a network that is run (default: the one it is for): {DATA}.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Run only the first N images.")
 @click.option("-o", "--out", default="compare.html", show_default=True, metavar="FILE.html",
               type=click.Path(path_type=Path, dir_okay=False), help="The page with the pictures.")  # fmt: skip
@@ -83,10 +85,13 @@ def _say(line: str) -> None:
 
 
 def _class_names(dataset: str) -> Sequence[str]:
-    """Of a data set that labd knows; none of another."""
-    from labd_shared.datasets import DATASETS
+    """Of a data set that is on this machine; none of another."""
+    from labd_host import datasets
 
-    return DATASETS[dataset].class_names if dataset in DATASETS else ()
+    try:
+        return datasets.describe(dataset).class_names
+    except LabdError:
+        return ()
 
 
 def _pictures(found: Comparison, most: int) -> dict[int, npt.NDArray[Any]]:
@@ -100,7 +105,7 @@ def _pictures(found: Comparison, most: int) -> dict[int, npt.NDArray[Any]]:
     about = found.about[0]
     try:
         images, _ = datasets.load(about["dataset"], about["split"])
-    except (DataMissing, UnknownName) as error:
+    except LabdError as error:
         _say(f"the page is without pictures: {error.what}")
         return {}
     digests = ((image_digest(image.tobytes()), image) for image in images)

@@ -8,6 +8,7 @@ import click
 
 from labd_host.cli.clock_option import clock_option
 from labd_host.cli.completion import networks_or_files
+from labd_host.cli.dataset_option import DATA
 from labd_host.cli.folding_options import folding_options
 from labd_host.cli.ignore_option import ignore_option
 
@@ -16,7 +17,8 @@ from labd_host.cli.ignore_option import ignore_option
 @click.argument("network", metavar="NETWORK|MY.toml|MODEL.onnx", shell_complete=networks_or_files)
 @folding_options
 @clock_option("Clock of the accelerator, for frames a second.")
-@click.option("--dataset", help="Real images for the proof come from here (default: the network's own).")
+@click.option("--dataset", metavar="DATA",
+              help=f"Real images for the proof (default: the network's own): {DATA}.")  # fmt: skip
 @click.option("--images", "count", type=click.IntRange(1, 1000),
               help="How many images every stage is compared on (default: 100, or 4 with convolutions).")  # fmt: skip
 @click.option("--from", "start", metavar="STAGE",

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from labd_host.cli.completion import board_numbers
+from labd_host.cli.dataset_option import DATA
 
 COMMAND_S = 900.0  # longest time a command on a board may take, unless told otherwise
 WHOLE = click.IntRange(min=1)
@@ -181,9 +182,7 @@ def rollback(boards: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @boards_option
-@click.option(
-    "--dataset", default="mnist", show_default=True, metavar="NAME", help="mnist, cifar10 or cifar100."
-)
+@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help=f"{DATA}.")
 @click.option(
     "--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Which part."
 )

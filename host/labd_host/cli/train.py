@@ -30,6 +30,8 @@ from labd_shared.errors import BuildError
               help="Another value of the recipe (host/labd_host/networks/table.toml); can be repeated.")  # fmt: skip
 @click.option("--start", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
               help="Begin with these weights: a .pt of labd or Brevitas, or an export (.onnx).")  # fmt: skip
+@click.option("--dataset", default="", metavar="DATA",
+              help="Another data set than the network's own, with a training split: NAME.toml, npz:FILE.")  # fmt: skip
 @click.option("--teacher", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
               help="Learn also from the network trained in DIR: with --recipe distillation=0.5.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
@@ -46,6 +48,7 @@ def train(
     device: str,
     recipe: tuple[str, ...],
     start: Path | None,
+    dataset: str,
     teacher: Path | None,
     out: Path | None,
 ) -> None:
@@ -79,6 +82,7 @@ def train(
                 recipe=recipe,
                 device=device,
                 finish=finish,
+                dataset=dataset,
                 listener=listener,
             )
         except (KeyboardInterrupt, BuildError):

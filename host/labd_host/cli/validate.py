@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from labd_host.cli.completion import board_numbers, networks_or_files
+from labd_host.cli.dataset_option import DATA
 from labd_host.cli.on_boards import WHOLE, deadline_option, json_option, run
 from labd_shared.errors import UsageError
 
@@ -31,7 +32,7 @@ ON_BOARDS = (
 )
 @click.option("--board", "boards", multiple=True, metavar="NN", shell_complete=board_numbers,
               help="What is deployed on this board; may be given several times.")  # fmt: skip
-@click.option("--dataset", help="Data set (default: the one the network is for).")
+@click.option("--dataset", metavar="DATA", help=f"Data set (default: the one the network is for): {DATA}.")
 @click.option("--limit", type=WHOLE, metavar="N", help="Only the first N images.")
 @click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.npz",
               help="Write what it says of each image, for labd compare.")  # fmt: skip

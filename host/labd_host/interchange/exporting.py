@@ -132,7 +132,7 @@ def _look_at(manifest: Manifest, form: str, findings: Findings) -> None:
                 "clock",
                 f"built for {manifest.clock_mhz:g} MHz; finn-plus-driver 1.6.1 runs it at {PEER_MHZ:g} MHz",
             )
-    if manifest.input_contract.kind != "raw-uint8":
+    if manifest.input_contract.kind == "scaled":
         contract = manifest.input_contract
         findings.doubt(
             "input",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labd_host import datasets
 from labd_host.machine.listener import Listener
 from labd_host.remote import data as board_data
 from labd_host.remote import inventory, releases, scratch
@@ -18,7 +19,7 @@ from labd_host.remote.inventory import BoardEntry
 from labd_host.remote.transport import Connection
 from labd_host.remote.wheel import board_wheel
 from labd_shared.answers import class_lines
-from labd_shared.bundle import open_bundle
+from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import ArtifactError, BoardError, UsageError
 from labd_shared.files import check_writable
 from labd_shared.picture_files import pictures_in
@@ -72,11 +73,15 @@ def deploy(boards: Sequence[str], *, bundle: str, wheel: Path | None = None, lis
     """
     opened = open_bundle(Path(bundle).expanduser())
     wanted = releases.plan(opened, wheel or board_wheel())
+    own = datasets.is_own(wanted.manifest.dataset)
+    measured_on = load_golden(opened).digests.tolist() if own else ()
 
     def work(board: BoardEntry, listener: Listener) -> DeployedWithData:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             done = releases.deploy(agent, wanted, listener=listener)
-            pushed = board_data.bring_dataset(agent, wanted.manifest.dataset, listener=listener)
+            pushed = board_data.bring_dataset(
+                agent, wanted.manifest.dataset, measured_on=measured_on, listener=listener
+            )
             pth = str(agent.ask("pth", root=agent.hello["root"])["state"])
             if pth == "not allowed":
                 listener.say(
@@ -106,7 +111,8 @@ def run_command(
         boards: Numbers.
         options: For it, without the dashes; those that are None, "", () or False are left out, True is a bare flag.
         as_data: Its report as data; its lines are said. Otherwise its lines are shown as it prints them.
-        dataset: Sent first where the board lacks it: a name, "" for the bundle's own, None for none.
+        dataset: Sent first where the board lacks it: a name, data of this machine (npz:FILE, dir:FOLDER,
+            NAME.toml, random), "" for the bundle's own, None for none.
         predictions: A file here for what was said of each image ("validate" only), "" for none; of several
             boards each has its own, the number before the ending.
         deadline_s: Longest time it may take.
@@ -116,18 +122,20 @@ def run_command(
         UsageError: *predictions* cannot be written.
     """
     check_writable(predictions or None)
-    arguments = [text for name, value in options.items() if (text := _argument(name, value))]
-    if as_data:
-        arguments.append("--json")
 
     def work(board: BoardEntry, listener: Listener) -> Ran:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             if command != "info":
                 agent.lock(command)
             _require_release(agent)
-            if dataset is not None and ":" not in dataset:  # npz:PATH and its kin lie on the board
+            asked_for = dict(options)
+            if dataset and datasets.is_named_here(dataset):
+                asked_for["dataset"] = board_data.bring_own(agent, dataset, listener=listener).dataset
+            elif dataset is not None:
                 name = dataset or str(agent.ask("hello")["manifest"]["dataset"] or "")
                 board_data.bring_dataset(agent, name, listener=listener)
+            arguments = [text for name, value in asked_for.items() if (text := _argument(name, value))]
+            arguments += ["--json"] if as_data else []
             with scratch.predictions(
                 agent, _own_file(predictions, board, boards), listener=listener
             ) as asked:
@@ -248,12 +256,14 @@ def rollback(boards: Sequence[str], *, listener: Listener) -> Report:
 
 def push_data(boards: Sequence[str], dataset: str, split: str, *, listener: Listener) -> Report:
     """Send a packed data set, when what the board has differs."""
-    packed = board_data.pack(dataset, split)
+    own = datasets.is_named_here(dataset)
+    packed = None if own else board_data.pack(dataset, split)  # the same for all boards
 
     def work(board: BoardEntry, listener: Listener) -> board_data.Pushed:
         with Connection(inventory.endpoint(board)) as connection, session(connection) as agent:
             agent.lock(f"data {dataset}")
-            return board_data.push_dataset(agent, packed, dataset, split, listener=listener)
+            ready = packed or board_data.pack(dataset, split, board_data.deployed_form(agent))
+            return board_data.push_dataset(agent, ready, listener=listener)
 
     return on_each("data", boards, work, listener)
 

@@ -35,7 +35,7 @@ def cifar100(tmp_path, monkeypatch):
     return split_of("cifar100", "test")
 
 
-def ranking(images, classes):
+def ranking(images, classes, entering=None):
     """A network of tests: scores that follow from the image's digest."""
     scores = np.array(
         [np.random.RandomState(image_digest(i.tobytes()) % 2**32).permutation(classes) for i in images]

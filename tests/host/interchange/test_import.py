@@ -14,6 +14,7 @@ from labd_host.interchange.package import find_package
 from labd_host.interchange.tensor_option import parse_tensor_option
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.errors import DigestMismatch, UsageError, WrongTarget
+from labd_shared.manifest import InputContract
 from support.emulated import INPUT, OUTPUT, brightest
 from support.facts import lacking
 from support.packages import (
@@ -223,7 +224,7 @@ def test_other_input_contracts_are_options_and_a_pixel_that_does_not_fit_is_a_do
     raw = import_(write_deploy(tmp_path / "a", small), tmp_path / "b")
     assert said(raw, "doubt")["input"] == "a pixel of 255 does not fit INT8"
     scaled = import_(write_deploy(tmp_path / "c", small), tmp_path / "d", offset=-128.0)
-    assert scaled.bundle.manifest.input_contract == ("scaled", 1.0, -128.0)
+    assert scaled.bundle.manifest.input_contract == InputContract("scaled", 1.0, -128.0)
 
 
 def test_blocks_that_nothing_names_are_doubts(tmp_path):

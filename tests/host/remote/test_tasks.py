@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labd_host import datasets
 from labd_host.machine import hostkeys
 from labd_host.remote import data, enrolment, look, passwords, scratch, tasks
 from labd_host.remote.agent import session
 from labd_host.remote.transport import Deadlines
-from labd_shared.datasets import write_packed
+from labd_shared.datasets import DATASETS, DatasetSpec, PackedDataset, write_packed
+from labd_shared.digest import image_digest
 from labd_shared.errors import (
     AccuracyTooLow,
     ArtifactError,
@@ -21,6 +23,7 @@ from labd_shared.errors import (
     BoardDiskFull,
     BoardUnreachable,
     CommandFailed,
+    DataDamaged,
     GoldenMismatch,
     HostKeyChanged,
     HostKeyUnknown,
@@ -176,12 +179,12 @@ def test_rollback_is_a_task(deployed, make_bundle, make_wheel, verified):
 def test_a_data_set_is_sent_once_and_replaced_when_it_differs(lab, tmp_path):
     images = np.arange(40 * 784, dtype=np.uint32).astype(np.uint8).reshape(40, 28, 28, 1)
     labels = np.arange(40, dtype=np.uint8) % 10
-    packed = write_packed(tmp_path / "packed", "mnist", "test", images, labels)
+    packed = write_packed(tmp_path / "packed", DATASETS["mnist"], "test", images, labels)
 
     def push():
         with lab.connect() as connection, session(connection) as opened:
             opened.lock("data")
-            return data.push_dataset(opened, packed, "mnist", "test", listener=lab.listener).sent_bytes
+            return data.push_dataset(opened, packed, listener=lab.listener).sent_bytes
 
     assert push() == sum(path.stat().st_size for path in packed.iterdir())
     assert push() == 0
@@ -193,18 +196,18 @@ def test_a_data_set_is_sent_once_and_replaced_when_it_differs(lab, tmp_path):
     (there / "labels.u8").chmod(0o644)
     (there / "labels.u8").write_bytes(b"torn")
     assert push() > 0
-    write_packed(tmp_path / "packed", "mnist", "test", images[::-1].copy(), labels[::-1].copy())
+    write_packed(tmp_path / "packed", DATASETS["mnist"], "test", images[::-1].copy(), labels[::-1].copy())
     assert push() > 0
     assert (there / "labels.u8").read_bytes() == labels[::-1].tobytes()
 
 
 def test_the_coarse_labels_of_cifar_100_go_along(lab, tmp_path):
-    packed = write_packed(tmp_path / "packed", "cifar100", "test", *split_of("cifar100", "test"))
+    packed = write_packed(tmp_path / "packed", DATASETS["cifar100"], "test", *split_of("cifar100", "test"))
 
     def push():
         with lab.connect() as connection, session(connection) as opened:
             opened.lock("data")
-            return data.push_dataset(opened, packed, "cifar100", "test", listener=lab.listener).sent_bytes
+            return data.push_dataset(opened, packed, listener=lab.listener).sent_bytes
 
     assert push() == sum(path.stat().st_size for path in packed.iterdir())
     there = lab.servers["03"].labd / "datasets" / "cifar100" / "test"
@@ -239,6 +242,62 @@ def test_validate_brings_the_data_set_the_board_lacks(deployed, mnist_folder, mo
     deployed.said.clear()
     tasks.run_command("validate", ["03"], {}, as_data=False, dataset="mnist", listener=deployed.listener)
     assert not any("sending" in line for line in deployed.said)
+
+
+def test_data_of_this_machine_is_packed_for_the_network_there_and_sent_first(
+    deployed, tmp_path, monkeypatch, rng
+):
+    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
+    images = rng.randint(0, 256, (6, 28, 28)).astype(np.uint8)
+    np.savez(str(tmp_path / "Mine.npz"), images=images, labels=np.arange(6))
+    text = f"npz:{tmp_path}/Mine.npz"
+
+    def validate():
+        options = {"dataset": text, "limit": 3}
+        ran = tasks.run_command(
+            "validate", ["03"], options, as_data=True, dataset=text, listener=deployed.listener
+        )
+        return ran.outcomes[0]
+
+    assert validate().result.report["arguments"] == ["--dataset=mine", "--limit=3", "--json"]
+    there = deployed.servers["03"].labd / "datasets" / "mine" / "test"
+    assert (there / "frames.bin").read_bytes() == images.tobytes()
+    deployed.said.clear()
+    validate()
+    assert not any("sending" in line for line in deployed.said), "the board has the same"
+    np.savez(str(tmp_path / "Mine.npz"), images=images.reshape(6, 14, 56), labels=np.arange(6))
+    error = validate().error
+    assert isinstance(error, DataDamaged) and "(6, 14, 56), tfc-w1a1 takes uint8 (n, 28, 28, 1)" in error.what
+
+
+def test_labd_data_sends_data_of_this_machine(lab, tmp_path, monkeypatch, rng):
+    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
+    np.savez(
+        str(tmp_path / "v.npz"), images=rng.randint(-9, 9, (6, 5)).astype(np.int8), labels=np.arange(6) % 2
+    )
+    report = tasks.push_data(["03"], f"npz:{tmp_path}/v.npz", "test", listener=lab.listener)
+    assert report.outcomes[0].result.sent_bytes > 0
+    with PackedDataset(lab.servers["03"].labd / "datasets" / "v" / "test") as dataset:
+        assert (dataset.spec.datatype, dataset.count, dataset.dtype) == ("INT8", 6, np.int8)
+
+
+def test_a_bundle_s_own_data_go_with_it_unless_another_set_has_taken_their_name(
+    lab, tmp_path, monkeypatch, rng
+):
+    monkeypatch.setenv("LABD_CACHE", str(tmp_path / "cache"))
+    images = rng.randint(0, 256, (6, 4, 4, 1)).astype(np.uint8)
+    spec = DatasetSpec("mine", (4, 4, 1), ("0", "1"), ())
+    datasets.keep(datasets.SplitFrames(spec, images, np.arange(6) % 2), "test")
+    digests = [image_digest(image.tobytes()) for image in images]
+
+    def bring(measured_on):
+        with lab.connect() as connection, session(connection) as opened:
+            opened.lock("data")
+            return data.bring_dataset(opened, "mine", measured_on=measured_on, listener=lab.listener)
+
+    assert bring(digests[1:]) is None
+    assert any("mine on this machine is another one" in line for line in lab.said)
+    assert bring(digests).sent_bytes > 0 and bring(digests).sent_bytes == 0
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from labd_host.vivado import hardware_build as module
 from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.bundle import load_golden, open_bundle
 from labd_shared.datasets import dataset_spec
-from labd_shared.manifest import Accuracy
+from labd_shared.manifest import Accuracy, InputContract
 from support.hardware import WORKER, equip, left_behind
 
 
@@ -29,7 +29,13 @@ def prepared(compiled, proof_images):
     golden = golden_arrays(images, compiled.golden.run(images).outputs[0])
     names = dataset_spec("mnist").class_names
     return Prepared(
-        "tfc-w1a1", "mnist", names, compiled, golden, Accuracy(93.55, 10000, "test", "golden model")
+        "tfc-w1a1",
+        "mnist",
+        names,
+        InputContract("raw-uint8"),
+        compiled,
+        golden,
+        Accuracy(93.55, 10000, "test", "golden model"),
     )
 
 
