@@ -12,8 +12,8 @@ from labd_board.accelerator import Accelerator
 from labd_board.command import Arguments, Output, run
 from labd_board.device import Device
 from labd_shared.answers import best_classes, class_lines, class_name, gives_scores
-from labd_shared.manifest import check_gives_classes
 from labd_shared.frame_form import frame_form
+from labd_shared.manifest import check_gives_classes
 from labd_shared.picture_files import pictures_in
 from labd_shared.pictures import PictureNotes, read_picture
 from labd_shared.tensors import count

@@ -197,7 +197,10 @@ class Network(Shown):
         form = input_form(export)
         if images is None or isinstance(images, int):
             found = datasets.read(self.known_dataset, "test", form)
-            entering, classes = datasets.Entering.of(found.spec), datasets.classes_of(found.spec, form.classes)
+            entering, classes = (
+                datasets.Entering.of(found.spec),
+                datasets.classes_of(found.spec, form.classes),
+            )
             return _ProofData(found.images, found.notes, entering, classes)
         spec = datasets.describe(self.dataset, form) if self.dataset else None
         return _ProofData(images, (), datasets.PIXELS, spec and datasets.classes_of(spec, form.classes))
