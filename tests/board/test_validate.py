@@ -343,7 +343,7 @@ def test_where_the_time_went_adds_up(options, capsys):
 def test_an_accelerator_that_gives_values_is_not_judged_or_asked_for_classes(
     images, tmp_path, capsys, command
 ):
-    write_packed(tmp_path / "data", "mnist", "test", *images)
+    write_packed(tmp_path / "data", DATASETS["mnist"], "test", *images)
     contract = OutputContract("values", (0.5,), (0.0,))
     bundle = ["--bundle", str(write_bundle(tmp_path / "tiny", output_contract=contract))]
     (tmp_path / "a.npy").write_bytes(b"")
@@ -353,7 +353,7 @@ def test_an_accelerator_that_gives_values_is_not_judged_or_asked_for_classes(
 
 
 def test_a_yes_or_no_is_not_judged_by_ten_classes(images, tmp_path, capsys):
-    write_packed(tmp_path / "data", "mnist", "test", *images)
+    write_packed(tmp_path / "data", DATASETS["mnist"], "test", *images)
     bundle = str(write_bundle(tmp_path / "tiny", output_contract=OutputContract("sign")))
     assert validate.main(["--bundle", bundle, "--data", str(tmp_path / "data")], fake_board()) == 2
     assert "tiny gives one yes or no for an image" in capsys.readouterr().err

@@ -50,6 +50,7 @@ def _silent(_: str) -> None:
     """Say nothing."""
 
 
+# What is compiled, what it is proven on and where it goes are decided by different people, each alone.
 def compile_network(
     onnx: Path,
     *,
