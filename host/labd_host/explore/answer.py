@@ -25,6 +25,7 @@ from labd_host.explore.rivals import (
     fastest_beside,
     finn_total,
     judged,
+    least_sure,
     rival,
     set_folding_rival,
     slowest_cycles,
@@ -54,6 +55,7 @@ class Answer:
         finn, calibrated, spread: FINN's figures of the layers; everything as synthesis is expected to
             report it, FIFOs as deep as FINN makes them; and how far that may be off.
         fifos: What of *calibrated* is for FIFOs of more than two words, which the search does not count.
+        least_sure: What of *calibrated* is least sure, in words -> that, and how far it may be off.
         ran: How it ran in the simulator.
         beside: What it is called in the table -> this folding and others.
         proof: What is proven of it and what is not, a sentence.
@@ -68,6 +70,7 @@ class Answer:
     calibrated: Resources
     spread: Resources
     fifos: Resources
+    least_sure: Mapping[str, tuple[Resources, Resources]]
     ran: Behaviour
     beside: Mapping[str, Rival]
     proof: str
@@ -96,6 +99,10 @@ class Answer:
             "calibrated": asdict(self.calibrated),
             "calibrated_plus_minus": asdict(self.spread),
             "calibrated_of_deep_fifos": asdict(self.fifos),
+            "calibrated_least_sure": {
+                words: {"calibrated": asdict(cost), "plus_minus": asdict(spread)}
+                for words, (cost, spread) in self.least_sure.items()
+            },
             "fifo_depths": list(self.ran.depths.values()),
             "layers": [asdict(layer) for layer in self.layers],
             "compared": {name.strip(): asdict(other) for name, other in self.beside.items()},
@@ -172,6 +179,7 @@ def _answer(
         calibrated=total,
         spread=spread,
         fifos=total - shallow,
+        least_sure=least_sure(design, known, ran.depths),
         ran=ran,
         beside=beside,
         proof=proof,
@@ -264,6 +272,9 @@ def _total_table(answer: Answer, part: Part) -> Table:
     made.add_row("everything, expected", *_cells(answer.calibrated))
     made.add_row("  give or take", *_cells(answer.spread, unknown=("bram18", "dsp")))
     made.add_row("  of it, FIFOs above 2 words", *_cells(answer.fifos))
+    for words, (cost, spread) in answer.least_sure.items():
+        made.add_row(f"  of it, {words}", *_cells(cost))
+        made.add_row("    give or take", *_cells(spread, unknown=("bram18", "dsp")))
     shares = [f"{getattr(answer.calibrated, cell) / getattr(part.holds, cell):.0%}" for cell in CELLS]
     made.add_row(f"  of the {part.name}", *shares)
     return made

@@ -19,6 +19,11 @@ from labd_host.dataflow.layers import WidthConverter
 from labd_host.dataflow.resources import CostUnit, Resources, bram18_of
 from labd_shared.timing import DMA_PORT_BITS
 
+# Kinds of unit whose cost is known from one build, though FINN makes them in more than one way.
+LEAST_SURE = {
+    "hls converter": "width converters that FINN may make in HLS",
+    "threshold search": "thresholds of several levels",
+}
 SHALLOW_WORDS = 2  # a FIFO of FINN's least depth
 SHIFT_REGISTER_WORDS = 256  # the deepest FIFO FINN makes of LUTs
 

@@ -14,7 +14,7 @@ from labd_host.dataflow.layers import Layer, WidthConverter
 from labd_host.dataflow.resources import CostUnit, Resources
 from labd_host.explore.calibration import Calibration
 from labd_host.explore.choices import Choice, Costs, choices_of, stages_of
-from labd_host.explore.cost_units import units_of
+from labd_host.explore.cost_units import LEAST_SURE, units_of
 from labd_host.explore.optimiser import Explorer, Solution
 from labd_host.explore.set_folding import set_folding
 from labd_host.simulate.behaviour import Behaviour, behaviour
@@ -88,6 +88,18 @@ def calibrated_total(
         sum((calibration.cost(unit) for unit in units), Resources()),
         sum((calibration.spread(unit) for unit in units), Resources()),
     )
+
+
+def least_sure(
+    design: FoldedChain, calibration: Calibration, depths: Mapping[int, int] | None = None
+) -> dict[str, tuple[Resources, Resources]]:
+    """What of `calibrated_total` rests on single figures of things that differ much: words -> cost, how far off."""
+    found: dict[str, tuple[Resources, Resources]] = {}
+    for unit in units_of(design, depths):
+        if words := LEAST_SURE.get(unit.kind):
+            cost, spread = found.get(words, (Resources(), Resources()))
+            found[words] = cost + calibration.cost(unit), spread + calibration.spread(unit)
+    return found
 
 
 def explain(

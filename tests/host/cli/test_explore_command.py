@@ -101,6 +101,9 @@ def test_every_answer_is_simulated_and_the_fifos_are_counted(capsys):
     shallow, _ = calibrated_total(design, known)
     deeper = record["calibrated"]["lut"] - shallow.lut
     assert deeper == record["calibrated_of_deep_fifos"]["lut"]
+    unsure = record["calibrated_least_sure"]["thresholds of several levels"]
+    assert unsure["calibrated"]["lut"] == known.cost(design.layers[0].cost_unit({})).lut
+    assert 0 < unsure["plus_minus"]["lut"] < record["calibrated_plus_minus"]["lut"]
 
 
 def test_the_lowest_latency_is_said_to_be_simulated_not_proven(capsys):
@@ -122,7 +125,8 @@ def test_a_folding_is_judged_with_what_to_change(capsys):
     assert why["MVAU_hls_6"] == "sets the rate"
     assert why["MVAU_hls_2"] == "PE 2, SIMD 192 block instead: -999 LUT, -4 BRAM18"
     assert run(["explore", "cnv-w1a1", "--folding", "lab"]) == 0
-    assert "what to change" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "what to change" in out and "of it, thresholds of several levels" in out
 
 
 def test_what_is_printed_beside_a_rival_is_never_worse(capsys):

@@ -1,8 +1,8 @@
 """Fit the coefficients that ship: python tests/host/explore/fit_calibration.py FOLDER > .../calibration.json
 
 The builds of the lab's TFC (finn-plus 1.4.0 and earlier, Vivado 2022.1, xc7z020) lie in LABD_MEASURED. What they
-do not have, others stand in for: sliding windows synthesised by yosys, and a few published figures of MVAUs of
-more bits, of a pool and a padding; the spread of those is 0.5, "nobody knows".
+do not have, others stand in for: sliding windows and thresholds of several levels synthesised by yosys, and a few
+published figures of MVAUs of more bits, of a pool and a padding; the spread of those is 0.5, "nobody knows".
 """
 
 import sys
@@ -10,15 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from labd_host.dataflow.folded_chain import design_of
+from labd_host.dataflow.layers import Thresholding
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.explore.build_reports import read_build
-from labd_host.explore.calibration import CELLS, Calibration, Fit, Sample, fitted, to_json
+from labd_host.explore.calibration import CELLS, Calibration, Sample, fitted, to_json
 from labd_host.networks import NETWORKS
 from labd_shared.bitfile import PYNQ_Z2_DEVICE
 
 BUILDS = "five builds of the lab's TFC for the xc7z020, post-synthesis"
 SYNTHESISED = "finn-plus 1.6.1's RTL in yosys 0.70, scaled by three figures of Vivado"
+SEARCHED = "FINN's RTL in yosys 0.70, scaled by one figure of Vivado; less where thresholds become memories"
 PUBLISHED = "single figures of public builds, post-synthesis"
 BINARY_INPUT = "tfc_w1a1_pynqz1_784"  # takes images of 1 bit
 
@@ -42,10 +44,29 @@ WINDOWS = (
 WHOLE_WINDOWS = ((10, 216, 76, 278), (10, 576, 74, 638), (10, 704, 78, 766), (8, 1152, 67, 1203))
 # Vivado's LUTs of the first three for yosys', both without the memory's 24, 24 and 48.
 VIVADO_FOR_YOSYS = ((136 - 24) / 105 + (125 - 24) / 95 + (134 - 48) / 77) / 3
+UNSURE = {"hls converter": 1.0}
 WINDOW_SPREAD = 0.2  # at least: yosys stands in for Vivado
+# The same of its thresholding: levels of the search, bits of a threshold, lanes, LUTs where the thresholds may not
+# become memories (as in finn-plus 1.4.0), LUTs where they may (1.6.1), FFs without the queue's, which are SRLs.
+THRESHOLDS = (
+    (2, 9, 1, 32, 19, 64),
+    (4, 9, 1, 92, 45, 138),
+    (6, 9, 1, 302, 103, 218),
+    (8, 9, 1, 1197, 186, 308),
+    (8, 9, 3, 3578, 564, 866),
+    (4, 9, 16, 1403, 703, 1923),
+    (4, 17, 1, 156, 73, 226),
+    (8, 17, 1, 2226, 278, 492),
+)
+# Vivado's LUTs of the one with three lanes, in the build of a network for images of 12x12x3 with finn-plus 1.4.0.
+VIVADO_THRESHOLDS = 5435
 NARROW = ((7612, 8084), (5804, 6477), (2755, 3140), (571, 537))  # W2A3: FINN's LUTs and Vivado's
 WIDE = ((18172, 5875),)  # W2A8
-POOL_LUT, PADDING_LUT, THROUGH = 126, 30, 461 / 216  # the last: 72 to 54 bits, through 216
+POOL_LUT, PADDING_LUT = 126, 30
+HLS_CONVERTER = (
+    216,
+    461,
+)  # 72 to 54 bits, through 216: the only figure, so what others take is anyone's guess
 
 
 def networks_of(measured):
@@ -64,6 +85,8 @@ def published():
     for kind, figures in (("mvau", NARROW), ("wide mvau", WIDE)):
         for finn, lut in figures:
             yield Sample(kind, {"finn": finn}, Resources(), Resources(lut=lut, ff=1.5 * lut))
+    through, lut = HLS_CONVERTER
+    yield Sample("hls converter", {"through": through}, Resources(), Resources(lut=lut, ff=lut))
     for kind, lut in (("pool", POOL_LUT), ("padding", PADDING_LUT)):
         yield Sample(kind, {"one": 1}, Resources(), Resources(lut=lut, ff=lut))
 
@@ -75,6 +98,18 @@ def synthesised():
             yield Sample(kind, drivers, Resources(), Resources(lut=lut * VIVADO_FOR_YOSYS, ff=ff))
 
 
+def searches():
+    """Samples of thresholds of several levels, and how much less they take where they become memories."""
+    scale = VIVADO_THRESHOLDS / next(lut for _, _, lanes, lut, _, _ in THRESHOLDS if lanes == 3)
+    samples, less = [], []
+    for levels, bits, lanes, lut, in_memories, ff in THRESHOLDS:
+        layer = Thresholding("", lanes, 1, lanes, 2**levels - 1, f"UINT{bits - 1}", f"UINT{levels}", 0)
+        measured = Resources(lut=lut * scale, ff=ff)
+        samples.append(Sample("threshold search", layer.cost_unit({}).drivers, Resources(), measured))
+        less.append(1 - in_memories / measured.lut)
+    return samples, max(less)
+
+
 def fit(measured):
     builds = fitted(
         (sample for report, network in networks_of(measured) for sample in report.samples(network)),
@@ -82,16 +117,20 @@ def fit(measured):
         BUILDS,
     )
     others = fitted(published(), None, PUBLISHED)
-    unsure = {kind: replace(each, spread=dict.fromkeys(CELLS, 0.5)) for kind, each in others.kinds.items()}
+    unsure = {
+        kind: replace(each, spread=dict.fromkeys(CELLS, UNSURE.get(kind, 0.5)))
+        for kind, each in others.kinds.items()
+    }
     windows = {
         kind: replace(each, spread={cell: max(WINDOW_SPREAD, each.spread[cell]) for cell in CELLS})
         for kind, each in fitted(synthesised(), None, SYNTHESISED).kinds.items()
     }
-    kinds = {**unsure, **windows, **builds.kinds}
-    converter = kinds["converter"]
-    through = {cell: {**converter.coefficients[cell], "through": round(THROUGH, 2)} for cell in CELLS}
-    kinds["converter"] = Fit(through, converter.spread, converter.foldings, converter.source)
-    return Calibration(kinds)
+    samples, less = searches()
+    (search,) = fitted(samples, None, SEARCHED).kinds.values()
+    spread = {"lut": round(less, 2), "ff": max(WINDOW_SPREAD, search.spread["ff"])}
+    return Calibration(
+        {**unsure, **windows, **builds.kinds, "threshold search": replace(search, spread=spread)}
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,14 @@ import pytest
 from labd_host.cli.main import run
 from labd_host.dataflow.folded_chain import design_of
 from labd_host.dataflow.folding import load_folding
-from labd_host.dataflow.layers import WidthConverter
+from labd_host.dataflow.layers import Thresholding, WidthConverter
 from labd_host.dataflow.parts import part_of
 from labd_host.dataflow.resources import Resources
 from labd_host.explore import calibration
 from labd_host.explore.build_reports import read_build
 from labd_host.explore.calibration import Sample, fitted
 from labd_host.explore.cost_units import fifo, units_of
-from labd_host.explore.rivals import calibrated_total
+from labd_host.explore.rivals import calibrated_total, least_sure
 from labd_host.networks import NETWORKS
 from labd_shared.bitfile import PYNQ_Z2_DEVICE
 from labd_shared.errors import ArtifactError, IllegalFolding, WrongPart
@@ -131,11 +132,62 @@ def test_the_inventory_holds_what_finn_inserts():
 
 def test_widths_that_do_not_divide_go_through_their_common_multiple():
     assert WidthConverter(24, 32).cost_unit("").drivers["through"] == 96
-    assert WidthConverter(24, 48).cost_unit("").drivers["through"] == 0
+    assert WidthConverter(24, 48).cost_unit("").kind == "converter"
     assert (
         SHIPPED.cost(WidthConverter(24, 32).cost_unit("")).lut
         > 3 * SHIPPED.cost(WidthConverter(24, 48).cost_unit("")).lut
     )
+
+
+def test_a_converter_that_finn_may_make_in_hls_is_named_with_an_uncertainty_of_its_own():
+    unit = WidthConverter(72, 54).cost_unit("")
+    assert unit.kind == "hls converter"
+    assert SHIPPED.cost(unit).lut == 461  # the one figure there is
+    assert SHIPPED.spread(unit).lut == SHIPPED.cost(unit).lut
+    quiet = replace(TFC, layers=TFC.layers[1:])
+    assert least_sure(quiet, SHIPPED) == {}
+    pictures = design_of(NETWORKS["cnv-w1a1"])
+    cost, spread = least_sure(pictures, SHIPPED)["thresholds of several levels"]
+    assert cost == SHIPPED.cost(pictures.layers[0].cost_unit({})) and 0 < spread.lut < cost.lut
+
+
+def quantiser(levels=8, pe=1, channels=3, given="UINT8", kind="rtl"):
+    """Thresholds on an image of 12x12."""
+    return Thresholding(f"Thresholding_{kind}_0", channels, 144, pe, 2**levels - 1, given, f"UINT{levels}", 0)
+
+
+def test_the_input_quantiser_of_a_published_network_is_within_the_uncertainty():
+    unit = quantiser(pe=3).cost_unit({})
+    found, spread = SHIPPED.cost(unit).lut, SHIPPED.spread(unit).lut
+    assert unit.finn.lut == 243
+    assert found == pytest.approx(5435, rel=0.05)  # finn-plus 1.4.0: every threshold kept in LUTs
+    assert found - spread <= 564 * 1.06  # finn-plus 1.6.1's RTL in yosys: they become memories
+    assert SHIPPED.cost(replace(quantiser(pe=3), steps=1, output="BINARY").cost_unit({})).lut == 39, (
+        "one level has nothing to choose from"
+    )
+
+
+def lut_of(layer, **settings):
+    return SHIPPED.cost(layer.cost_unit(settings)).lut
+
+
+def test_thresholds_double_with_every_level_and_grow_with_their_bits_and_the_lanes():
+    by_levels = [lut_of(quantiser(levels)) for levels in range(5, 10)]
+    ratios = [after / before for before, after in pairwise(by_levels)]
+    assert all(1.5 < ratio < 2.1 for ratio in ratios) and ratios == sorted(ratios)
+    assert lut_of(quantiser(pe=3)) == pytest.approx(3 * lut_of(quantiser()), rel=0.05)
+    assert lut_of(quantiser(given="UINT16")) == pytest.approx(17 / 9 * lut_of(quantiser()), rel=0.05)
+    assert lut_of(quantiser(channels=300)) == lut_of(quantiser()), "all channels have the same thresholds"
+    assert lut_of(quantiser(kind="hls")) == lut_of(quantiser())
+    many = quantiser(channels=3072).cost_unit({})
+    assert many.exact == Resources() and many.finn.bram18 + many.finn.uram > 60, "FINN counts every channel's"
+
+
+def test_levels_from_the_depth_that_a_folding_says_are_block_rams():
+    unit = quantiser(pe=3).cost_unit({"depth_trigger_bram": 64})
+    assert unit.exact.bram18 == 3 * 2  # 64 and 128 words of 9 bits
+    assert unit.drivers["kept"] == 3 * 9 * (2 + 4 + 8 + 16 + 32)
+    assert quantiser(pe=3).cost_unit({"depth_trigger_bram": 0}).exact.bram18 == 0
 
 
 def build(folder, *, lut=500, extra=None, config=None):

@@ -1,7 +1,8 @@
 """Thresholds on their own (FINN's Thresholding).
 
 Source: finn-plus 1.6.1, custom_op/fpgadataflow (thresholding.py, rtl/thresholding_rtl.py,
-hls/thresholding_hls.py); finn-rtllib, thresholding.sv (a binary search: two registers a comparison).
+hls/thresholding_hls.py); finn-rtllib, thresholding.sv (a binary search: two registers a comparison),
+also as it was in finn-plus 1.4.0, which forbids Vivado to make memories of the thresholds (DONT_TOUCH).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from labd_host.dataflow.layers.layer import (
     thresholds_form,
 )
 from labd_host.dataflow.programs import READ, WRITE, Loop, Pipelines, each_step, is_hls
-from labd_host.dataflow.resources import CostUnit, Resources
+from labd_host.dataflow.resources import CostUnit, Resources, bram18_of
 from labd_shared.datatypes import parse_datatype
 
 RTL_THRESHOLD_CYCLES = 2  # behind the comparisons: queue and output register
@@ -95,7 +96,7 @@ class Thresholding(ChannelwiseLayer):
 
     def rtl_latency(self) -> int:
         """Two registers a comparison of the search, and those behind."""
-        return 2 * self.steps.bit_length() + RTL_THRESHOLD_CYCLES
+        return 2 * self.levels + RTL_THRESHOLD_CYCLES
 
     def make_program(self, pipelines: Pipelines) -> Loop:
         """A word in and a word out, every cycle."""
@@ -127,14 +128,33 @@ class Thresholding(ChannelwiseLayer):
         memory = self.pe * self.threshold_bits * self.steps * math.ceil(groups / 64) if groups > 1 else 0
         return parse_datatype(self.input).bits * self.pe + memory
 
+    @property
+    def levels(self) -> int:
+        """Comparisons of the binary search; each has a memory of twice the thresholds of the one before."""
+        return self.steps.bit_length()
+
     def cost_unit(self, settings: NodeSettings) -> CostUnit:
-        """Its comparators; the memories of all levels but the first, which needs none, are LUTs."""
+        """Its comparators and pipeline, and the thresholds behind the first, each lane's once.
+
+        The channels of an input quantiser share their thresholds, which FINN's RTL then has once for a lane
+        (its estimate: once for every channel of it, in block RAMs where there are many).
+        Where Vivado may not make memories of them, every bit of a threshold is kept as a constant and
+        chosen from in LUTs: so up to finn-plus 1.4.0. Today's RTL lets it, that takes a tenth; the
+        calibration counts the former and says how far the latter is away. One comparison has nothing to
+        choose from. From ``depth_trigger_bram`` words on a level is a block RAM.
+        """
         finn = self.finn_estimate(settings)
-        levels = parse_datatype(self.output).bits
-        drivers = {"one": 1, "compared": self.pe * levels * parse_datatype(self.input).bits}
-        memory = sum(math.ceil(2**level / 64) for level in range(1, levels))
-        exact = finn.memories_and_dsps + Resources(lut=self.pe * self.threshold_bits * memory)
-        return CostUnit(self.name, "thresholding", drivers, exact, finn)
+        bits, levels = parse_datatype(self.input).bits, self.levels
+        drivers = {"one": 1, "compared": self.pe * levels * bits}
+        if levels == 1:
+            return CostUnit(self.name, "thresholding", drivers, finn.memories_and_dsps, finn)
+        trigger = settings.get("depth_trigger_bram", 0)
+        behind = [2**level for level in range(1, levels)]
+        blocks = [words for words in behind if isinstance(trigger, int) and 0 < trigger <= words]
+        kept = self.threshold_bits * (sum(behind) - sum(blocks))
+        drivers |= {"kept": self.pe * kept, "pointed": self.pe * levels**2}
+        exact = Resources(bram18=self.pe * sum(bram18_of(self.threshold_bits, words) for words in blocks))
+        return CostUnit(self.name, "threshold search", drivers, exact, finn)
 
     def array_forms(self) -> dict[str, StoredForm]:
         """Its thresholds, a row a channel."""

@@ -4,7 +4,7 @@ It is not a layer of a network: it stands where a folding makes two neighbours' 
 
 Source: finn-plus 1.6.1, transformation/fpgadataflow/insert_dwc.py; irdy and ovld of finn-rtllib,
 dwc/hdl/vpc.sv, whose comment promises the rate of the narrower side; run with Verilator it gives the
-numbers below.
+numbers below. finn-plus 1.4.0, transformation/fpgadataflow/specialize_layers.py (which ones are HLS).
 """
 
 from __future__ import annotations
@@ -58,8 +58,18 @@ class WidthConverter:
         common = math.gcd(self.takes, self.gives)
         return Gear(self.takes // common, self.gives // common)
 
+    @property
+    def divides(self) -> bool:
+        """Whether one word is a whole number of the other's."""
+        return max(self.takes, self.gives) % min(self.takes, self.gives) == 0
+
     def cost_unit(self, name: str) -> CostUnit:
-        """Where neither width (in bits) divides the other it goes through their least common multiple."""
-        widest = max(self.takes, self.gives)
-        through = 0 if widest % min(self.takes, self.gives) == 0 else math.lcm(self.takes, self.gives)
-        return CostUnit(name, "converter", {"one": 1, "bits": widest, "through": through}, Resources())
+        """Its cost, the widths in bits; where neither divides the other it goes through their least common multiple.
+
+        FINN and finn-plus up to 1.4.0 make those in HLS; they are a kind of their own.
+        """
+        if self.divides:
+            widest = max(self.takes, self.gives)
+            return CostUnit(name, "converter", {"one": 1, "bits": widest}, Resources())
+        through = {"through": math.lcm(self.takes, self.gives)}
+        return CostUnit(name, "hls converter", through, Resources())
