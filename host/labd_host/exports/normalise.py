@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from labd_host.exports import operator_sets, scores, shapes, structure
 from labd_host.exports.onnx_file import AGAIN, READ_AS, load_with_data
+from labd_host.rewrites.four_axes import give_four_axes
+from labd_host.rewrites.pixels import declare_raw_pixels
 from labd_shared.digest import bytes_sha256
 from labd_shared.errors import ArtifactError
 
@@ -74,6 +76,7 @@ def read_export(path: Path) -> Export:
         signs = tuple(node.name for node in model.graph.node if node.op_type == "Sign" and not node.domain)
         for change in (structure.read_signs, structure.read_bits, shapes.check_nodes):
             notes += change(model)
+        notes += [*give_four_axes(model.graph), *declare_raw_pixels(model.graph)]
     except ArtifactError:
         raise
     except Exception as error:  # noqa: BLE001  onnx and protobuf raise classes of their own on a damaged model

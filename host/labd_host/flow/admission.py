@@ -16,6 +16,7 @@ from labd_host.flow.upsampling import upsampled
 from labd_host.proof.averaged_maps import AVERAGES, averaged_map
 from labd_host.proof.plain_graph import Graph, Node
 from labd_host.proof.value_scales import UPSAMPLES
+from labd_host.rewrites.rising import FUNCTIONS
 from labd_shared.errors import ArtifactError
 
 _OTHERS = (
@@ -39,9 +40,13 @@ _CHAIN = (
 )
 _REFUSED = (
     NoHardware(
-        "Clip Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log Mish PRelu Selu Sigmoid Softplus Softsign Swish "
-        "Tanh ThresholdedRelu",
-        "of activations, FINN makes thresholds of quantisers and Relu only",
+        " ".join(FUNCTIONS),
+        "no quantiser follows it, so the two cannot become thresholds",
+        "put a quantiser behind it (QuantSigmoid, QuantTanh, QuantHardTanh, QuantIdentity) and train again",
+    ),
+    NoHardware(
+        "Exp Gelu HardSwish Log Mish Sqrt Swish",
+        "thresholds are made of functions that never fall and take every number",
         "take QuantReLU or QuantIdentity in its place and train again",
     ),
     NoHardware(
@@ -112,7 +117,7 @@ def check_network(graph: Graph) -> None:
     strange = [
         node
         for node in graph.nodes
-        if node.op not in BUILDABLE
+        if not _buildable(graph, node)
         or _partly_grouped(graph, node)
         or _averages_part(graph, node)
         or (node.op in UPSAMPLES and isinstance(upsampled(graph, node), str))
@@ -130,6 +135,16 @@ def check_network(graph: Graph) -> None:
         if node.op in AVERAGES:
             _check_averaged(graph, node)
     check_values(graph)
+
+
+def _buildable(graph: Graph, node: Node) -> bool:
+    """Whether *node* is of a kind that can be built: a function only where its values are quantised next."""
+    if node.op not in FUNCTIONS:
+        return node.op in BUILDABLE
+    readers = graph.consumers(node.outputs[0])
+    while len(readers) == 1 and readers[0].op in (*FUNCTIONS, "Add", "Div", "Identity", "Mul", "Relu", "Sub"):
+        readers = graph.consumers(readers[0].outputs[0])
+    return [reader.op in QUANTISERS for reader in readers] == [True]
 
 
 def _check_averaged(graph: Graph, node: Node) -> None:
@@ -183,5 +198,5 @@ def _named(nodes: list[Node], graph: Graph) -> Iterator[str]:
         if node.op in UPSAMPLES and isinstance(found := upsampled(graph, node), str):
             reason = found
         if node.op in AVERAGES:
-            reason = "of averages, labd builds those of a whole square feature map"
+            reason = "of averages, labd builds those of a whole square feature map, others where a quantiser follows"
         yield f"{node.name or node.outputs[0]} ({node.op}): {reason}"

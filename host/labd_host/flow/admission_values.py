@@ -186,8 +186,13 @@ def _check_pool(graph: Graph, node: Node) -> None:
             fix="set ceil_mode=False, or give it a map that its stride divides, and train again",
         )
     quantiser = _quantiser_before(graph, node.inputs[0])
+    if quantiser is None and _from_input(graph, node):
+        return
     if quantiser is None:
-        quantiser = _rising_quantiser_behind(graph, node)
+        raise ArtifactError(
+            f"{node.name} ({node.op}) takes the maximum of values that are not quantised, and no quantiser follows",
+            fix=f"put a quantiser (QuantReLU, QuantIdentity) in front of {node.name} and train again",
+        )
     signed = _is_bipolar(quantiser) or bool(quantiser.attributes.get("signed", 0)) or _below_zero(quantiser)
     if any(node.attributes.get("pads", ())) and signed:
         raise ArtifactError(
@@ -199,43 +204,3 @@ def _check_pool(graph: Graph, node: Node) -> None:
 
 def _below_zero(quantiser: Node) -> bool:
     return quantiser.op == "MultiThreshold" and float(quantiser.attributes.get("out_bias", 0)) < 0
-
-
-def _rising_quantiser_behind(graph: Graph, pool: Node) -> Node:
-    """The quantiser behind *pool*, which may change places with it: between them nothing falls where its input rises.
-
-    Raises:
-        ArtifactError: there is none.
-    """
-    node, tensor = pool, pool.outputs[0]
-    while (readers := graph.consumers(tensor)) and readers[0].op not in QUANTISERS:
-        node, tensor = readers[0], readers[0].outputs[0]
-        if not _rises(graph, node):
-            break
-    else:
-        if readers:
-            return readers[0]
-    raise ArtifactError(
-        f"{pool.name} ({pool.op}) takes the maximum of values that are not quantised, and cannot be moved behind a "
-        f"quantiser: {node.name} ({node.op}) stands in the way"
-        if node is not pool
-        else f"{pool.name} ({pool.op}) takes the maximum of values that are not quantised, and no quantiser follows",
-        fix=f"put the quantiser (QuantReLU, QuantIdentity) in front of {pool.name} and train again",
-    )
-
-
-def _rises(graph: Graph, node: Node) -> bool:
-    """Does the result of *node* rise with its input, value by value?"""
-    if node.op in ("Relu", *_POOLS):
-        return True
-    if node.op == "BatchNormalization":
-        gain = graph.constants.get(node.inputs[1])
-        return gain is not None and bool((gain >= 0).all())
-    if node.op in _SCALES:
-        constant = graph.constants.get(node.inputs[1])
-        if node.op == "Sub":
-            return constant is not None
-        if constant is None and node.op != "Div":
-            constant = graph.constants.get(node.inputs[0])
-        return constant is not None and (node.op == "Add" or bool((constant > 0).all()))
-    return False

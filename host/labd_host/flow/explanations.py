@@ -11,12 +11,15 @@ EXPLANATIONS = {
     "exported": (
         "The trained network as its training program wrote it: ordinary ONNX operators in float32, and quantiser "
         "nodes (Quant, BipolarQuant) that say where training rounded to few bits. "
-        "Nothing has been changed yet, and every later stage has to compute what this graph computes."
+        "labd changes only what FINN's steps would not take, and lists it: pixels without a quantiser enter as whole "
+        "numbers, a max-pool goes behind the quantiser that follows it, one axis becomes two. Every later stage has to "
+        "compute what this graph computes."
     ),
     "tidy": (
         "qonnx infers shapes, folds constants and gives readable names; FINN then turns quantised weights into "
         "constants with a small datatype, and each quantiser of activations into a MultiThreshold, which counts "
-        "how many thresholds a value reaches. "
+        "how many thresholds a value reaches; labd does the same with a function in front of it (sigmoid, tanh, leaky "
+        "Relu), whose thresholds it searches for among all float32 numbers. "
         "FINN works on thresholds because hardware then compares with constants, where scaling and rounding "
         "would need multipliers."
     ),
@@ -89,6 +92,12 @@ OPERATORS = {
     "Sub": "minus a constant",
     "BipolarQuant": "the sign: -1 or +1, times a scale",
     "Quant": "rounding to few bits, times a scale",
+    "Sigmoid": "a curve that rises from 0 to 1",
+    "HardSigmoid": "a straight line that rises from 0 to 1",
+    "Tanh": "a curve that rises from -1 to 1",
+    "Clip": "cut off below and above",
+    "LeakyRelu": "negative values times a small constant",
+    "PRelu": "negative values times a constant of each channel",
     "MultiThreshold": "counts how many thresholds a value reaches; one threshold gives one bit",
     "MaxPool": "the largest value of each window",
     "MaxPoolNHWC": "the largest value of each window, channels last",

@@ -31,6 +31,7 @@ from labd_host.dataflow.generations import KEYS
 from labd_host.exports import load_onnx
 from labd_host.flow.stages import Step
 from labd_host.proof.plain_graph import Graph, GraphTrace, Node, Values
+from labd_host.rewrites.for_finn import rewrite_for_finn
 from labd_shared.bitfile import PYNQ_Z2_PART
 from labd_shared.errors import ArtifactError, IllegalFolding, LabdError, SetupError, StageFailed, unknown_name
 
@@ -121,6 +122,20 @@ class Finn:
             if isinstance(change, type) and issubclass(change, Transformation):
                 return model.transform(change(**step.arguments))
             return change(ModelWrapper(model.model, make_deepcopy=True), **step.arguments)
+
+    def rewritten(self, model: Model) -> tuple[Model, list[str]]:
+        """*model* in the spelling that FINN's steps know (`labd_host.rewrites`), and a line for each change.
+
+        Raises:
+            ArtifactError: it holds what has no such spelling.
+        """
+        from qonnx.core.modelwrapper import ModelWrapper
+        from qonnx.transformation.infer_shapes import InferShapes
+
+        with self._hushed("rewrite the export"):
+            copied = ModelWrapper(model.model, make_deepcopy=True)
+            notes = rewrite_for_finn(copied.graph)
+            return (copied.transform(InferShapes()) if notes else model), notes
 
     def graph(self, model: Model) -> Graph:
         """*model* as plain data."""

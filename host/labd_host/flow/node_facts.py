@@ -9,7 +9,7 @@ from labd_host.proof.plain_graph import Graph, Node
 
 _KINDS = {
     "quantise": "Quant BipolarQuant BinaryQuant IntQuant Trunc MultiThreshold Relu Sign Clip "
-    "HardTanh QuantizeLinear DequantizeLinear",
+    "HardTanh QuantizeLinear DequantizeLinear Celu Elu HardSigmoid LeakyRelu PRelu Selu Sigmoid Softplus Softsign Tanh",
     "product": "MatMul Gemm Conv XnorPopcountMatMul ConvTranspose",
     "scale": "Mul Add Sub Div BatchNormalization Sum Neg AddStreams ChannelwiseOp ElementwiseAdd "
     "ElementwiseMul ElementwiseSub ElementwiseDiv",

@@ -32,7 +32,7 @@ from labd_shared.records import Value, read_json
 
 GOLDEN = "golden"
 # Packages whose code decides what a stage is: the flow, what it imports, and the model that proves it.
-DECIDING = ("flow", "proof", "dataflow", "golden", "explore", "simulate", "machine", "exports")
+DECIDING = ("flow", "proof", "dataflow", "golden", "explore", "simulate", "machine", "exports", "rewrites")
 STAGE_NAMES = (*(stage.name for stage in STAGES), GOLDEN, ANSWERS)
 NOT_BEFORE = "not made before"
 MAX_RECORD_BYTES = 4 << 20

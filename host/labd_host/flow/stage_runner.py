@@ -125,6 +125,8 @@ class StageRunner:
     def _made(self, task: StageTask, inputs: Inputs) -> Record:
         """Make the stage of *task* and prove it; its record, which lacks the digests of its files."""
         made = task.make(lambda: self._begin(task))
+        for note in made.notes:
+            self._listener.say(f"{task.name}: {note}")
         proof = self._proof(task, made)
         points: tuple[tuple[str, str], ...] = ()
         if task.values:

@@ -4,7 +4,7 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,14 @@ class StageResult:
     Attributes:
         nodes: How many operations.
         observed: What it computed.
+        notes: What was changed of the export, a line each.
         against, before: The stage it is compared with, and what that computed; None for the stage before.
         missing: Why it cannot be compared; "" where it can.
     """
 
     nodes: int
     observed: Observation
+    notes: tuple[str, ...] = ()
     against: str | None = None
     before: Observation | None = None
     missing: str = ""
@@ -173,16 +175,15 @@ class TransformTask(StageTask):
 
     def make(self, begin: Begin) -> StageResult:
         """Transform the graph and run it."""
-        return self.made(begin, self.answer)
+        return self.made(self.transformed(), begin, self.answer)
 
-    def made(self, begin: Begin, answer: str) -> StageResult:
-        """Transform and run the graph of a network that answers with *answer*."""
-        model = self.transformed()
+    def made(self, model: Model, begin: Begin, answer: str, notes: Sequence[str] = ()) -> StageResult:
+        """Run *model*, the transformed graph of a network that answers with *answer*, and write it."""
         graph = self.finn.graph(model)
         observed = observe(graph, self.finn.run(model, self.frames.of(graph)), answer)
         begin()
         self.save(model, self.path)
-        return StageResult(len(graph.nodes), observed)
+        return StageResult(len(graph.nodes), observed, tuple(notes))
 
     def transformed(self) -> Model:
         """The model in the source file after the steps of the stage."""
@@ -226,12 +227,13 @@ class ExportTask(TransformTask):
     def make(self, begin: Begin) -> StageResult:
         """Refuse what cannot be built before anything long starts; else as every transformation."""
         check_export(graph_of(self.export.model), self.source.name)
-        graph = self.finn.graph(self.finn.apply(self.transformed(), FOLD_CONSTANTS))
+        model, notes = self.finn.rewritten(self.transformed())
+        graph = self.finn.graph(self.finn.apply(model, FOLD_CONSTANTS))
         check_network(graph)
         answer = answer_of(graph.shapes[graph.output], self.classes)
         if answer == CLASS:
             check_scores(graph)
-        return self.made(begin, answer)
+        return self.made(model, begin, answer, notes)
 
     def loaded(self) -> Model:
         """The export in labd's form."""
@@ -443,7 +445,7 @@ class AnswersTask(StageTask):
         layers = len(self.golden.network.layers)
         if isinstance(self.exported, str):
             begin()
-            return StageResult(layers, Observation(()), EXPORTED.name, missing=self.exported)
+            return StageResult(layers, Observation(()), against=EXPORTED.name, missing=self.exported)
         images = self.frames.images
         parts = range(0, len(images), ANSWERED_AT_ONCE)
         logits = np.concatenate(
@@ -458,7 +460,7 @@ class AnswersTask(StageTask):
             undecided = self._undecided(ours, looked_at)
             theirs = replace(theirs, undecided=differing if undecided == looked_at else undecided)
         begin()
-        return StageResult(layers, ours, EXPORTED.name, theirs)
+        return StageResult(layers, ours, against=EXPORTED.name, before=theirs)
 
     def _undecided(self, ours: Observation, differing: tuple[int, ...]) -> tuple[int, ...]:
         """Those of *differing* images in which float32's roundings decide on what the export answers."""

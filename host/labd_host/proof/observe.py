@@ -189,7 +189,7 @@ def _channel_first(graph: Graph) -> set[str]:
     """The tensors whose second axis is the channel: an exported image is, and what is made of it until a
     Transpose turns it. FINN's hardware layers have the channel last."""
     found: set[str] = set()
-    hardware = any("numInputVectors" in node.attributes for node in graph.consumers(graph.input))
+    hardware = any(node.attributes.get("backend") == "fpgadataflow" for node in graph.consumers(graph.input))
     if len(graph.shapes.get(graph.input, ())) == 4 and not hardware:
         found.add(graph.input)
     for node in graph.nodes:

@@ -10,15 +10,17 @@ from labd_host.flow import compile_network
 from labd_host.flow.admission import check_export, check_network
 from labd_host.flow.onnx_graph import graph_of
 from labd_host.networks import trained_onnx
+from labd_host.rewrites.for_finn import rewrite_for_finn
 from labd_shared.errors import ArtifactError, LabdError
 from support.convolutional import images, write_network
 from support.facts import lacking
 
 
 def admit(path):
-    graph = graph_of(read_export(path).model)
-    check_export(graph, path.name)
-    check_network(graph)
+    model = read_export(path).model
+    check_export(graph_of(model), path.name)
+    rewrite_for_finn(model.graph)
+    check_network(graph_of(model))
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_float_weights_name_the_layer(changed):
 @pytest.mark.parametrize(
     ("op", "attributes", "reason", "cure"),
     [
-        ("Sigmoid", {}, "thresholds of quantisers and Relu only", "QuantReLU or QuantIdentity"),
+        ("HardSwish", {}, "functions that never fall", "QuantReLU or QuantIdentity"),
         ("Softmax", {"axis": -1}, "the choice of the best class", "export the network without it"),
         ("GlobalMaxPool", {}, "the maximum and the average of a whole map", "AdaptiveAvgPool2d(1)"),
         ("GlobalAveragePool", {}, "those of a whole square feature map", "global averages"),
