@@ -10,5 +10,6 @@ neither FINN nor qonnx. `onnx_edit` is the view of a graph that they share.
 * `windows`: strides and kernels fit their maps
 * `scales`: equal scales of a quantiser's channels become one
 * `flat_quantisers`: a Flatten between a convolution and its quantiser goes behind it
+* `flat_images`: a colour image that is laid flat comes in the order in which a board sends it
 * `four_axes`: convolutions and pools over one axis get a second one of size 1
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labd_host.rewrites.flat_images import flatten_as_sent
 from labd_host.rewrites.flat_quantisers import quantise_before_flattening
 from labd_host.rewrites.pixels import take_whole_pixels
 from labd_host.rewrites.pools import move_behind_quantisers
@@ -21,6 +22,7 @@ _REWRITES = (
     take_whole_pixels,
     move_behind_quantisers,
     quantise_before_flattening,
+    flatten_as_sent,
 )
 
 
