@@ -12,9 +12,8 @@ bipolar_to_xnor.py.
 
 from typing import Any
 
+from labd_host.flow.signs import BIPOLAR, through_bits
 from labd_host.proof.plain_graph import Graph, Node
-
-BIPOLAR = "BIPOLAR"
 
 
 def groups_of(graph: Graph, node: Node) -> tuple[int, int, int]:
@@ -46,32 +45,16 @@ def keep_signs_as_numbers(model: Any) -> Any:
 
 
 def infer_vvau(model: Any) -> Any:
-    """A VVAU of every depthwise product; thresholds that give -1 and 1 go into it as into an MVAU.
-
-    FINN's transformation refuses those: they are declared bits for it, and signs again afterwards.
-    """
+    """A VVAU of every depthwise product; thresholds that give -1 and 1 go into it as into an MVAU."""
     from finn.transformation.fpgadataflow.convert_to_hw.vector_vector_activation import (
         InferVectorVectorActivation,
     )
-    from qonnx.core.datatype import DataType
-    from qonnx.custom_op.registry import getCustomOp
-    from qonnx.transformation.infer_datatypes import InferDataTypes
 
-    signs = []
-    for node in _products(model):
-        readers = model.find_consumers(node.output[0]) or []
-        if [reader.op_type for reader in readers] == ["MultiThreshold"]:
-            result = readers[0].output[0]
-            if model.get_tensor_datatype(result).name == BIPOLAR:
-                counts = getCustomOp(readers[0])
-                for key, value in (("out_dtype", "BINARY"), ("out_scale", 1.0), ("out_bias", 0.0)):
-                    counts.set_nodeattr(key, value)
-                model.set_tensor_datatype(result, DataType["BINARY"])
-                signs.append(result)
-    model = model.transform(InferVectorVectorActivation())
-    for result in signs:
-        getCustomOp(model.find_producer(result)).set_nodeattr("outputDataType", BIPOLAR)
-    return model.transform(InferDataTypes())
+    products = {node.output[0] for node in _products(model)}
+    alone = {name for name in products if len(model.find_consumers(name) or []) == 1}
+    return through_bits(
+        model, lambda each: each.transform(InferVectorVectorActivation()), lambda node: node.input[0] in alone
+    )
 
 
 def _products(model: Any) -> list[Any]:

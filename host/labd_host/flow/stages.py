@@ -162,7 +162,7 @@ HARDWARE = Stage(
         Step("labd_host.flow.depthwise:infer_vvau"),
         Step(f"{_TO_HARDWARE}.quantized_matrix_vector_activation:InferQuantizedMatrixVectorActivation"),
         Step(f"{_TO_HARDWARE}.label_select:InferLabelSelectLayer"),
-        Step(f"{_TO_HARDWARE}.thresholding:InferThresholdingLayer"),
+        Step("labd_host.flow.signs:infer_thresholds"),
         Step(f"{_TO_HARDWARE}.upsample:InferUpsample"),
         Step(f"{_TO_HARDWARE}.pool:InferPool"),
         Step(f"{_TO_HARDWARE}.conv_inp_gen:InferConvInpGen"),

@@ -66,7 +66,9 @@ def _up_to_flat(edit: OnnxEdit) -> tuple[list[onnx.NodeProto], onnx.NodeProto, t
     nodes, tensor = [], edit.input
     while (node := edit.only_reader(tensor)) is not None:
         if node.op_type in _FLAT:
-            return (nodes, node, shape[1:]) if edit.shape(node.output[0]) == (1, int(np.prod(shape))) else None
+            return (
+                (nodes, node, shape[1:]) if edit.shape(node.output[0]) == (1, int(np.prod(shape))) else None
+            )
         if node.op_type not in _EACH_VALUE:
             return None
         nodes.append(node)
