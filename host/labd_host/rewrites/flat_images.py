@@ -63,7 +63,8 @@ def _up_to_flat(edit: OnnxEdit) -> tuple[list[onnx.NodeProto], onnx.NodeProto, t
     shape = edit.shape(edit.input)
     if shape is None or len(shape) != 4 or shape[1] == 1 or shape[2] * shape[3] == 1:
         return None
-    nodes, tensor = [], edit.input
+    nodes: list[onnx.NodeProto] = []
+    tensor = edit.input
     while (node := edit.only_reader(tensor)) is not None:
         if node.op_type in _FLAT:
             return (
@@ -122,8 +123,7 @@ def _spread_constants(edit: OnnxEdit, node: onnx.NodeProto, image: tuple[int, in
 def _in_order(edit: OnnxEdit, tensor: str, order: Values, *, axis: int) -> str:
     """The constant *tensor* with the entries of *axis* in *order*, its quantiser and transposes kept; its name."""
     if tensor in edit.constants:
-        value = edit.constants[tensor]
-        return edit.new_constant("in_order", np.take(value, order, axis=axis))
+        return edit.new_constant("in_order", np.take(edit.constants[tensor], order, axis=axis))
     node = edit.maker(tensor)
     if node is None:
         raise AssertionError(f"{tensor} is constant and has neither a value nor a maker")
