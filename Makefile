@@ -11,12 +11,13 @@ NETWORK ?= tfc-w1a1
 BOARD_TESTS := tests/shared tests/board tests/contract
 HOST_TESTS := tests/test_architecture.py tests/test_documents.py $(BOARD_TESTS) tests/host tests/end_to_end
 
-.PHONY: help setup demo test test-host test-images test-train test-slow lint bench train-env peer-env clean clean-all
+.PHONY: help setup demo test test-host test-images test-train test-slow soak lint bench train-env peer-env clean clean-all
 
 help:
 	@echo "make demo       the whole road once: network, FINN, bundle, virtual board, report; NETWORK=cnv-w1a1 or vgg9-w1a1, too"
 	@echo "make test       every test that can run here; says which it skips and why"
 	@echo "make test-slow  the tests that make test leaves out because they take long"
+	@echo "make soak       full counts and fuzz of hundreds: half an hour and more"
 	@echo "make bench      the speed goals, as ratios measured in one run"
 	@echo "make lint       format, lint, types, Python 3.6 floor"
 	@echo "make train-env  PyTorch and Brevitas, for labd train"
@@ -57,6 +58,9 @@ test-train: $(VENV)/labd-installed
 
 test-slow: $(VENV)/labd-installed
 	$(HOST) -m pytest -n $(WORKERS) -q -m slow $(HOST_TESTS)
+
+soak: $(VENV)/labd-installed
+	$(HOST) -m pytest -n $(WORKERS) -q -m soak $(HOST_TESTS)
 
 train-env: $(VENV)/labd-installed
 	$(HOST) -m labd_host.environments ensure train
