@@ -194,15 +194,17 @@ class Network(Shown):
         from labd_host import datasets
         from labd_host.networks.input_form import input_form
 
+        drawn = images is None or isinstance(images, int)
+        dataset = self.known_dataset if drawn else self.dataset
         form = input_form(export)
         if images is None or isinstance(images, int):
-            found = datasets.read(self.known_dataset, "test", form)
+            found = datasets.read(dataset, "test", form)
             entering, classes = (
                 datasets.Entering.of(found.spec),
                 datasets.classes_of(found.spec, form.classes),
             )
             return _ProofData(found.images, found.notes, entering, classes)
-        spec = datasets.describe(self.dataset, form) if self.dataset else None
+        spec = datasets.describe(dataset, form) if dataset else None
         return _ProofData(images, (), datasets.PIXELS, spec and datasets.classes_of(spec, form.classes))
 
     def design_of(self, compiled: CompiledNetwork, clock_mhz: float) -> Design:

@@ -7,12 +7,14 @@ import pytest
 
 from labd_host import datasets
 from labd_host.cli.main import run
+from labd_host.datasets import SplitFrames
 from labd_host.experiments import study_page
 from labd_host.experiments.accuracy import GOLDEN, RECORD, accuracy_of
 from labd_host.experiments.request import PART3
 from labd_host.experiments.store import Store
 from labd_host.judge.classifiers import Classifier
 from labd_host.networks import trained_record
+from labd_shared.dataset_table import DATASETS
 
 STUDY = """
 name = "mine"
@@ -170,7 +172,8 @@ def test_nobody_trained_it_so_it_has_no_accuracy(monkeypatch, tmp_path):
 
 def test_where_the_data_is_the_golden_model_counts(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets, "present", lambda name: tmp_path)
-    monkeypatch.setattr(datasets, "load", lambda name, split: (np.zeros((10, 4), np.uint8), np.arange(10)))
+    found = SplitFrames(DATASETS["mnist"], np.zeros((10, 28, 28, 1), np.uint8), np.arange(10))
+    monkeypatch.setattr(datasets, "read", lambda name, split, form: found)
     known = Classifier("tfc-w1a1", "mnist", "golden model", run=None, model=object())
     monkeypatch.setattr("labd_host.judge.classifiers.golden", lambda name, say, dataset: known)
     answers = np.array([[0, 1, 2, 3, 4, 5, 6, 7, 8, 0]]).T

@@ -5,11 +5,13 @@ import pytest
 
 from labd_host.bundles.preparation import measure, output_contract
 from labd_host.dataflow.folding import Folding
+from labd_host.datasets import SplitFrames
 from labd_host.flow import compile_network
 from labd_host.judge.classifiers import exported, golden
 from labd_host.machine.listener import SILENT
 from labd_host.networks import resolve
 from labd_host.networks.exported import ExportedModel
+from labd_shared.dataset_table import DATASETS
 from labd_shared.errors import UsageError
 from support.small_networks import Net, hidden, images
 
@@ -115,7 +117,8 @@ def test_values_have_no_accuracy_and_are_not_judged_by_labels(tmp_path, monkeypa
     compiled = compile_network(
         path, folding=Folding("none", {}, {}), out=tmp_path / "out", images=frames[:4], classes=10
     )
-    prepared = measure("small", "mnist", compiled, frames, np.zeros(40, np.uint8))
+    found = SplitFrames(DATASETS["mnist"], frames, np.zeros(40, np.uint8))
+    prepared = measure("small", found, compiled)
     assert (prepared.accuracy, prepared.class_names, len(prepared.golden["digests"])) == (None, (), 0)
     for classifier in (golden(str(tmp_path / "out"), SILENT), exported(resolve(str(path), "mnist"), SILENT)):
         with pytest.raises(UsageError, match="small gives 6 values .*10 classes"):

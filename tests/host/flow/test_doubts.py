@@ -58,8 +58,8 @@ def test_a_comparison_that_was_not_made_is_not_shown_as_passed(tmp_path, monkeyp
     assert "not compared" not in " ".join(compiled_in(tmp_path).notes), "it is made as soon as it can be"
 
 
-def turned_round(self, images, run=ExportedModel.run):
-    return -run(self, images) - 0.1
+def turned_round(self, images, *entering, run=ExportedModel.run):
+    return -run(self, images, *entering) - 0.1
 
 
 def test_answers_that_differ_end_a_compilation_unless_that_is_ignored_knowingly(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from labd_host.machine.locks import hold
@@ -16,6 +17,7 @@ from labd_host.remote.releases import parse_report
 from labd_host.virtual_board import board_state
 from labd_host.vivado.job import BuildJob
 from labd_shared.bitfile import PYNQ_Z2_PART
+from labd_shared.datasets import DATASETS, INDEX_NAME, write_packed
 from labd_shared.errors import ArtifactError, BoardError, UsageError
 from labd_shared.files import PRIVATE_FILE
 from labd_shared.records import Origin
@@ -98,9 +100,12 @@ def test_a_virtual_board_whose_state_is_damaged_does_not_run(places, text):
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, '{"count": -1}', '{"count": "20"}', '{"count": true}', "{}"])
-def test_an_index_that_a_board_sends_is_not_believed(text):
+def test_an_index_that_a_board_sends_is_not_believed(text, tmp_path):
     assert not is_whole({"index": text, "sizes": {}}, "mnist")
-    assert is_whole({"index": '{"count": 2}', "sizes": {"images.u8": 1568, "labels.u8": 2}}, "mnist")
+    images, labels = np.zeros((2, 28, 28, 1), np.uint8), np.zeros(2, np.uint8)
+    folder = write_packed(tmp_path, DATASETS["mnist"], "test", images, labels)
+    index = (folder / INDEX_NAME).read_text()
+    assert is_whole({"index": index, "sizes": {"images.u8": 1568, "labels.u8": 2}}, "mnist")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
