@@ -11,7 +11,7 @@ NETWORK ?= tfc-w1a1
 BOARD_TESTS := tests/shared tests/board tests/contract
 HOST_TESTS := tests/test_architecture.py tests/test_documents.py $(BOARD_TESTS) tests/host tests/end_to_end
 
-.PHONY: help setup demo test test-host test-images test-train test-slow soak lint bench train-env peer-env clean clean-all
+.PHONY: help setup demo test test-host test-images test-train test-slow soak kinds lint bench train-env peer-env clean clean-all
 
 help:
 	@echo "make demo       the whole road once: network, FINN, bundle, virtual board, report; NETWORK=cnv-w1a1 or vgg9-w1a1, too"
@@ -61,6 +61,9 @@ test-slow: $(VENV)/labd-installed
 
 soak: $(VENV)/labd-installed
 	$(HOST) -m pytest -n $(WORKERS) -q -m soak $(HOST_TESTS)
+
+kinds: $(VENV)/labd-installed
+	PYTHONPATH=$(PYTHONPATH):$(CURDIR)/tests $(HOST) -m support.network_kinds
 
 train-env: $(VENV)/labd-installed
 	$(HOST) -m labd_host.environments ensure train

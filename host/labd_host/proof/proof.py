@@ -98,7 +98,7 @@ class Proof:
                 f"{self.stage}: in {self.ties} of {self.images} images several classes share the best score (or the "
                 "one score is 0); the accelerator takes the lowest class"
             )
-        if self.undecided and not self.ignored:
+        if self.undecided and self.against and not self.ignored:  # the first stage is compared with nothing
             found.append(
                 f"{self.stage}: {len(self.undecided)} of {self.images} images left out: float32's rounding of a sum "
                 "decides on a level there"
