@@ -191,6 +191,7 @@ class Design(Shown):
         from labd_host import datasets
         from labd_host.bundles.emulation_build import write_emulation
         from labd_host.bundles.preparation import measure
+        from labd_host.flow.compiled_folder import read_purpose
 
         if target != "emu":
             raise UsageError(
@@ -198,7 +199,10 @@ class Design(Shown):
             )
         name, dataset = self.network.name, self.network.known_dataset
         golden = self.compiled.golden
-        found = datasets.read(dataset, "test", tensor_form(name, golden.inputs[0], golden.scores() or 0))
+        frame = read_purpose(self.folder).frame
+        found = datasets.read(
+            dataset, "test", tensor_form(name, golden.inputs[0], golden.scores() or 0, frame)
+        )
         folder = bundle_folder(name, target, out)
         prepared = measure(name, found, self.compiled)
         return Bundle(write_emulation(prepared, folder.absolute(), self.clock_mhz))
@@ -237,11 +241,11 @@ def load_design(folder: Path, dataset: str = "") -> Design:
         ArtifactError: a file is damaged.
     """
     from labd.network import Network
-    from labd_host.flow.compiled_folder import compiled_dataset, load_compiled
+    from labd_host.flow.compiled_folder import load_compiled, read_purpose
     from labd_host.networks import NETWORKS
 
     compiled = load_compiled(folder)
     name = compiled.golden.network.name
     spec = NETWORKS.get(name)
-    network = Network(name, name if spec else str(folder), spec, dataset or compiled_dataset(folder))
+    network = Network(name, name if spec else str(folder), spec, dataset or read_purpose(folder).dataset)
     return Design(network, compiled, compiled.cost.clock_mhz)

@@ -211,11 +211,13 @@ class Network(Shown):
         """The design that *compiled* is, its gallery written."""
         from labd.design import Design
         from labd_host import datasets
-        from labd_host.flow.compiled_folder import write_purpose
+        from labd_host.flow.compiled_folder import Purpose, write_purpose
         from labd_host.flow.gallery import write_gallery
+        from labd_host.networks.input_form import input_form
 
         self._check_structure(compiled)
-        write_purpose(compiled.folder, datasets.located(self.dataset, Path()))
+        frame = input_form(self.export).shape
+        write_purpose(compiled.folder, Purpose(datasets.located(self.dataset, Path()), frame))
         write_gallery(compiled, clock_mhz)
         return Design(self, compiled, clock_mhz)
 

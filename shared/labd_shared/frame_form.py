@@ -50,9 +50,10 @@ def frame_form(manifest: Manifest) -> FrameForm:
     return FrameForm(manifest.network, shape, datatype, manifest.class_names)
 
 
-def tensor_form(who: str, source: Tensor, classes: int) -> FrameForm:
-    """What an accelerator takes whose data set nobody knows: its input's own shape and datatype."""
-    return FrameForm(who, tuple(source.normal[1:]), source.datatype, classes=classes)
+def tensor_form(who: str, source: Tensor, classes: int, frame: Shape = ()) -> FrameForm:
+    """What an accelerator takes whose data set nobody knows: *frame*, or else its input's own shape."""
+    shape = frame if frame and count(frame) == count(source.normal) else tuple(source.normal[1:])
+    return FrameForm(who, shape, source.datatype, classes=classes)
 
 
 def frames_of(images: np.ndarray, form: Optional[FrameForm], source: str) -> Tuple[np.ndarray, Datatype]:

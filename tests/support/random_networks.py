@@ -84,11 +84,13 @@ def drawn(seed):
 
     convs, side, channels = [], SIDE, one_of(1, 3)
     colours = channels
+    entered = one_of("quantised", "bipolar", "pixels", "normalised")
+    padded = entered in ("quantised", "pixels")  # zeros are not a value of one bit, nor of what was shifted
     for _ in range(one_of(0, 0, 1, 2)):
-        conv = _conv(one_of, side, channels)
+        conv = _conv(one_of, side, channels, padded=padded)
+        padded = conv.bits > 1
         convs.append(conv)
         side, channels = _after(conv, side), conv.channels
-    entered = one_of("quantised", "bipolar", "pixels", "normalised")
     refusable = ["floor", "zero point", "top 5", "branch", "softsign"]
     if convs:
         refusable += ["padded bits"] + ["groups"] * (colours > 1)
@@ -124,9 +126,9 @@ def _after(conv, side):
     return side // 2 if conv.behind.startswith("pool") else side * 2 if conv.behind == "upsample" else side
 
 
-def _conv(one_of, side, channels):
-    kernel = one_of((3, 3), (1, 1), (2, 2))
-    padding = one_of(0, 0, 1) if kernel == (3, 3) else 0
+def _conv(one_of, side, channels, *, padded):
+    kernel = one_of(*[(size, size) for size in (3, 1, 2) if size <= side])
+    padding = one_of(0, 0, 1) if kernel == (3, 3) and padded else 0
     stride = one_of(1, 1, 2)
     depthwise = channels > 1 and one_of(True, False)
     made = Conv(
@@ -193,10 +195,6 @@ def _input(g, network):
 def _write_conv(g, x, conv, before, network, *, first):
     side, channels, bits = before
     padding = conv.padding
-    if first and network.input in ("bipolar", "normalised"):
-        padding = 0  # zeros are not a value of one bit, and not the zero of what was shifted
-    if not first and bits == 1:
-        padding = 0
     attributes = {"pads": [padding] * 4, "strides": [conv.stride] * 2}
     outside = conv.channels
     if conv.depthwise:

@@ -33,22 +33,23 @@ class Purpose:
     """What a compiled network is for.
 
     Attributes:
-        dataset: Name of its data set.
+        dataset: Name of its data set; "" where the folder does not tell.
+        frame: Shape of what the export takes: height, width, channels, or values; () where the folder does not tell.
     """
 
-    dataset: str
+    dataset: str = ""
+    frame: tuple[int, ...] = ()
 
 
-def write_purpose(folder: Path, dataset: str) -> None:
-    """Note in *folder* that its network was compiled for the data set *dataset*."""
+def write_purpose(folder: Path, purpose: Purpose) -> None:
+    """Note in *folder* what its network was compiled for."""
     with written(folder / PURPOSE_FILE):
-        write_record(folder / PURPOSE_FILE, Purpose(dataset))
+        write_record(folder / PURPOSE_FILE, purpose)
 
 
-def compiled_dataset(folder: Path) -> str:
-    """Name of the data set that the network in *folder* was compiled for; "" where the folder does not tell."""
-    found = find_record(Purpose, folder / PURPOSE_FILE, MAX_PURPOSE_BYTES)
-    return found.dataset if found else ""
+def read_purpose(folder: Path) -> Purpose:
+    """What the network in *folder* was compiled for."""
+    return find_record(Purpose, folder / PURPOSE_FILE, MAX_PURPOSE_BYTES) or Purpose()
 
 
 def load_compiled(folder: Path) -> CompiledNetwork:

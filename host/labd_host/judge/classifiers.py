@@ -126,11 +126,12 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
         BuildError, DataMissing: as `labd_host.judge.golden_cache.golden_file` raises them.
     """
     from labd_host import networks
-    from labd_host.flow.compiled_folder import check_proven, compiled_dataset
+    from labd_host.flow.compiled_folder import check_proven, read_purpose
     from labd_host.golden.golden_model import GoldenModel
     from labd_shared.answers import best_classes
 
     path, form = Path(text), None
+    frame: tuple[int, ...] = ()
     if path.suffix in (".npz", ".zip") and not path.exists():
         raise UsageError(
             f"there is no {text}", fix="name a network, a bundle, or the network.npz of labd compile"
@@ -140,7 +141,8 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
     elif path.is_dir() and (path / NETWORK_NAME).is_file() and not (path / MANIFEST_NAME).is_file():
         check_proven(path)
         model = GoldenModel.load(path / NETWORK_NAME)
-        dataset = dataset or compiled_dataset(path) or None
+        purpose = read_purpose(path)
+        dataset, frame = dataset or purpose.dataset or None, purpose.frame
     elif path.is_dir() or path.suffix == ".zip":
         from labd_host.bundles.bundle_writer import golden_model
         from labd_shared.bundle import open_bundle
@@ -166,7 +168,7 @@ def golden(text: str, listener: Listener, dataset: str | None = None) -> Classif
         scores = None if result.logits is None else np.asarray(result.logits, np.int64)
         return Said(best_classes(answers, classes, BEST), scores)
 
-    form = form or tensor_form(name, model.inputs[0], model.scores() or 0)
+    form = form or tensor_form(name, model.inputs[0], model.scores() or 0, frame)
     return Classifier(name, dataset, "golden model", run, model, form)
 
 

@@ -2,7 +2,7 @@
 
 torch lays all values of a channel before those of the next (NCHW); a driver sends the channels of each pixel together
 (NHWC). So the image is transposed in front, and what is done to single values, and the rows of the first product's
-weights, come in the new order.
+weights, come in the new order. FINN does so itself where a quantiser stands in front and treats all values alike.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labd_host.rewrites.onnx_edit import OnnxEdit, Values, attributes, replace_input
+from labd_host.rewrites.onnx_edit import QUANTISERS, OnnxEdit, Values, attributes, replace_input
 
 if TYPE_CHECKING:
     import onnx
@@ -31,7 +31,7 @@ def flatten_as_sent(graph: onnx.GraphProto) -> list[str]:
         return []
     before, flat, (channels, height, width) = found
     behind, product = _up_to_product(edit, flat.output[0])
-    if product is None:
+    if product is None or _finn_knows(edit, [*before, *behind]):
         return []
     order = np.arange(channels * height * width).reshape(channels, height, width).transpose(1, 2, 0).ravel()
     entered = _lay_flat(edit, (before[0] if before else flat), (channels, height, width))
@@ -88,6 +88,13 @@ def _up_to_product(edit: OnnxEdit, tensor: str) -> tuple[list[onnx.NodeProto], o
         nodes.append(node)
         tensor = node.output[0]
     return nodes, None
+
+
+def _finn_knows(edit: OnnxEdit, nodes: list[onnx.NodeProto]) -> bool:
+    """Whether FINN itself turns the weights: behind a quantiser that treats all values alike (RemoveCNVtoFCFlatten)."""
+    constants = [name for node in nodes for name in node.input if name and edit.is_constant(name)]
+    alike = all(_size(edit, name) == 1 for name in constants)
+    return alike and any(node.op_type in QUANTISERS for node in nodes)
 
 
 def _lay_flat(edit: OnnxEdit, before: onnx.NodeProto, image: tuple[int, int, int]) -> str:
