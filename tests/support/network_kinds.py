@@ -40,9 +40,10 @@ class Kind:
     Attributes:
         group: Heading on the page.
         name: What it is.
-        build: () -> a model; or (path) -> None where the file is written in a way of its own.
+        build: () -> a model.
         frame: Height, width, channels of what goes in.
         refused: Whether labd refuses it.
+        write: (model, path) -> the path of its file.
     """
 
     group: str
@@ -50,6 +51,7 @@ class Kind:
     build: object
     frame: tuple = (SIDE, SIDE, 1)
     refused: bool = False
+    write: object = saved
 
 
 def body(*steps):
@@ -175,7 +177,7 @@ KINDS = (
     Kind(FILE, "operator sets in any order, as torch 2.9 lists them", lambda: qonnx_set_first(mlp())),
     Kind(FILE, "operator set 9, constants listed as inputs", lambda: constants_as_inputs(mlp(opset=9, ir=4))),
     Kind(FILE, "Quant of the old domain onnx.brevitas", lambda: mlp(domain="onnx.brevitas", opset=11, ir=6)),
-    Kind(FILE, "weights in a file beside the model", lambda path: with_data_beside(mlp(), path)),
+    Kind(FILE, "weights in a file beside the model", mlp, write=with_data_beside),
     Kind(FILE, "a free batch axis", free_batch),
     Kind(FILE, "Dropout left in", lambda: mlp(between=lambda g, x: g.op("Dropout", x, ratio=0.5), opset=7, ir=4)),
     Kind(FILE, "two outputs", lambda: _two_outputs(), refused=True),
@@ -255,11 +257,7 @@ def _deviations():
 
 def written(kind, folder):
     """The network of *kind* as a file in *folder*."""
-    path = folder / "network.onnx"
-    if kind.build.__code__.co_argcount == 1 and kind.build.__code__.co_varnames[0] == "path":
-        kind.build(path)
-        return path
-    return saved(kind.build(), path)
+    return kind.write(kind.build(), folder / "network.onnx")
 
 
 def compiled(kind, folder, many=60):

@@ -103,7 +103,7 @@ def compile_network(
         raise UsageError(
             f"{out} cannot be made: {error.strerror}", fix="choose another folder with -o"
         ) from error
-    with Finn() as finn:
+    with Finn(at_once=False) as finn:
         compilation = _Compilation(
             finn,
             export,

@@ -48,14 +48,18 @@ _CONTAINER = "StreamingDataflowPartition"
 class Finn:
     """FINN, for as long as one network is compiled.
 
-    Use as a context manager: FINN wants a build folder of its own, which is removed at the end. It is imported
-    when the first model is loaded: a compile whose stages are all finished needs none.
+    Use as a context manager: FINN wants a build folder of its own, which is removed at the end.
+
+    Args:
+        at_once: Import it now, not when the first model is taken in; a compile whose stages are all finished
+            takes in none.
 
     Attributes:
         chatter: Everything FINN, qonnx and their libraries printed, logged or warned about so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_once: bool = True) -> None:
+        self._at_once = at_once
         self._talk = io.StringIO()
         self._stack = contextlib.ExitStack()
 
@@ -69,6 +73,8 @@ class Finn:
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="labd-finn-"))
             opened.callback(_restore_environment, dict(os.environ))
             os.environ["FINN_BUILD_DIR"] = folder
+            if self._at_once:
+                self._import()
             self._stack = opened.pop_all()
         return self
 
@@ -88,12 +94,15 @@ class Finn:
 
     def take(self, proto: Any) -> Model:
         """The model of an ``onnx.ModelProto``, which stays as it is."""
-        with self._hushed("import finn"):
-            import_finn()
+        self._import()
         from qonnx.core.modelwrapper import ModelWrapper
 
         with self._hushed("take the network in"):
             return ModelWrapper(proto, make_deepcopy=True)
+
+    def _import(self) -> None:
+        with self._hushed("import finn"):
+            import_finn()
 
     def save(self, model: Model, path: Path) -> None:
         """Write *model*; the same model gives the same bytes. Paths inside it become file names."""

@@ -19,7 +19,7 @@ from labd_host.dataflow.generations import KEYS
 from labd_host.dataflow.layers import LabelSelect, Mvau, SlidingWindow, Thresholding, Upsample, Vvau
 from labd_host.dataflow.presets import PRESETS
 from labd_host.explore.for_a_rate import FoldingForRate
-from labd_host.flow.finn_door import Finn, import_finn
+from labd_host.flow.finn_door import Finn
 from labd_host.networks import network
 from labd_shared.errors import ArtifactError, IllegalFolding, UnknownName, UsageError
 
@@ -381,7 +381,6 @@ def test_what_layers_can_be_set_to_is_what_finn_s_nodes_can_be():
         Upsample("UpsampleNearestNeighbour_hls_0", 4, 2, 2, 2, 2, 1, "INT4", "INT4"),
     )
     with Finn():
-        import_finn()
         for layer in (*CNV.layers, *others):
             operation = layer.name.rpartition("_")[0]
             domain = f"finn.custom_op.fpgadataflow.{operation[-3:]}"
