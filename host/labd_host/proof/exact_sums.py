@@ -145,6 +145,16 @@ def bias_of(graph: Graph, trace: GraphTrace, node: Node) -> Values:
 
 
 def _product(node: Node, operand: Values, weights: Values) -> Values:
+    """Sums of products of whole numbers, exactly; in float32, twice as fast, where that holds all of them."""
+    most = np.abs(operand).max(initial=0) * np.abs(weights).reshape(-1, weights.shape[-1]).sum(axis=0).max(
+        initial=0
+    )
+    if most < _EXACT_FLOAT32:
+        return _added(node, operand.astype(np.float32), weights.astype(np.float32)).astype(np.float64)
+    return _added(node, operand, weights)
+
+
+def _added(node: Node, operand: Values, weights: Values) -> Values:
     if node.kind == "VVAU":
         depthwise: Values = np.einsum("...kc,kc->...c", operand, weights)
         return depthwise
