@@ -14,7 +14,7 @@ from labd_shared.errors import ArtifactError
 MAX_NPZ_BYTES = 256 << 20
 
 
-def save_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
+def save_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray], compressed: bool = True) -> None:
     """Write *arrays* (no object arrays); names in order, fixed dates, so that the digest says the content."""
     import zipfile
 
@@ -26,7 +26,8 @@ def save_npz(path: Union[str, Path], arrays: Dict[str, np.ndarray]) -> None:
             np.lib.format.write_array(
                 buffer, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False
             )
-            add_member(archive, name + ".npy", buffer.getvalue())
+            kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+            add_member(archive, name + ".npy", buffer.getvalue(), kind)
 
 
 def load_npz(path: Union[str, Path], max_bytes: int = MAX_NPZ_BYTES) -> Dict[str, np.ndarray]:

@@ -213,7 +213,8 @@ def written(path: Path) -> Iterator[None]:
 def save_observation(path: Path, observed: Observation) -> None:
     """The values of *observed*, each point in the smallest integers that hold it; same values, same bytes."""
     with written(path):
-        save_npz(path, {f"{index:03}": _narrow(point.values) for index, point in enumerate(observed.points)})
+        arrays = {f"{index:03}": _narrow(point.values) for index, point in enumerate(observed.points)}
+        save_npz(path, arrays, compressed=False)  # half as large compressed, for a second of a compile of CNV
 
 
 def load_observation(folder: Path, record: Record) -> Observation:
